@@ -1,0 +1,123 @@
+"""Norm balls: projections, steps and random starts against float64 oracles."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tfrobust.attacks import L2, Linf, from_norm
+
+NORMS = [L2(), Linf()]
+SHAPE = (3, 4, 5, 2)
+
+
+def norms(delta, constraint):
+    """Row norms in float64."""
+    rows = np.asarray(delta, np.float64).reshape(len(delta), -1)
+    order = 2 if isinstance(constraint, L2) else np.inf
+    return np.linalg.norm(rows, ord=order, axis=1)
+
+
+def deltas(bound=2.0):
+    """Float32 perturbations of a fixed shape, zeros and tiny values among them."""
+    elements = st.floats(-bound, bound, width=32)
+    return hnp.arrays(np.float32, SHAPE, elements=elements)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+@settings(max_examples=50, deadline=None)
+@given(delta=deltas(), eps=st.floats(0.0, 3.0))
+def test_projection_lands_in_the_ball_and_stays(constraint, delta, eps):
+    projected = constraint.project(tf.constant(delta), eps).numpy()
+    assert np.all(norms(projected, constraint) <= eps + 1e-6)
+    again = constraint.project(tf.constant(projected), eps).numpy()
+    np.testing.assert_allclose(again, projected, atol=1e-6)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+def test_projection_leaves_inner_points_alone(constraint):
+    delta = np.random.default_rng(0).uniform(-0.01, 0.01, SHAPE).astype(np.float32)
+    projected = constraint.project(tf.constant(delta), 1.0)
+    np.testing.assert_array_equal(projected, delta)
+
+
+def test_l2_projection_is_the_nearest_point():
+    delta = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
+    expected = delta * (0.5 / norms(delta, L2()))[:, None, None, None]
+    np.testing.assert_allclose(
+        L2().project(tf.constant(delta), 0.5), expected, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e30])
+def test_step_has_norm_one_at_any_scale(constraint, scale):
+    gradient = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32) * scale
+    step = constraint.normalise(tf.constant(gradient, tf.float32))
+    np.testing.assert_allclose(norms(step, constraint), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+def test_step_of_zero_and_of_broken_gradients_is_finite(constraint):
+    gradient = np.zeros(SHAPE, np.float32)
+    gradient[1, 0, 0, 0] = np.nan
+    gradient[2] = np.inf
+    gradient[2, 0, 0, 0] = 1.0
+    step = constraint.normalise(tf.constant(gradient)).numpy()
+    np.testing.assert_array_equal(step[:2], 0.0)
+    assert norms(step, constraint)[2] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+@settings(max_examples=50, deadline=None)
+@given(delta=deltas())
+def test_distance_is_the_norm(constraint, delta):
+    distance = constraint.distance(tf.constant(delta))
+    np.testing.assert_allclose(distance, norms(delta, constraint), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_l2_distance_neither_underflows_nor_overflows(scale):
+    delta = tf.fill(SHAPE, tf.constant(scale, tf.float32))
+    expected = scale * math.sqrt(40)
+    np.testing.assert_allclose(L2().distance(delta), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+def test_random_start_depends_on_the_seed_alone(constraint):
+    seeds = tf.constant([[1, 2], [3, 4], [1, 2], [1, 3]], tf.int64)
+    together = constraint.random_start([4, 5, 2], seeds, 0.5).numpy()
+    alone = constraint.random_start([4, 5, 2], seeds[1:2], 0.5).numpy()
+    np.testing.assert_array_equal(together[0], together[2])
+    np.testing.assert_array_equal(together[1], alone[0])
+    assert np.abs(together[0] - together[1]).max() > 0.01
+    assert np.abs(together[0] - together[3]).max() > 0.01
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+def test_random_start_is_uniform_in_the_ball(constraint):
+    """In a uniform ball of dimension d, (norm / eps)**d is uniform on [0, 1]."""
+    seeds = tf.stack([tf.range(2000, dtype=tf.int64)] * 2, axis=1)
+    delta = tf.function(constraint.random_start)([1, 3, 1], seeds, 0.5).numpy()
+    volume = np.sort((norms(delta, constraint) / 0.5) ** 3)
+    # Kolmogorov-Smirnov distance; 1.95 / sqrt(n) is the 0.1 % point.
+    uniform = np.arange(1, 2001) / 2000
+    assert np.abs(volume - uniform).max() < 1.95 / math.sqrt(2000)
+    np.testing.assert_allclose(delta.mean(axis=0), 0.0, atol=0.03)
+
+
+@pytest.mark.parametrize("norm", [np.inf, math.inf, "inf"])
+def test_from_norm_knows_the_names_of_infinity(norm):
+    assert from_norm(norm) == Linf()
+
+
+@pytest.mark.parametrize("norm", [1, 0, "l2", None])
+def test_from_norm_rejects_the_rest(norm):
+    with pytest.raises(ValueError) as error:
+        from_norm(norm)
+    expected = f'`norm` must be 2 or "inf". Received: norm={norm!r}'
+    assert str(error.value) == expected

@@ -1,0 +1,228 @@
+"""`load`, `check` and `describe`: real data, and every refusal in full."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from tfrobust import data
+
+KNOWN = (
+    "`name` must be shapes, cifar10, cifar100, mnist, stl10, svhn_cropped or another"
+)
+
+
+def folder_with(name):
+    """The folder of prepared data sets, or a skip that says what is missing."""
+    beside = pathlib.Path(__file__).parents[3] / "shared" / "tfds"
+    folder = pathlib.Path(os.environ.get("TFROBUST_DATA_DIR", beside))
+    if not (folder / name).is_dir():
+        pytest.skip(f"no prepared {name!r} in {folder}; set TFROBUST_DATA_DIR")
+    return folder
+
+
+def test_mnist_is_the_real_one():
+    """Sizes and label counts are those of the published files."""
+    folder = folder_with("mnist")
+    train, test = (data.load("mnist", split, folder) for split in ("train", "test"))
+    assert train.images.shape == (60_000, 28, 28, 1)
+    assert test.images.shape == (10_000, 28, 28, 1)
+    assert np.bincount(train.labels).tolist() == [
+        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949
+    ]  # fmt: skip
+    assert np.bincount(test.labels).tolist() == [
+        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009
+    ]  # fmt: skip
+    assert test.class_names == tuple("0123456789")
+    # The well-known mean of the training images.
+    assert abs(train.images.mean() / 255 - 0.1307) < 1e-4
+
+
+def test_cifar10_jpeg_is_whole_and_balanced():
+    """A folder that TFDS knows no name for loads offline, in stored order."""
+    folder = folder_with("cifar10_jpeg")
+    train, test = (
+        data.load("cifar10_jpeg", split, folder, download=False)
+        for split in ("train", "test")
+    )
+    assert train.images.shape == (50_000, 32, 32, 3)
+    assert test.images.shape == (10_000, 32, 32, 3)
+    assert np.bincount(train.labels).tolist() == [5000] * 10
+    assert np.bincount(test.labels).tolist() == [1000] * 10
+    assert test.class_names[0] == "airplane" and test.class_names[9] == "truck"
+    # The well-known means of the training images, red, green, blue. The encoding
+    # shifts red and blue by 0.005; swapped channels would be off by 0.045.
+    means = train.images.mean((0, 1, 2)) / 255
+    np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=8e-3)
+
+
+def test_a_slice_is_the_beginning_of_its_split():
+    """TFDS slices work and keep the stored order."""
+    folder = folder_with("mnist")
+    part = data.load("mnist", "test[:30]", folder)
+    again = data.load("mnist", "test[10:30]", folder)
+    np.testing.assert_array_equal(part.images[10:], again.images)
+    np.testing.assert_array_equal(part.labels[10:], again.labels)
+
+
+def test_describe_knows_prepared_data():
+    """Sizes, shape and names come from the folder, without decoding."""
+    info = data.describe("cifar10_jpeg", folder_with("cifar10_jpeg"))
+    assert info.sizes == {"train": 50_000, "test": 10_000}
+    assert (info.image_shape, info.classes) == ((32, 32, 3), 10)
+    assert info.class_names[3] == "cat"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes"),
+    [
+        ("cifar10", (32, 32, 3), 10),
+        ("cifar100", (32, 32, 3), 100),
+        ("svhn_cropped", (32, 32, 3), 10),
+        ("stl10", (96, 96, 3), 10),
+        ("mnist", (28, 28, 1), 10),
+    ],
+)
+def test_describe_knows_the_data_sets_named_in_the_guide(
+    name, shape, classes, tmp_path
+):
+    """The five TFDS names fit the library before anything is downloaded."""
+    info = data.describe(name, tmp_path)
+    assert (info.image_shape, info.classes, info.sizes) == (shape, classes, {})
+
+
+def test_describe_agrees_with_the_shapes_that_are_drawn():
+    """The built-in set is described without drawing it."""
+    info, test = data.describe("shapes"), data.load("shapes", "test")
+    assert info.sizes["test"] == len(test)
+    assert (info.image_shape, info.class_names) == (test.image_shape, test.class_names)
+
+
+def test_the_newest_version_is_read(tmp_path):
+    """Versions are compared as numbers: 1.10.0 is newer than 1.9.0."""
+    mnist = folder_with("mnist") / "mnist" / "3.0.1"
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "1.10.0").symlink_to(mnist)
+    (tmp_path / "digits" / "1.9.0").mkdir()
+    (tmp_path / "digits" / "1.9.0" / "dataset_info.json").write_text("{}")
+    assert data.describe("digits", tmp_path).sizes["test"] == 10_000
+
+
+@pytest.mark.parametrize("function", [data.check, data.describe])
+def test_unknown_names_are_refused(function, tmp_path):
+    """The message lists what is known and what the folder holds."""
+    with pytest.raises(ValueError) as caught:
+        function("imagenot")
+    assert str(caught.value) == f"{KNOWN} TFDS name, but is 'imagenot'."
+    with pytest.raises(ValueError) as caught:
+        function("imagenot", tmp_path)
+    assert str(caught.value) == (
+        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds no prepared data "
+        "set, but is 'imagenot'."
+    )
+    for name in ("b", "a"):
+        (tmp_path / name / "1.0.0").mkdir(parents=True)
+        (tmp_path / name / "1.0.0" / "dataset_info.json").write_text("{}")
+    with pytest.raises(ValueError) as caught:
+        function("imagenot", tmp_path)
+    assert str(caught.value) == (
+        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds a, b, but is "
+        "'imagenot'."
+    )
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    """`load`, `check` and `describe` agree on the message, for every name."""
+    missing = tmp_path / "missing"
+    for name in ("shapes", "mnist"):
+        for call in (
+            lambda name=name: data.load(name, "test", missing),
+            lambda name=name: data.check(name, missing),
+            lambda name=name: data.describe(name, missing),
+        ):
+            with pytest.raises(ValueError) as caught:
+                call()
+            assert str(caught.value) == (
+                f"`data_dir` must be an existing folder, but is {str(missing)!r}."
+            )
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            "valid",
+            "`split` must be one of train, test or a slice of one for 'mnist', but is "
+            "'valid'.",
+        ),
+        (
+            "train[",
+            "`split` must be one of train, test or a slice of one for 'mnist', but is "
+            "'train['.",
+        ),
+        (
+            "test[:0]",
+            "`split` must hold at least one example of 'mnist', but 'test[:0]' holds "
+            "none.",
+        ),
+    ],
+)
+def test_unknown_splits_are_refused(split, message):
+    """`load` and `check` agree; a good split passes `check`."""
+    folder = folder_with("mnist")
+    data.check("mnist", folder, splits=("train", "test[:5%]"))
+    for call in (
+        lambda: data.load("mnist", split, folder),
+        lambda: data.check("mnist", folder, splits=["train", split]),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert str(caught.value) == message
+
+
+def test_unknown_splits_of_shapes_are_refused():
+    """The built-in set has two splits."""
+    data.check("shapes", splits=("train", "test"))
+    for call in (
+        lambda: data.load("shapes", "valid"),
+        lambda: data.check("shapes", splits=["valid"]),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert str(caught.value) == (
+            "`split` must be one of train, test for 'shapes', but is 'valid'."
+        )
+
+
+def test_data_that_is_not_there_is_refused_without_download(tmp_path):
+    """With `download=False` nothing is fetched, and the message says what to do."""
+    with pytest.raises(ValueError) as caught:
+        data.load("cifar10", "test", tmp_path, download=False)
+    place = str(tmp_path / "cifar10" / "3.0.2")
+    assert str(caught.value) == (
+        f"`download` must be True to get 'cifar10', which is not in {place!r}, but is "
+        "False."
+    )
+
+
+def test_a_version_that_tfds_lacks_is_refused():
+    """TFDS's own error of another type does not get through."""
+    with pytest.raises(ValueError) as caught:
+        data.check("mnist:9.9.9")
+    assert str(caught.value) == (
+        "`name` must be a data set in a configuration and version that TFDS has, but "
+        "is 'mnist:9.9.9'."
+    )
+
+
+def test_data_that_is_no_image_classification_is_refused(tmp_path):
+    """Images of varying size are refused before they are read."""
+    with pytest.raises(ValueError) as caught:
+        data.check("cats_vs_dogs", tmp_path)
+    assert str(caught.value) == (
+        "`name` must be a data set with an `image` of fixed size, 8 bits deep, and a "
+        "class `label`, but 'cats_vs_dogs' has FeaturesDict({ 'image': "
+        "Image(shape=(None, None, 3), dtype=uint8), 'image/filename': Text(shape=(), "
+        "dtype=string), 'label': ClassLabel(shape=(), dtype=int64, num_classes=2), })."
+    )

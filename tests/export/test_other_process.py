@@ -1,0 +1,146 @@
+"""The exported model where it is used: a process that knows only TensorFlow."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import export_saved_model
+from tfrobust import models
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHAPE = (7, 8, 3)
+
+CLIENT = '''
+import sys
+
+class Without:
+    """Finds what the finder it wraps does, but for what is not to be installed."""
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *args):
+        if name.split(".")[0] in {"keras", "tf_keras", "tfrobust", "export"}:
+            return None
+        return self.finder.find_spec(name, *args)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+import numpy as np
+import tensorflow as tf
+
+folder, inputs, outputs = sys.argv[1:]
+model = tf.saved_model.load(folder)
+serve = model.signatures["serving_default"]
+answer = serve(images=tf.constant(np.load(inputs)))
+np.savez(outputs, **{name: value.numpy() for name, value in answer.items()})
+assert not {"keras", "tfrobust"} & set(sys.modules), "imported all the same"
+'''
+
+# One process for all cases: importing TensorFlow is what takes the time.
+COMMAND_LINE = """
+import contextlib, io, json, runpy, sys
+from absl import flags
+
+report = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["export", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module("export", run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+    report.append([code, out.getvalue(), err.getvalue()])
+    for name in ("model", "out", "class_names", "overwrite"):
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+print("REPORT" + json.dumps(report))
+"""
+
+
+def python(code, *arguments, cwd):
+    """Run code in a new interpreter and return its output."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def export_each(*cases):
+    """Exit code, stdout and stderr of `python -m export` for each list of flags."""
+    printed = python(COMMAND_LINE, json.dumps(cases), cwd=REPOSITORY)
+    return json.loads(printed.split("REPORT")[1])
+
+
+@pytest.mark.parametrize("variant", ["standard", "lcnn"])
+def test_predicts_without_keras_and_without_tfrobust(tmp_path, variant):
+    network = models.ResNet18(input_shape=SHAPE, classes=5, variant=variant, width=2)
+    network(tf.random.stateless_uniform([8, *SHAPE], [0, 1]), training=True)
+    folder = export_saved_model(network, tmp_path / "net", list("abcde"))
+    images = np.random.default_rng(0).uniform(size=(6, *SHAPE)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    python(
+        CLIENT, folder, tmp_path / "images.npy", tmp_path / "answer.npz", cwd=tmp_path
+    )
+    answer = np.load(tmp_path / "answer.npz")
+    logits = network(images, training=False)
+    np.testing.assert_allclose(answer["logits"], logits, atol=1e-5)
+    np.testing.assert_array_equal(answer["classes"], np.argmax(logits, axis=1))
+
+
+def test_command_line(tmp_path):
+    model = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((2, 3, 1)), keras.layers.Flatten()]).save(model)
+    served = tmp_path / "served"
+    note = tmp_path / "note.keras"
+    note.write_text("no model")
+    names = "--class_names=a,b,c,d,e,f"
+    given = [f"--model={model}", f"--out={served}"]
+    first, second, third, *failures = export_each(
+        given,
+        [*given, names],
+        [*given, "--overwrite"],
+        [f"--model={tmp_path}/missing.keras", f"--out={served}"],
+        [f"--model={note}", f"--out={served}"],
+        [f"--model={model}", f"--out={note}"],
+        [f"--model={model}", "--out="],
+        [f"--out={served}"],
+        [*given, "--class_names=a,b"],
+        [*given, "--speed=9"],
+        [*given, "stray"],
+    )
+    assert [first[0], second[0], third[0]] == [0, 0, 0], first[2] + second[2]
+    # --overwrite removed 1 and 2 once 3 was there.
+    assert [path.name for path in served.iterdir()] == ["3"]
+    assert first[1].startswith(f"Wrote {served / '1'}. Query it with:")
+    snippet = third[1].split("\n\n")[1]
+    assert len(snippet.strip().splitlines()) == 3
+    scope = {}
+    exec(snippet, scope)
+    assert scope["answer"]["logits"].shape == (1, 6)
+    expected = [
+        "`model` must be an existing file",
+        "`model` must be a Keras model file",
+        "`directory` must not be a file",
+        "`--out` must be given",
+        "`--model` must be given",
+        "`class_names` must name each of the 6 classes",
+        "Unknown command line flag 'speed'",
+        "arguments are given as --flags",
+    ]
+    for (code, out, err), start in zip(failures, expected, strict=True):
+        last = err.strip().splitlines()[-1]
+        assert (code, out) == (2, ""), err
+        assert last.startswith(f"export: {start}"), err

@@ -1,0 +1,193 @@
+"""Rules about the sources that a linter does not know."""
+
+import ast
+import configparser
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("tfrobust", "trainers", "export")
+SOURCES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for package in PACKAGES
+    for path in (REPOSITORY / package).rglob("*.py")
+)
+
+# Modules that their owners change without notice, and end-of-life ones.
+PRIVATE = ("keras.src", "tensorflow.compiler", "tensorflow.python", "tf_keras.src")
+RETIRED = ("tensorflow_addons", "tf_keras")
+PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
+# A name here cannot be saved, moved to another process or to another device.
+BANNED_NAMES = ("Lambda", "numpy_function", "py_function", "py_func")
+# (file, module): a private module that a file cannot do without, with its reason
+# beside it. None is needed so far.
+ALLOWED_PRIVATE: frozenset[tuple[str, str]] = frozenset()
+
+
+def is_within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == p or module.startswith(p + ".") for p in packages)
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of an attribute chain, an empty string of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr}"
+    return ""
+
+
+def absolute(node: ast.ImportFrom, source: str) -> str:
+    """The module of a `from` import, relative ones resolved against `source`."""
+    if not node.level:
+        return node.module or ""
+    parts = Path(source).with_suffix("").parts[: -node.level]
+    return ".".join((*parts, node.module) if node.module else parts)
+
+
+def imports(tree: ast.AST, source: str) -> Iterator[str]:
+    """Every dotted name that an import statement may load, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = absolute(node, source)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def names(tree: ast.AST) -> Iterator[str]:
+    """Every plain or dotted name that is used, `tf` spelt out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield re.sub(r"^tf\.", "tensorflow.", dotted(node))
+
+
+def findings(text: str, source: str) -> list[str]:
+    """What breaks a rule in `text`, the content of the file named `source`."""
+    tree = ast.parse(text)
+    found = []
+    for module in sorted({*imports(tree, source), *names(tree)}):
+        if is_within(module, PRIVATE) and (source, module) not in ALLOWED_PRIVATE:
+            found.append(f"private module {module}")
+        if module.rpartition(".")[2] in BANNED_NAMES:
+            found.append(f"{module} ties a model to this process")
+    for module in sorted(set(imports(tree, source))):
+        if is_within(module, RETIRED):
+            found.append(f"retired module {module}")
+        if is_within(module, PICKLES):
+            found.append(f"{module} runs what it reads")
+        if source.startswith("tfrobust/"):
+            if is_within(module, ("absl.flags",)):
+                found.append("flags belong to trainers/ and export/")
+            if is_within(module, ("trainers", "export", "tests", "benchmarks")):
+                found.append(f"the library imports {module}, which imports it")
+        if source.startswith("tfrobust/layers/") and is_within(
+            module, ("tensorflow", "jax", "torch")
+        ):
+            found.append(f"a layer is written in keras.ops, not in {module}")
+    return found
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_source_keeps_the_rules(source):
+    assert findings((REPOSITORY / source).read_text(encoding="utf-8"), source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "expected"),
+    [
+        ("export/a.py", "from tensorflow.python.framework import ops", "private"),
+        ("export/a.py", "from tensorflow import python", "private"),
+        ("export/a.py", "x = keras.src.backend.x()", "private"),
+        ("export/a.py", "x = tf.python.x()", "private"),
+        ("export/a.py", "import tensorflow_addons as tfa", "retired"),
+        ("trainers/a.py", "def f():\n    import pickle", "runs what it reads"),
+        ("trainers/a.py", "x = keras.layers.Lambda(f)", "ties"),
+        ("trainers/a.py", "from keras.layers import Lambda", "ties"),
+        ("trainers/a.py", "x = tf.numpy_function(f, [1], tf.int32)", "ties"),
+        ("tfrobust/a.py", "from absl import flags", "flags belong"),
+        ("tfrobust/a.py", "from trainers import cifar", "the library imports"),
+        ("tfrobust/layers/a.py", "import tensorflow as tf", "keras.ops"),
+    ],
+)
+def test_a_broken_rule_is_found(source, line, expected):
+    assert expected in "\n".join(findings(line, source))
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("export/a.py", "from absl import flags\nimport tensorflow as tf"),
+        ("tfrobust/a.py", "'''Never use Lambda or pickle.'''\nx = lambda y: y"),
+        ("tfrobust/layers/a.py", "from keras import ops"),
+    ],
+)
+def test_an_honest_line_is_left_alone(source, line):
+    assert findings(line, source) == []
+
+
+def part(module: str) -> str:
+    """`pag` of `tfrobust.pag.distillation`, an empty string outside the library."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "tfrobust" and len(parts) > 1 else ""
+
+
+def test_imports_go_one_way():
+    graph: dict[str, set[str]] = {}
+    for source in SOURCES:
+        if source.startswith("tfrobust/") and source != "tfrobust/__init__.py":
+            own = part(source.removesuffix(".py").replace("/", "."))
+            tree = ast.parse((REPOSITORY / source).read_text(encoding="utf-8"))
+            others = {part(module) for module in imports(tree, source)}
+            graph.setdefault(own, set()).update(others - {own, "", "__version__"})
+    TopologicalSorter(graph).prepare()  # CycleError names the parts on the cycle
+    assert [own for own, others in graph.items() if "viz" in others] == []
+    assert graph.get("data", set()) == set()
+
+
+def setup_requirements() -> list[Requirement]:
+    parser = configparser.ConfigParser()
+    parser.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    lines = parser["options"]["install_requires"].splitlines()
+    lines += parser["options.extras_require"]["dev"].splitlines()
+    return [Requirement(line) for line in lines if line.strip()]
+
+
+def lock_text() -> str:
+    return (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+
+
+def lock_pins() -> list[Requirement]:
+    entries = lock_text().replace("\\\n", " ").splitlines()
+    return [
+        Requirement(entry.partition("--hash")[0])
+        for entry in entries
+        if entry.strip() and not entry.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("requirement", setup_requirements(), ids=str)
+def test_the_range_admits_the_pin(requirement):
+    name = canonicalize_name(requirement.name)
+    pins = [pin for pin in lock_pins() if canonicalize_name(pin.name) == name]
+    assert pins, f"{name} is not in requirements.lock; run `make lock`"
+    for pin in pins:
+        (pinned,) = pin.specifier
+        assert pinned.operator == "=="
+        assert requirement.specifier.contains(pinned.version)
+
+
+def test_the_lock_is_pinned_hashed_and_names_no_place():
+    for entry in lock_text().replace("\\\n", " ").splitlines():
+        if not entry.startswith("#"):
+            assert re.match(r"[a-z0-9-]+==\S+ ", entry), entry
+            assert "--hash=sha256:" in entry
+    for place in ("://", "--index", "--extra-index", "--find-links", "file:", " @ "):
+        assert place not in lock_text()

@@ -1,0 +1,179 @@
+"""Norm balls around an image: how far, which way is up, how to get back inside.
+
+A constraint knows the four things an attack asks of a norm. Nothing here depends on a
+model. Every function treats each row of the batch by itself, so an example's result
+does not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+
+import tensorflow as tf
+
+# float32 rounds a projected point either way. Aiming this much inside keeps the result
+# within the ball when a caller measures it in float64.
+_INSIDE = 1.0 - 1e-6
+
+
+class Constraint(abc.ABC):
+    """What an attack needs to know about a norm.
+
+    All tensors are float32. Perturbations and gradients are `[B, H, W, C]`; distances
+    are `[B]`, in units of pixel values in [0, 1].
+    """
+
+    @abc.abstractmethod
+    def distance(self, delta: tf.Tensor) -> tf.Tensor:
+        """Norm of each perturbation, `[B]`."""
+
+    @abc.abstractmethod
+    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Unit step that climbs `gradient` fastest, `[B, H, W, C]`.
+
+        The step has norm 1 however small the gradient is. A zero gradient gives a zero
+        step, and an entry that is not finite counts as zero.
+        """
+
+    @abc.abstractmethod
+    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
+        """Nearest perturbation of norm at most `eps`, `[B, H, W, C]`."""
+
+    @abc.abstractmethod
+    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+        """One uniform draw from the ball of radius `eps` for each seed.
+
+        Args:
+            shape: int32 `[3]`, the shape `(H, W, C)` of one image.
+            seeds: int64 `[B, 2]`. Equal rows give equal draws, whatever the batch.
+            eps: Radius of the ball, in pixel units.
+
+        Returns:
+            float32 `[B, H, W, C]`.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class L2(Constraint):
+    """The Euclidean norm of all pixels and channels of an image.
+
+    Example:
+        >>> delta = tf.reshape(tf.constant([3.0, 4.0]), [1, 1, 2, 1])
+        >>> L2().distance(delta).numpy().tolist()
+        [5.0]
+        >>> L2().project(delta, 0.0).numpy().ravel().tolist()
+        [0.0, 0.0]
+    """
+
+    def distance(self, delta: tf.Tensor) -> tf.Tensor:
+        """Euclidean norm of each perturbation, `[B]`."""
+        return tf.reshape(_euclidean_norm(delta), [-1])
+
+    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The gradient divided by its Euclidean norm, with no floor under the norm."""
+        gradient = _zero_where_not_finite(gradient)
+        # Dividing by the largest entry first keeps the squares from under- or
+        # overflowing: float32 gradients of confident models reach 1e-30.
+        scaled = tf.math.divide_no_nan(gradient, _largest_entry(gradient))
+        return tf.math.divide_no_nan(scaled, _euclidean_norm(scaled))
+
+    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
+        """Scale a perturbation that is too long back to norm `eps`."""
+        norm = _euclidean_norm(delta)
+        scale = tf.math.divide_no_nan(eps * _INSIDE, norm)
+        return tf.where(norm > eps * _INSIDE, delta * scale, delta)
+
+    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+        """Uniform in the Euclidean ball of d dimensions.
+
+        The first d coordinates of a uniform point on the sphere in d + 2 dimensions are
+        uniform in the ball (Barthe et al. 2005, Annals of Probability 33(2)): one draw
+        gives direction and radius.
+        """
+        size = tf.reduce_prod(shape)
+
+        def draw(seed: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_normal([size + 2], seed, alg="philox")
+
+        normals = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+        on_sphere = self.normalise(normals[:, :, None, None])
+        delta = tf.reshape(on_sphere[:, :size], tf.concat([[-1], shape], axis=0))
+        return delta * (eps * _INSIDE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linf(Constraint):
+    """The largest change of any one pixel value.
+
+    Example:
+        >>> delta = tf.reshape(tf.constant([0.5, -0.25]), [1, 1, 2, 1])
+        >>> Linf().distance(delta).numpy().tolist()
+        [0.5]
+        >>> Linf().project(delta, 0.125).numpy().ravel().tolist()
+        [0.125, -0.125]
+    """
+
+    def distance(self, delta: tf.Tensor) -> tf.Tensor:
+        """Largest absolute entry of each perturbation, `[B]`."""
+        return tf.reshape(_largest_entry(delta), [-1])
+
+    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The sign of the gradient."""
+        return tf.sign(_zero_where_not_finite(gradient))
+
+    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
+        """Clip every entry to [-eps, eps]."""
+        return tf.clip_by_value(delta, -eps, eps)
+
+    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+        """Every entry uniform in [-eps, eps), independently."""
+
+        def draw(seed: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_uniform(
+                shape, seed, minval=-1.0, maxval=1.0, alg="philox"
+            )
+
+        return eps * tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+
+
+def from_norm(norm: float | str) -> Constraint:
+    """The constraint a norm stands for.
+
+    Args:
+        norm: 2, `"inf"` or `math.inf`.
+
+    Returns:
+        `L2()` or `Linf()`.
+
+    Raises:
+        ValueError: If the norm is none of these.
+
+    Example:
+        >>> from_norm("inf")
+        Linf()
+    """
+    if norm == 2:
+        return L2()
+    if norm == "inf" or norm == math.inf:
+        return Linf()
+    raise ValueError(f'`norm` must be 2 or "inf". Received: norm={norm!r}')
+
+
+def _largest_entry(delta: tf.Tensor) -> tf.Tensor:
+    """Largest absolute entry of each row, `[B, 1, 1, 1]`."""
+    return tf.reduce_max(tf.abs(delta), axis=[1, 2, 3], keepdims=True)
+
+
+def _euclidean_norm(delta: tf.Tensor) -> tf.Tensor:
+    """Euclidean norm of each row, `[B, 1, 1, 1]`, without under- or overflow."""
+    largest = _largest_entry(delta)
+    scaled = tf.math.divide_no_nan(delta, largest)
+    squares = tf.reduce_sum(tf.square(scaled), axis=[1, 2, 3], keepdims=True)
+    return largest * tf.sqrt(squares)
+
+
+def _zero_where_not_finite(gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient with NaN and infinite entries set to zero."""
+    return tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))

@@ -1,0 +1,19 @@
+"""Keras layers of low-curvature networks, written in `keras.ops` alone.
+
+Importing this package registers the layers with Keras, which is all that is needed to
+load a `.keras` file of a tfrobust model; nothing else of the library is imported.
+"""
+
+from tfrobust.layers.activations import CenteredSoftplus, centered_softplus
+from tfrobust.layers.batch_norm import LipschitzBatchNormalization
+from tfrobust.layers.spectral import SpectralConv2D, SpectralDense
+from tfrobust.layers.traversal import find_layers
+
+__all__ = [
+    "CenteredSoftplus",
+    "LipschitzBatchNormalization",
+    "SpectralConv2D",
+    "SpectralDense",
+    "centered_softplus",
+    "find_layers",
+]

@@ -1,0 +1,156 @@
+"""Batch normalisation with a learnable bound on its Lipschitz constant."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="tfrobust")
+class LipschitzBatchNormalization(keras.layers.Layer):
+    """Batch normalisation over the last axis, at most gamma-Lipschitz at inference.
+
+    Plain batch normalisation stretches its input by up to `1/m`, where
+    `m = min_i sqrt(moving_variance_i + epsilon)`. This layer multiplies it by
+    `m * min(1/m, gamma) = min(1, gamma * m)`: the Lipschitz constant at inference is
+    `min(1/m, gamma)`, and where `gamma >= 1/m` it is plain batch normalisation without
+    scale and shift. It learns `log(gamma)`, one scalar, named `log_gamma`; the
+    optimisers of `tfrobust.training` leave it out of weight decay.
+
+    While training, mean and variance are the batch's and `m` comes from the moving
+    variance, as in the paper's release; no gradient flows through `m`. Statistics are
+    float32 also under mixed precision.
+
+    Args:
+        gamma: Initial bound, positive. The paper's release starts at 10.
+        momentum: Share of the moving statistics kept at each training step, in [0, 1).
+        epsilon: Added to the variance, positive.
+        synchronized: Whether replicas of a `tf.distribute` strategy share the batch's
+            statistics. Moving statistics are averaged over replicas either way, so
+            replicas never drift apart.
+        **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
+
+    Call arguments:
+        inputs: Float tensor `[B,...,C]` of rank 2 or more.
+        training: Whether to use and record the batch's statistics.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4, gamma-Lipschitz batch norm.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfrobust.layers import LipschitzBatchNormalization
+        >>> layer = LipschitzBatchNormalization(gamma=0.5)
+        >>> y = layer(np.array([[0.0], [3.0]], "float32"), training=False)
+        >>> round(float(y[1, 0] - y[0, 0]), 3)
+        1.5
+        >>> round(float(layer.lipschitz_constant()), 3)
+        0.5
+    """
+
+    def __init__(
+        self,
+        gamma: float = 10.0,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not (gamma > 0 and math.isfinite(gamma)):
+            raise ValueError(
+                f"`gamma` must be a positive finite number. Received: gamma={gamma}"
+            )
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"`momentum` must lie in [0, 1). Received: momentum={momentum}"
+            )
+        if not epsilon > 0:
+            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
+        self.initial_gamma = float(gamma)
+        self.momentum = float(momentum)
+        self.epsilon = float(epsilon)
+        self.synchronized = bool(synchronized)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    def build(self, input_shape: Any) -> None:
+        """Creates gamma and the moving statistics."""
+        channels = input_shape[-1]
+        if channels is None:
+            raise ValueError(
+                "`LipschitzBatchNormalization` needs a known size of the last axis. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        self.log_gamma = self.add_weight(
+            name="log_gamma",
+            shape=(),
+            initializer=keras.initializers.Constant(math.log(self.initial_gamma)),
+            dtype="float32",
+            autocast=False,
+        )
+        statistics = {
+            "shape": (int(channels),),
+            "trainable": False,
+            "dtype": "float32",
+            "autocast": False,
+            "aggregation": "mean",
+        }
+        self.moving_mean = self.add_weight(
+            name="moving_mean", initializer="zeros", **statistics
+        )
+        self.moving_variance = self.add_weight(
+            name="moving_variance", initializer="ones", **statistics
+        )
+
+    @property
+    def gamma(self) -> Any:
+        """The current bound, a positive float32 scalar tensor."""
+        return ops.exp(self.log_gamma)
+
+    def smallest_deviation(self) -> Any:
+        """`m`, the smallest `sqrt(moving_variance + epsilon)`, a float32 scalar."""
+        return ops.sqrt(ops.min(self.moving_variance) + self.epsilon)
+
+    def lipschitz_constant(self) -> Any:
+        """`min(1/m, gamma)`, the Lipschitz constant at inference, a float32 scalar."""
+        return ops.minimum(1.0 / self.smallest_deviation(), self.gamma)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Normalises over every axis but the last."""
+        x = ops.cast(inputs, "float32")
+        shrink = ops.minimum(1.0, self.gamma * self.smallest_deviation())
+        if training and self.trainable:
+            mean, variance = ops.moments(
+                x, axes=list(range(len(x.shape) - 1)), synchronized=self.synchronized
+            )
+            self._record(self.moving_mean, mean)
+            self._record(self.moving_variance, variance)
+        else:
+            mean = ops.convert_to_tensor(self.moving_mean)
+            variance = ops.convert_to_tensor(self.moving_variance)
+        # One multiply-add a pixel: everything else is arithmetic on C numbers.
+        stretch = shrink * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(x * stretch - mean * stretch, self.compute_dtype)
+
+    def _record(self, moving: Any, batch: Any) -> None:
+        kept = ops.convert_to_tensor(moving)
+        moving.assign(kept + (1.0 - self.momentum) * (ops.stop_gradient(batch) - kept))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that rebuild this layer."""
+        return {
+            **super().get_config(),
+            "gamma": self.initial_gamma,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "synchronized": self.synchronized,
+        }

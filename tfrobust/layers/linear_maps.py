@@ -1,0 +1,165 @@
+"""Convolutions and matrices as linear maps: apply, adjoint, largest singular value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+LinearMap = Callable[[Any], Any]
+
+# Below this a vector counts as zero; far under any norm that float32 training meets.
+_TINY = 1e-30
+
+
+def convolution_geometry(
+    size: int, kernel: int, stride: int, padding: str
+) -> tuple[int, int, int]:
+    """Output size and zero padding of a convolution along one axis.
+
+    Args:
+        size: Input size along the axis, in pixels.
+        kernel: Kernel size along the axis.
+        stride: Stride along the axis.
+        padding: `"same"` or `"valid"`, as in Keras.
+
+    Returns:
+        `(output_size, padding_before, padding_after)`.
+
+    Example:
+        >>> from tfrobust.layers.linear_maps import convolution_geometry
+        >>> convolution_geometry(size=32, kernel=3, stride=2, padding="same")
+        (16, 0, 1)
+    """
+    if padding == "valid":
+        return (size - kernel) // stride + 1, 0, 0
+    output = -(-size // stride)
+    total = max((output - 1) * stride + kernel - size, 0)
+    return output, total // 2, total - total // 2
+
+
+def convolution(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
+    """The convolution itself, `[B,H,W,C_in]` to `[B,H',W',C_out]`."""
+    if tuple(kernel.shape[:2]) == (1, 1):
+        # A strided 1x1 convolution only reads every stride-th pixel. Saying so keeps
+        # away from oneDNN's kernel for its filter gradient, which writes out of bounds
+        # at batch size 1 with few channels (seen in TensorFlow 2.21).
+        x, strides = x[:, :: strides[0], :: strides[1], :], (1, 1)
+    return ops.conv(x, kernel, strides=strides, padding=padding)
+
+
+def convolution_adjoint(
+    y: Any,
+    kernel: Any,
+    input_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+) -> Any:
+    """Adjoint (transpose) of `convolution` as a linear map on images.
+
+    `<convolution(x), y> == <x, convolution_adjoint(y)>` for all x and y, exactly the
+    operator that backpropagation applies, for every input size: where stride and size
+    do not divide, Keras's transposed convolution would return another size.
+
+    Args:
+        y: Float tensor `[B,H',W',C_out]`.
+        kernel: `[kh,kw,C_in,C_out]`.
+        input_size: `(H, W)` of the convolution's input.
+        strides: Strides of the convolution.
+        padding: `"same"` or `"valid"`.
+
+    Returns:
+        Float tensor `[B,H,W,C_in]`.
+    """
+    for axis in (1, 2):
+        y = _spread(
+            y,
+            axis,
+            input_size[axis - 1],
+            int(kernel.shape[axis - 1]),
+            strides[axis - 1],
+            padding,
+        )
+    flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
+    return ops.conv(y, flipped, strides=1, padding="valid")
+
+
+def _spread(
+    y: Any, axis: int, size: int, kernel: int, stride: int, padding: str
+) -> Any:
+    """Puts `stride - 1` zeros between entries and pads for a full correlation."""
+    output, before, _ = convolution_geometry(size, kernel, stride, padding)
+    if stride > 1:
+        shape = list(y.shape)
+        y = ops.expand_dims(y, axis + 1)
+        y = _pad_axis(y, axis + 1, 0, stride - 1)
+        shape[axis] = output * stride
+        y = ops.reshape(y, [-1, *shape[1:]])
+    after = size + before - output * stride
+    if after < 0:  # the zeros behind the last entry reach past what is needed
+        keep = [slice(None)] * len(y.shape)
+        keep[axis] = slice(0, output * stride + after)
+        y = y[tuple(keep)]
+    return _pad_axis(y, axis, kernel - 1 - before, max(after, 0))
+
+
+def _pad_axis(x: Any, axis: int, before: int, after: int) -> Any:
+    if before == after == 0:
+        return x
+    widths = [(0, 0)] * len(x.shape)
+    widths[axis] = (before, after)
+    return ops.pad(x, widths)
+
+
+def unit(x: Any) -> Any:
+    """`x` over its Euclidean norm; zero stays zero."""
+    return x / ops.maximum(ops.sqrt(ops.sum(ops.square(x))), _TINY)
+
+
+def power_iteration(
+    apply: LinearMap, adjoint: LinearMap, left: Any, iterations: int
+) -> tuple[Any, Any]:
+    """Follows the leading singular pair of a linear map by power iteration.
+
+    Args:
+        apply: The map A.
+        adjoint: Its transpose.
+        left: Current left singular vector u, any nonzero tensor in A's output space.
+        iterations: Number of rounds, at least 1.
+
+    Returns:
+        `(left, right)`: unit tensors u and v. `norm(apply(v))` is a lower bound of the
+        largest singular value and converges to it.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 3.3, after Ryu et al. 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfrobust.layers.linear_maps import power_iteration
+        >>> a = np.diag([3.0, 1.0]).astype("float32")
+        >>> left, right = power_iteration(
+        ...     lambda v: a @ v, lambda u: a.T @ u, np.ones(2, "float32"), 20)
+        >>> round(float(np.linalg.norm(a @ np.asarray(right))), 4)
+        3.0
+    """
+    right = left
+    for _ in range(iterations):
+        right = unit(adjoint(left))
+        left = unit(apply(right))
+    return left, right
+
+
+def norm_along(apply: LinearMap, right: Any) -> Any:
+    """`norm(apply(right))`, differentiable in the map and finite for a zero map.
+
+    With `right` a leading right singular vector this is the largest singular value
+    sigma, and its gradient in the map is `u v^T`, the derivative of sigma.
+    """
+    image = apply(ops.stop_gradient(right))
+    return ops.sum(ops.stop_gradient(unit(image)) * image)
+
+
+def divide_by_norm(kernel: Any, norm: Any) -> Any:
+    """`kernel / norm`; a zero kernel stays zero."""
+    return kernel / ops.maximum(norm, _TINY)

@@ -1,0 +1,17 @@
+"""Image classifiers in two variants of one skeleton: standard and low-curvature."""
+
+from tfrobust.models.coefficients import betas, gammas
+from tfrobust.models.cost import multiply_adds
+from tfrobust.models.mlp import MLP
+from tfrobust.models.resnet import ResNet18, ResNet34
+from tfrobust.models.vgg import VGG11
+
+__all__ = [
+    "MLP",
+    "VGG11",
+    "ResNet18",
+    "ResNet34",
+    "betas",
+    "gammas",
+    "multiply_adds",
+]

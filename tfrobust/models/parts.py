@@ -1,0 +1,116 @@
+"""The parts that turn one network into its standard and its low-curvature variant."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from tfrobust.layers import (
+    CenteredSoftplus,
+    LipschitzBatchNormalization,
+    SpectralConv2D,
+    SpectralDense,
+)
+from tfrobust.layers.checks import check_positive_integer
+
+VARIANTS = ("standard", "lcnn")
+
+# At this sharpness softplus is ReLU to within log(2)/1000; the paper's standard
+# networks use it so that curvature is defined for them too.
+_STANDARD_BETA = 1000.0
+_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Makes the convolutions, norms, activations and dense layers of a variant.
+
+    Attributes:
+        variant: `"standard"` (plain convolution, batch norm without scale and shift,
+            softplus at beta = 1000) or `"lcnn"` (spectral, gamma-Lipschitz, centered
+            softplus with a learnable beta).
+        beta: Initial beta of the `lcnn` activations.
+        gamma: Initial gamma of the `lcnn` norms.
+        synchronized: Whether norms share statistics over replicas.
+    """
+
+    variant: str
+    beta: float = 5.0
+    gamma: float = 10.0
+    synchronized: bool = False
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(
+                f"`variant` must be one of {', '.join(VARIANTS)}. "
+                f"Received: variant={self.variant!r}"
+            )
+
+    @property
+    def is_lcnn(self) -> bool:
+        """Whether this is the low-curvature variant."""
+        return self.variant == "lcnn"
+
+    def convolution(
+        self, x: Any, filters: int, kernel_size: int, strides: int, name: str
+    ) -> Any:
+        """Convolution without bias, zero-padded to keep the size at stride 1."""
+        layer = SpectralConv2D if self.is_lcnn else keras.layers.Conv2D
+        return layer(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=name,
+        )(x)
+
+    def norm(self, x: Any, name: str) -> Any:
+        """Batch normalisation without scale and shift."""
+        if self.is_lcnn:
+            layer = LipschitzBatchNormalization(
+                gamma=self.gamma, synchronized=self.synchronized, name=name, **_NORM
+            )
+        else:
+            layer = keras.layers.BatchNormalization(
+                center=False,
+                scale=False,
+                synchronized=self.synchronized,
+                name=name,
+                **_NORM,
+            )
+        return layer(x)
+
+    def activation(self, x: Any, name: str) -> Any:
+        """Centered softplus: learnable beta in `lcnn`, fixed at 1000 otherwise."""
+        beta = self.beta if self.is_lcnn else _STANDARD_BETA
+        return CenteredSoftplus(beta, trainable=self.is_lcnn, name=name)(x)
+
+    def convolution_block(
+        self, x: Any, filters: int, name: str, strides: int = 1
+    ) -> Any:
+        """3x3 convolution, norm, activation."""
+        x = self.convolution(x, filters, 3, strides, name=f"{name}_conv")
+        x = self.norm(x, name=f"{name}_norm")
+        return self.activation(x, name=f"{name}_activation")
+
+    def dense(self, x: Any, units: int, name: str) -> Any:
+        """Dense layer with bias; float32 outputs, so that logits stay exact."""
+        layer = SpectralDense if self.is_lcnn else keras.layers.Dense
+        return layer(units, name=name, dtype="float32")(x)
+
+
+def check_image_shape(input_shape: Any) -> tuple[int, int, int]:
+    """`(height, width, channels)` as integers, or a one-sentence `ValueError`."""
+    shape = tuple(input_shape)
+    if len(shape) != 3:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels). "
+            f"Received: input_shape={shape}"
+        )
+    for size in shape:
+        check_positive_integer("input_shape", size)
+    return int(shape[0]), int(shape[1]), int(shape[2])

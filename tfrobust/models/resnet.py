@@ -1,0 +1,124 @@
+"""Residual networks for small images, standard and low-curvature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfrobust.layers.checks import check_positive_integer
+from tfrobust.models.parts import Parts, check_image_shape
+
+
+def ResNet18(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    variant: str = "standard",
+    width: int = 64,
+    *,
+    beta: float = 5.0,
+    gamma: float = 10.0,
+    synchronized: bool = False,
+    name: str = "resnet18",
+) -> keras.Model:
+    """ResNet-18, 17 convolutions on the main path and one dense layer.
+
+    The CIFAR form: a 3x3 first convolution at full resolution, four stages of basic
+    blocks at 1, 2, 4 and 8 times `width` channels, global average pooling, one dense
+    layer. Each block returns half the sum of branch and shortcut, so that a block of
+    1-Lipschitz parts is 1-Lipschitz; both variants share this skeleton.
+
+    Args:
+        input_shape: `(height, width, channels)` of the images.
+        classes: Number of classes K.
+        variant: `"standard"` or `"lcnn"`.
+        width: Channels of the first stage; 64 is the published network.
+        beta: Initial beta of every activation (`lcnn` only).
+        gamma: Initial gamma of every norm (`lcnn` only).
+        synchronized: Whether batch norms share statistics over the replicas of a
+            `tf.distribute` strategy.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from images float32 `[B,H,W,C]` in [0, 1] to logits
+        float32 `[B,K]`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and its release.
+
+    Example:
+        >>> from tfrobust import models
+        >>> network = models.ResNet18((32, 32, 3), classes=10, width=4)
+        >>> network.output_shape
+        (None, 10)
+    """
+    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    return _resnet((2, 2, 2, 2), input_shape, classes, width, parts, name)
+
+
+def ResNet34(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    variant: str = "standard",
+    width: int = 64,
+    *,
+    beta: float = 5.0,
+    gamma: float = 10.0,
+    synchronized: bool = False,
+    name: str = "resnet34",
+) -> keras.Model:
+    """ResNet-34, 33 convolutions on the main path and one dense layer.
+
+    Skeleton, arguments, result and errors are those of `ResNet18`, with blocks of
+    3, 4, 6 and 3 in the four stages.
+
+    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and its release.
+
+    Example:
+        >>> from tfrobust import models
+        >>> network = models.ResNet34((32, 32, 3), classes=100, width=4)
+        >>> network.output_shape
+        (None, 100)
+    """
+    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    return _resnet((3, 4, 6, 3), input_shape, classes, width, parts, name)
+
+
+def _resnet(
+    blocks: tuple[int, ...],
+    input_shape: tuple[int, int, int],
+    classes: int,
+    width: int,
+    parts: Parts,
+    name: str,
+) -> keras.Model:
+    check_positive_integer("classes", classes)
+    check_positive_integer("width", width)
+    images = keras.Input(check_image_shape(input_shape), name="images")
+    x = parts.convolution_block(images, width, name="stem")
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            x = _basic_block(
+                x,
+                filters=width * 2**stage,
+                strides=2 if stage > 0 and block == 0 else 1,
+                parts=parts,
+                name=f"stage{stage + 1}_block{block + 1}",
+            )
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, parts.dense(x, classes, name="logits"), name=name)
+
+
+def _basic_block(x: Any, filters: int, strides: int, parts: Parts, name: str) -> Any:
+    shortcut = x
+    if strides != 1 or x.shape[-1] != filters:
+        shortcut = parts.convolution(x, filters, 1, strides, name=f"{name}_short_conv")
+        shortcut = parts.norm(shortcut, name=f"{name}_short_norm")
+    branch = parts.convolution_block(x, filters, f"{name}_a", strides)
+    branch = parts.convolution(branch, filters, 3, 1, name=f"{name}_b_conv")
+    branch = parts.norm(branch, name=f"{name}_b_norm")
+    # A layer, not `0.5 * (a + b)`: Keras marks a scaled symbolic tensor as sparse.
+    x = keras.layers.Average(name=f"{name}_average")([branch, shortcut])
+    return parts.activation(x, name=f"{name}_activation")

@@ -1,0 +1,59 @@
+"""What a penalty is, and what one training step tells it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """What one training step knows, computed once for all penalties.
+
+    Attributes:
+        network: The classifier being trained.
+        images: float32 `[B,H,W,C]`, the images the loss was taken at.
+        labels: int `[B]`.
+        logits: float32 `[B,K]`, of the training-mode forward pass.
+        losses: float32 `[B]`, cross-entropy of each example.
+        input_gradient: float32 `[B,H,W,C]`, gradient of each example's loss in its own
+            image; `None` unless a penalty set `needs_input_gradient`.
+    """
+
+    network: keras.Model
+    images: tf.Tensor
+    labels: tf.Tensor
+    logits: tf.Tensor
+    losses: tf.Tensor
+    input_gradient: tf.Tensor | None = None
+
+
+class Penalty:
+    """A term added to the training loss.
+
+    A subclass sets `name` (the metric's name) and `needs_input_gradient`, and defines
+    `__call__`, which maps a `StepContext` to a float32 scalar: a mean over the batch's
+    examples, or a function of the weights alone. Scaling to the number of replicas is
+    the training step's business.
+    """
+
+    name: str = "penalty"
+    needs_input_gradient: bool = False
+
+    def __call__(self, context: StepContext) -> tf.Tensor:
+        """The penalty of this step, a float32 scalar."""
+        raise NotImplementedError
+
+    def check(self, network: keras.Model) -> None:
+        """Raises `ValueError` if the penalty cannot apply to this network."""
+
+
+def check_weight(name: str, value: float) -> float:
+    """`value` as a float of at least 0, or a one-sentence `ValueError`."""
+    if not (value >= 0 and value < float("inf")):
+        raise ValueError(
+            f"`{name}` must be a finite number of at least 0. Received: {name}={value}"
+        )
+    return float(value)

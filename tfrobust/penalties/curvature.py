@@ -1,0 +1,91 @@
+"""The curvature penalty of low-curvature networks, a function of beta and gamma."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization, find_layers
+from tfrobust.penalties.base import Penalty, StepContext, check_weight
+
+
+class Curvature(Penalty):
+    """`beta * sum_i beta_i + gamma * sum_j log(gamma_j)` over a network's layers.
+
+    The product of Lipschitz constants and activation curvatures bounds the network's
+    curvature whatever the data (Theorem 1 of the paper); this penalises its parts, at
+    the cost of a few scalars.
+
+    The strength that suits a run depends on its length. At the paper's 1e-2, an
+    unopposed beta falls like `1 / (1/5 + 0.1 * steps)` (learning rate 0.1, momentum
+    0.9): within a few epochs every activation is all but linear, long before the
+    cross-entropy can defend it. Over 200 epochs the two reach a balance. Short runs
+    want a smaller weight; `docs/RESULTS.md` has the measured trade-off.
+
+    Args:
+        beta: Weight of the sum of betas, at least 0.
+        gamma: Weight of the sum of `log(gamma)`, at least 0.
+        absolute: Whether to penalise `|log(gamma)|` in place of `log(gamma)`. Equation
+            5 has no absolute value; the authors' released code does. The first keeps
+            pushing gamma down past 1, the second pulls it to 1 from both sides.
+
+    Raises:
+        ValueError: If a weight is negative, or, on `compile`, if the network has
+            neither a learnable beta nor a gamma.
+
+    Reference: Srinivas et al. 2022 (LCNN), equation 5.
+
+    Example:
+        >>> from tfrobust import models, penalties
+        >>> network = models.MLP((2,), classes=2, hidden=(8,), variant="lcnn")
+        >>> penalty = penalties.Curvature(beta=1e-2, gamma=1e-2)
+        >>> round(float(penalty.value(network)), 4)
+        0.05
+    """
+
+    name = "curvature_penalty"
+
+    def __init__(
+        self, beta: float = 1e-2, gamma: float = 1e-2, *, absolute: bool = False
+    ) -> None:
+        self.beta = check_weight("beta", beta)
+        self.gamma = check_weight("gamma", gamma)
+        self.absolute = bool(absolute)
+
+    def check(self, network: keras.Model) -> None:
+        """Raises `ValueError` unless the network has a learnable beta or a gamma."""
+        if not _learnable_betas(network) and not _norms(network):
+            raise ValueError(
+                "`penalties` holds Curvature, which needs a network with a learnable "
+                "CenteredSoftplus or a LipschitzBatchNormalization, such as "
+                f"variant='lcnn'. Received: network={network.name!r}"
+            )
+
+    def value(self, network: keras.Model) -> tf.Tensor:
+        """The penalty of a network's current weights, a float32 scalar."""
+        betas = [layer.beta for layer in _learnable_betas(network)]
+        logs = [
+            tf.convert_to_tensor(layer.log_gamma.value) for layer in _norms(network)
+        ]
+        if self.absolute:
+            logs = [tf.abs(log_gamma) for log_gamma in logs]
+        return self.beta * _sum(betas) + self.gamma * _sum(logs)
+
+    def __call__(self, context: StepContext) -> tf.Tensor:
+        """The penalty of this step, a float32 scalar."""
+        return self.value(context.network)
+
+
+def _learnable_betas(network: keras.Model) -> list[CenteredSoftplus]:
+    layers = find_layers(network, CenteredSoftplus)
+    return [layer for layer in layers if layer.trainable]
+
+
+def _norms(network: keras.Model) -> list[LipschitzBatchNormalization]:
+    return find_layers(network, LipschitzBatchNormalization)
+
+
+def _sum(scalars: list[Any]) -> tf.Tensor:
+    return tf.add_n(scalars) if scalars else tf.constant(0.0)

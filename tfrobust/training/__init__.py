@@ -1,0 +1,37 @@
+"""Training any Keras classifier with penalties and adversaries, on any device."""
+
+from tfrobust.training.callbacks import (
+    MetricsTable,
+    RefreshSpectralNorms,
+    RestartPoints,
+    WatchCoefficients,
+    WatchGradientNorm,
+    WatchTime,
+    read_table,
+)
+from tfrobust.training.distribute import (
+    STRATEGIES,
+    is_chief,
+    is_chief_process,
+    is_single_process,
+    make_strategy,
+)
+from tfrobust.training.model import RobustModel
+from tfrobust.training.schedules import step_decay
+
+__all__ = [
+    "STRATEGIES",
+    "MetricsTable",
+    "RefreshSpectralNorms",
+    "RestartPoints",
+    "RobustModel",
+    "WatchCoefficients",
+    "WatchGradientNorm",
+    "WatchTime",
+    "is_chief",
+    "is_chief_process",
+    "is_single_process",
+    "make_strategy",
+    "read_table",
+    "step_decay",
+]

@@ -1,0 +1,43 @@
+"""Learning-rate schedules of the papers."""
+
+from __future__ import annotations
+
+import keras
+
+
+def step_decay(
+    learning_rate: float,
+    epochs: int,
+    steps_per_epoch: int,
+    milestones: tuple[float, ...] = (0.75, 0.875),
+    factor: float = 0.1,
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A constant learning rate, multiplied by `factor` at each milestone.
+
+    Args:
+        learning_rate: Initial rate.
+        epochs: Length of the whole run.
+        steps_per_epoch: Optimiser steps an epoch.
+        milestones: Shares of the run, increasing, in (0, 1); each is rounded down to
+            a whole epoch, as in the paper's release.
+        factor: What the rate is multiplied by at each milestone.
+
+    Returns:
+        A serialisable Keras schedule over optimiser steps.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 5: 0.1, divided by 10 at 150 and 175
+    of 200 epochs.
+
+    Example:
+        >>> from tfrobust.training import step_decay
+        >>> schedule = step_decay(0.1, epochs=200, steps_per_epoch=391)
+        >>> [round(float(schedule(391 * epoch)), 4) for epoch in (0, 151, 176)]
+        [0.1, 0.01, 0.001]
+    """
+    boundaries = [int(share * epochs) * steps_per_epoch for share in milestones]
+    values = [learning_rate * factor**k for k in range(len(boundaries) + 1)]
+    # Keras keeps a value up to and including its boundary; the new rate holds from the
+    # milestone's first step on.
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [boundary - 1 for boundary in boundaries], values
+    )

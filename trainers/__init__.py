@@ -1,0 +1,1 @@
+"""Command-line programs that train and evaluate; they hold no mathematics."""

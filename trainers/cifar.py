@@ -1,0 +1,39 @@
+"""Trains an image classifier, standard or low-curvature, and exports it.
+
+    python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags
+    python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags \
+        --flagfile=trainers/flags/cpu.flags --workdir=runs/laptop
+
+Despite its name it takes any data set of small images that TFDS knows. A later flag
+wins over an earlier one, also between flagfiles. The run's folder ends up with:
+run.flags (repeats the run), metrics.csv, tensorboard/, checkpoints/, model.keras,
+saved_model/1/ (for TF Serving), curves.png and summary.json.
+"""
+
+from __future__ import annotations
+
+from tfrobust import data
+from tfrobust.training import is_chief_process
+from trainers import dry_run, options, program, session
+from trainers.run_folder import RunFolder
+
+
+def main() -> None:
+    """Checks everything first, then trains or prints the plan."""
+    config = options.config_from_flags()
+    try:
+        data.check(config.dataset, config.data_dir or None, splits=("train", "test"))
+    except ValueError as error:
+        raise program.UsageError(str(error)) from error
+    folder = RunFolder(config.workdir)
+    if is_chief_process():
+        folder.check(config)
+    if config.dry_run:
+        dry_run.describe(config)
+    else:
+        session.train(config, folder)
+
+
+if __name__ == "__main__":
+    options.define_flags()
+    program.run(main, __doc__)

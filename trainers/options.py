@@ -1,0 +1,250 @@
+"""The command line of the image trainers: flags in groups, read into one object."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfrobust.training import STRATEGIES
+
+FLAGS = flags.FLAGS
+
+MODELS = ("resnet18", "resnet34", "vgg11", "mlp")
+VARIANTS = ("standard", "lcnn")
+AUGMENTATIONS = ("none", "crop_flip")
+PRECISIONS = ("off", "bfloat16", "float16")
+
+# Flags that say how to run, not what to compute; they are not part of `run.flags`.
+_OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
+
+GROUPS: dict[str, list[str]] = {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a training run depends on; one field for each flag."""
+
+    dataset: str
+    data_dir: str
+    train_examples: int
+    eval_examples: int
+    augment: str
+    model: str
+    variant: str
+    width: int
+    initial_beta: float
+    initial_gamma: float
+    curvature_beta: float
+    curvature_gamma: float
+    curvature_absolute: bool
+    gradient_norm: float
+    weight_decay: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    seed: int
+    mixed_precision: str
+    jit_compile: bool
+    distribute: str
+    tpu: str
+    logical_cpus: int
+    workdir: str
+    resume: bool
+    overwrite: bool
+    dry_run: bool
+
+
+def _group(title: str) -> list[str]:
+    return GROUPS.setdefault(title, [])
+
+
+def define_flags() -> None:
+    """Defines every flag of `TrainConfig` on absl's `FLAGS`, once."""
+    if "dataset" in FLAGS:
+        return
+    _define_data()
+    _define_network()
+    _define_loss()
+    _define_optimisation()
+    _define_machine()
+    _define_run()
+    _define_checks()
+
+
+def _define_data() -> None:
+    group = _group("Data")
+    _string(group, "dataset", "cifar10", "Name of the data set: `shapes` (built in), or"
+            " a TFDS name such as cifar10, cifar100, svhn_cropped, mnist.")  # fmt: skip
+    _string(group, "data_dir", "", "Folder that holds prepared TFDS folders, such as"
+            " DIR/cifar10/3.0.2. Empty: TFDS's own place, downloading if needed.")  # fmt: skip
+    _integer(group, "train_examples", 0, "Train on this many examples, a random subset"
+             " fixed by the seed and balanced over classes. 0: all.", 0)  # fmt: skip
+    _integer(group, "eval_examples", 0, "Evaluate on the first so many test examples."
+             " 0: all.", 0)  # fmt: skip
+    _enum(group, "augment", "crop_flip", AUGMENTATIONS, "Augmentation: crop_flip is a"
+          " random crop after padding by 4 and a random horizontal flip.")  # fmt: skip
+
+
+def _define_network() -> None:
+    group = _group("Network")
+    _enum(group, "model", "resnet18", MODELS, "Architecture.")
+    _enum(group, "variant", "standard", VARIANTS, "standard, or lcnn: the same skeleton"
+          " with low-curvature layers.")  # fmt: skip
+    _integer(group, "width", 64, "Channels of the first stage; 64 is the published"
+             " network, 16 suits a laptop. For mlp: hidden units.", 1)  # fmt: skip
+    _float(group, "initial_beta", 5.0, "Where every beta of an lcnn starts.", 1e-6)
+    _float(group, "initial_gamma", 10.0, "Where every gamma of an lcnn starts.", 1e-6)
+
+
+def _define_loss() -> None:
+    group = _group("Loss")
+    _float(group, "curvature_beta", 0.0, "Weight of the sum of betas in the curvature"
+           " penalty; the paper's is 0.01. Needs --variant=lcnn.")  # fmt: skip
+    _float(group, "curvature_gamma", 0.0, "Weight of the sum of log(gamma); the paper's"
+           " is 0.01. Needs --variant=lcnn.")  # fmt: skip
+    _boolean(group, "curvature_absolute", False, "Penalise |log(gamma)|, as the paper's"
+             " released code does, in place of log(gamma), as its equation 5.")  # fmt: skip
+    _float(group, "gradient_norm", 0.0, "Weight of the mean squared norm of the loss's"
+           " gradient in the image (GradReg); the paper's is 0.0061.")  # fmt: skip
+    _float(group, "weight_decay", 5e-4, "L2 weight decay in PyTorch's sense (it passes"
+           " through the momentum); beta and gamma are left out.")  # fmt: skip
+
+
+def _define_optimisation() -> None:
+    group = _group("Optimisation")
+    _integer(group, "epochs", 200, "Passes over the training data.", 1)
+    _integer(group, "batch_size", 128, "Images a step, over all devices together.", 1)
+    _float(group, "learning_rate", 0.1, "Initial rate of SGD; it is divided by 10 at"
+           " 75 % and at 87.5 % of the epochs.")  # fmt: skip
+    _float(group, "momentum", 0.9, "Momentum of SGD, below 1.", 0.0, 0.999999)
+    _integer(group, "seed", 0, "Fixes weights, order, augmentation and subset.", 0)
+
+
+def _define_machine() -> None:
+    group = _group("Machine")
+    _enum(group, "mixed_precision", "off", PRECISIONS, "Half precision for the layers"
+          " that bear it; norms and statistics stay float32.")  # fmt: skip
+    _boolean(group, "jit_compile", False, "Compile the training step by XLA. Slower on"
+             " a CPU; not with several devices.")  # fmt: skip
+    _enum(group, "distribute", "off", STRATEGIES, "Several devices: mirrored (the GPUs"
+          " of this machine), multi_worker (TF_CONFIG says which), tpu.")  # fmt: skip
+    _string(group, "tpu", "", "Name of the TPU with --distribute=tpu; empty: local.")
+    _integer(group, "logical_cpus", 1, "Split the CPU into so many devices, to rehearse"
+             " --distribute=mirrored without GPUs.", 1)  # fmt: skip
+
+
+def _define_run() -> None:
+    group = _group("Run")
+    _string(group, "workdir", "", "Folder of the run. Empty: runs/DATASET-MODEL-VARIANT"
+            "-SEED.")  # fmt: skip
+    _boolean(group, "resume", False, "Go on from the last finished epoch in workdir;"
+             " the other flags must be those it began with.")  # fmt: skip
+    _boolean(group, "overwrite", False, "Replace a run that is in workdir.")
+    _boolean(group, "dry_run", False, "Print network, data, schedule and cost, and"
+             " train nothing.")  # fmt: skip
+
+
+def _define_checks() -> None:
+    @flags.multi_flags_validator(
+        ["curvature_beta", "curvature_gamma", "variant"],
+        message="--curvature_beta and --curvature_gamma need --variant=lcnn: a "
+        "standard network has no beta and no gamma.",
+    )
+    def _curvature_needs_lcnn(values: dict[str, object]) -> bool:
+        wanted = values["curvature_beta"] or values["curvature_gamma"]
+        return values["variant"] == "lcnn" or not wanted
+
+    @flags.multi_flags_validator(
+        ["jit_compile", "distribute"],
+        message="--jit_compile works with --distribute=off or tpu only: several "
+        "replicas cannot reduce inside a compiled step.",
+    )
+    def _one_device_if_compiled(values: dict[str, object]) -> bool:
+        return not values["jit_compile"] or values["distribute"] in ("off", "tpu")
+
+    @flags.multi_flags_validator(
+        ["resume", "overwrite"],
+        message="--resume and --overwrite exclude each other: one keeps the run in "
+        "workdir, the other replaces it.",
+    )
+    def _resume_or_overwrite(values: dict[str, object]) -> bool:
+        return not (values["resume"] and values["overwrite"])
+
+
+def _string(group: list[str], name: str, default: str, text: str) -> None:
+    group.append(name)
+    flags.DEFINE_string(name, default, text)
+
+
+def _boolean(group: list[str], name: str, default: bool, text: str) -> None:
+    group.append(name)
+    flags.DEFINE_boolean(name, default, text)
+
+
+def _enum(
+    group: list[str], name: str, default: str, values: Sequence[str], text: str
+) -> None:
+    group.append(name)
+    flags.DEFINE_enum(name, default, list(values), text)
+
+
+def _integer(
+    group: list[str], name: str, default: int, text: str, lower_bound: int
+) -> None:
+    group.append(name)
+    flags.DEFINE_integer(name, default, text, lower_bound=lower_bound)
+
+
+def _float(
+    group: list[str],
+    name: str,
+    default: float,
+    text: str,
+    lower_bound: float = 0.0,
+    upper_bound: float | None = None,
+) -> None:
+    group.append(name)
+    flags.DEFINE_float(
+        name, default, text, lower_bound=lower_bound, upper_bound=upper_bound
+    )
+
+
+def config_from_flags() -> TrainConfig:
+    """The parsed flags as a `TrainConfig`, with the default workdir filled in."""
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    config = TrainConfig(**{name: FLAGS[name].value for name in names})
+    if config.workdir:
+        return config
+    name = f"{config.dataset}-{config.model}-{config.variant}-{config.seed}"
+    return dataclasses.replace(config, workdir=str(pathlib.Path("runs") / name))
+
+
+def flag_lines(config: TrainConfig) -> list[str]:
+    """The lines of the flagfile that repeats a run, without its output folder."""
+    values = dataclasses.asdict(config)
+    return [
+        f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in values.items()
+        if name not in _OUTSIDE_RUN
+    ]
+
+
+def grouped_help(usage: str) -> str:
+    """The help text: usage, then every flag under its group with its default."""
+    lines = [usage.strip(), ""]
+    for title, names in GROUPS.items():
+        lines.append(f"{title}:")
+        for name in names:
+            flag = FLAGS[name]
+            allowed = getattr(flag.parser, "enum_values", None)
+            choice = f" ({'|'.join(allowed)})" if allowed else ""
+            lines.append(f"  --{name}{choice}, default {flag.default!r}")
+            lines.append(f"      {flag.help}")
+        lines.append("")
+    lines.append("--flagfile=FILE reads flags from a file and may be given several")
+    lines.append("times; what comes later wins.")
+    return "\n".join(lines)

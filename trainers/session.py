@@ -1,0 +1,198 @@
+"""One training run, from data to the finished folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import export
+from tfrobust import data, models, training, viz
+from trainers import build
+from trainers.options import TrainConfig
+from trainers.run_folder import RunFolder, versions, write_json
+
+# Test examples on which the input-gradient norm is followed from epoch to epoch.
+_WATCHED = 512
+
+
+def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
+    """Trains, evaluates, exports and reports.
+
+    Args:
+        config: What to train.
+        folder: Where to; its rules (`RunFolder.check`) have been checked.
+
+    Returns:
+        What `summary.json` holds.
+    """
+    strategy = prepare_machine(config)
+    train_data, test_data = build.load_data(config)
+    chief = training.is_chief(strategy)
+    if chief and not config.resume:
+        folder.begin(config)
+    model = build.make_model(config, train_data, strategy)
+    restarts = training.RestartPoints(folder.checkpoints)
+    first_epoch = restarts.restore(model) if config.resume else 0
+    if chief:
+        _announce(config, model, train_data, first_epoch)
+    began = time.perf_counter()
+    _fit(model, config, folder, restarts, first_epoch, (train_data, test_data), chief)
+    if not chief:
+        return {}
+    rows = training.read_table(folder.metrics)
+    summary = summarize(config, model, rows, time.perf_counter() - began)
+    _write_results(model, folder, rows, summary, test_data)
+    _report(folder, summary)
+    return summary
+
+
+def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
+    """Devices, determinism and seed; before anything else touches TensorFlow."""
+    if config.logical_cpus > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        one = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [one] * config.logical_cpus)
+    strategy = training.make_strategy(config.distribute, config.tpu)
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    return strategy
+
+
+def _fit(
+    model: training.RobustModel,
+    config: TrainConfig,
+    folder: RunFolder,
+    restarts: training.RestartPoints,
+    first_epoch: int,
+    datasets: tuple[data.Dataset, data.Dataset],
+    chief: bool,
+) -> None:
+    train_data, test_data = datasets
+    steps = data.steps_per_epoch(train_data, config.batch_size)
+    batches = data.train_pipeline(
+        train_data,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epochs=config.epochs,
+        start_epoch=first_epoch,
+        augment=None if config.augment == "none" else config.augment,
+    )
+    watched = test_data.take(min(_WATCHED, len(test_data)))
+    callbacks = [
+        training.RefreshSpectralNorms(),
+        training.WatchTime(),
+        training.WatchCoefficients(),
+    ]
+    if training.is_single_process(model.distribute_strategy):
+        images = watched.images.astype(np.float32) / np.float32(255)
+        callbacks.append(training.WatchGradientNorm(images, watched.labels))
+    callbacks.append(training.MetricsTable(folder.metrics, first_epoch, write=chief))
+    if chief:
+        callbacks.append(keras.callbacks.TensorBoard(folder.tensorboard))
+    callbacks += [restarts, _ShortLogs()]
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=steps,
+        validation_data=data.eval_pipeline(
+            test_data, batch_size=min(config.batch_size, len(test_data)), pad=True
+        ),
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0 if not chief else 1 if sys.stdout.isatty() else 2,
+    )
+
+
+class _ShortLogs(keras.callbacks.Callback):
+    """Leaves the values of single layers to the files, for a progress bar to read."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name in [name for name in logs or {} if "/" in name]:
+            del logs[name]
+
+
+def summarize(
+    config: TrainConfig,
+    model: training.RobustModel,
+    rows: list[dict[str, float]],
+    seconds: float,
+) -> dict[str, Any]:
+    """The run in a few numbers, each from the last epoch unless it says otherwise."""
+    last = rows[-1]
+    timed = [row["seconds"] for row in rows[1:]] or [last["seconds"]]
+    return {
+        "dataset": config.dataset,
+        "model": config.model,
+        "variant": config.variant,
+        "width": config.width,
+        "parameters": sum(
+            int(np.prod(weight.shape)) for weight in model.network.trainable_variables
+        ),
+        "epochs": int(last["epoch"]),
+        "test_accuracy": last["val_accuracy"],
+        "test_loss": last["val_loss"],
+        "train_accuracy": last["accuracy"],
+        "test_gradient_norm": last.get("val_gradient_norm"),
+        "mean_beta": _mean(models.betas(model.network)),
+        "mean_gamma": _mean(models.gammas(model.network)),
+        "seconds_per_epoch_median": float(np.median(timed)),
+        "seconds_in_this_process": seconds,
+        "seed": config.seed,
+        "versions": versions(),
+    }
+
+
+def _mean(values: dict[str, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _write_results(
+    model: training.RobustModel,
+    folder: RunFolder,
+    rows: list[dict[str, float]],
+    summary: dict[str, Any],
+    test_data: data.Dataset,
+) -> None:
+    model.network.save(folder.model)
+    export.export_saved_model(
+        model.network, folder.saved_model, class_names=test_data.class_names
+    )
+    viz.save(viz.training_curves(rows), folder.curves)
+    write_json(folder.summary, summary)
+
+
+def _announce(
+    config: TrainConfig,
+    model: training.RobustModel,
+    train_data: data.Dataset,
+    first_epoch: int,
+) -> None:
+    steps = data.steps_per_epoch(train_data, config.batch_size)
+    print(
+        f"{config.model} {config.variant} width {config.width} on {config.dataset}: "
+        f"{len(train_data)} images, {steps} steps an epoch, "
+        f"epochs {first_epoch + 1} to {config.epochs}, "
+        f"{model.distribute_strategy.num_replicas_in_sync} replica(s)",
+        flush=True,
+    )
+
+
+def _report(folder: RunFolder, summary: dict[str, Any]) -> None:
+    shown = ("test_accuracy", "test_gradient_norm", "mean_beta", "mean_gamma")
+    print("\n" + folder.path.as_posix())
+    for name in (*shown, "seconds_per_epoch_median"):
+        if summary[name] is not None:
+            print(f"  {name:<26}{summary[name]:.4g}")
+    print(
+        "\nNext:\n"
+        f"  look at {folder.curves}\n"
+        f"  tensorboard --logdir={folder.tensorboard}\n"
+        f"  serve {folder.saved_model} with TF Serving, or export the model again:\n"
+        f"  python -m export --model={folder.model} --out=served/NAME"
+    )
