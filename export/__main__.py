@@ -2,21 +2,19 @@
 
 python -m export --model=run/model.keras --out=served/NAME
 
-Writes served/NAME/1, or the next free number. A mistake in the arguments ends with exit
+Writes served/NAME/1, or the next free number: nothing that exists is replaced, and a
+server can go back to an older version. A mistake in the arguments ends with exit
 code 2 and one sentence.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from absl import app, flags
+from absl import flags
 
-from export.saved_model import export_saved_model, versions
+from export.saved_model import export_saved_model
+from trainers import program
 
 _MODEL = flags.DEFINE_string("model", None, "The `.keras` file to export.")
 _OUT = flags.DEFINE_string(
@@ -25,26 +23,11 @@ _OUT = flags.DEFINE_string(
 _CLASS_NAMES = flags.DEFINE_list(
     "class_names", None, "Names of the classes in order, separated by commas."
 )
-_OVERWRITE = flags.DEFINE_bool(
-    "overwrite",
-    False,
-    "Remove the older versions once the new one is in place. Without it they stay, "
-    "and a server can go back to them.",
-)
-
 _SNIPPET = """\
 import tensorflow as tf
 model = tf.saved_model.load({folder!r})
 answer = model.signatures["serving_default"](images=tf.zeros({shape}))\
 """
-
-
-def _remove_older(version: Path) -> None:
-    """Delete the exported versions below `version`, and nothing else."""
-    for number in versions(version.parent):
-        older = version.parent / str(number)
-        if number < int(version.name) and (older / "saved_model.pb").is_file():
-            shutil.rmtree(older)
 
 
 def _snippet(version: Path) -> str:
@@ -59,17 +42,13 @@ def _snippet(version: Path) -> str:
     return _SNIPPET.format(folder=str(version), shape=sides)
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Export what the flags say."""
-    if len(argv) > 1:
-        _fail(f"arguments are given as --flags. Received: {argv[1]!r}")
     model, out = _given(_MODEL), _given(_OUT)
     try:
         version = export_saved_model(model, out, _CLASS_NAMES.value)
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    if _OVERWRITE.value:
-        _remove_older(version)
+        raise program.UsageError(str(error)) from error
     print(f"Wrote {version}. Query it with:\n\n{_snippet(version)}")
 
 
@@ -77,22 +56,13 @@ def _given(flag: flags.FlagHolder[str | None]) -> str:
     """The value of a flag that has to be there."""
     value = flag.value
     if value is None or not value.strip():
-        _fail(f"`--{flag.name}` must be given and not be empty.")
+        raise program.UsageError(f"`--{flag.name}` must be given and not be empty.")
     return value
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parse the flags; a mistake is one sentence and not a page of usage."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(str(error))
-
-
-def _fail(sentence: str) -> NoReturn:
-    print(f"export: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def _help() -> str:
+    return f"{__doc__}\n{flags.FLAGS.main_module_help()}"
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    program.run(main, _help)

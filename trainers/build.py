@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 
 from tfrobust import data, models, penalties
 from tfrobust.training import RobustModel, step_decay
@@ -22,27 +21,74 @@ _POLICIES = {
 }
 
 
-def load_data(config: TrainConfig) -> tuple[data.Dataset, data.Dataset]:
-    """Training and test data, cut down as the flags say."""
+def check_data(config: TrainConfig) -> data.DatasetInfo:
+    """What is known of the data; `UsageError` if the run cannot use it.
+
+    Nothing is downloaded. The size of a data set that is not there yet is unknown; then
+    `load_data` finds what is wrong with it.
+    """
     folder = config.data_dir or None
-    train = data.load(config.dataset, "train", folder)
-    test = data.load(config.dataset, "test", folder)
     try:
-        if config.train_examples:
-            train = train.subset(config.train_examples, config.seed)
-        if config.eval_examples:
-            test = test.take(min(config.eval_examples, len(test)))
-        data.steps_per_epoch(train, config.batch_size)
+        data.check(config.dataset, folder, splits=("train", "test"))
+        info = data.describe(config.dataset, folder)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--dataset={config.dataset}: {error}") from error
+    _check_size(config, info.sizes.get("train"))
+    return info
+
+
+def load_data(config: TrainConfig) -> tuple[data.Dataset, data.Dataset]:
+    """Training and test data, cut down as the flags say; downloads what is missing."""
+    folder = config.data_dir or None
+    try:
+        train = data.load(config.dataset, "train", folder)
+        test = data.load(config.dataset, "test", folder)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--dataset={config.dataset} could not be loaded: {error}"
+        ) from error
+    _check_size(config, len(train))
+    if config.train_examples:
+        train = train.subset(config.train_examples, config.seed)
+    if config.eval_examples:
+        test = test.take(min(config.eval_examples, len(test)))
     return train, test
+
+
+def _check_size(config: TrainConfig, available: int | None) -> None:
+    """Refuses a subset larger than the data and a batch larger than the subset."""
+    if available is not None and config.train_examples > available:
+        raise UsageError(
+            f"--train_examples={config.train_examples} is more than the {available} "
+            f"training images of {config.dataset}."
+        )
+    used = config.train_examples or available
+    if used is not None and config.batch_size > used:
+        raise UsageError(
+            f"--batch_size={config.batch_size} is more than the {used} images to "
+            "train on."
+        )
 
 
 def make_network(
     config: TrainConfig, input_shape: tuple[int, int, int], classes: int
 ) -> keras.Model:
-    """The network that the flags describe, freshly initialised."""
+    """The network that the flags describe, freshly initialised.
+
+    Raises `UsageError` if it does not fit the images.
+    """
     keras.config.set_dtype_policy(_POLICIES[config.mixed_precision])
+    try:
+        return _network(config, input_shape, classes)
+    except ValueError as error:
+        raise UsageError(
+            f"--model={config.model} does not fit --dataset={config.dataset}: {error}"
+        ) from error
+
+
+def _network(
+    config: TrainConfig, input_shape: tuple[int, int, int], classes: int
+) -> keras.Model:
     if config.model == "mlp":
         return models.MLP(
             input_shape,
@@ -65,13 +111,13 @@ def make_network(
 def make_penalties(config: TrainConfig) -> list[penalties.Penalty]:
     """The terms of the loss beside cross-entropy; none with weight 0."""
     terms: list[penalties.Penalty] = []
-    if config.curvature_beta or config.curvature_gamma:
+    beta, gamma = (
+        weight * config.curvature_scale
+        for weight in (config.curvature_beta, config.curvature_gamma)
+    )
+    if beta or gamma:
         terms.append(
-            penalties.Curvature(
-                config.curvature_beta,
-                config.curvature_gamma,
-                absolute=config.curvature_absolute,
-            )
+            penalties.Curvature(beta, gamma, absolute=config.curvature_absolute)
         )
     if config.gradient_norm:
         terms.append(penalties.GradientNorm(config.gradient_norm))
@@ -81,22 +127,16 @@ def make_penalties(config: TrainConfig) -> list[penalties.Penalty]:
 
 
 def make_model(
-    config: TrainConfig, train: data.Dataset, strategy: tf.distribute.Strategy
+    config: TrainConfig, network: keras.Model, steps_per_epoch: int
 ) -> RobustModel:
-    """Network, optimiser and penalties as one compiled model."""
-    with strategy.scope():
-        model = RobustModel(make_network(config, train.image_shape, train.classes))
+    """Network, optimiser and penalties as one compiled model, where the network is."""
+    with network.distribute_strategy.scope():
+        model = RobustModel(network)
         optimizer = keras.optimizers.SGD(
-            step_decay(
-                config.learning_rate,
-                config.epochs,
-                data.steps_per_epoch(train, config.batch_size),
-            ),
+            step_decay(config.learning_rate, config.epochs, steps_per_epoch),
             momentum=config.momentum,
         )
         if config.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(
-            optimizer, make_penalties(config), jit_compile=config.jit_compile
-        )
+        model.compile(optimizer, make_penalties(config), jit_compile=config.jit_compile)
     return model

@@ -1,4 +1,4 @@
-"""Trains an image classifier, standard or low-curvature, and exports it.
+r"""Trains an image classifier, standard or low-curvature, and exports it.
 
     python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags
     python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags \
@@ -12,19 +12,15 @@ saved_model/1/ (for TF Serving), curves.png and summary.json.
 
 from __future__ import annotations
 
-from tfrobust import data
 from tfrobust.training import is_chief_process
-from trainers import dry_run, options, program, session
+from trainers import build, dry_run, options, program, session
 from trainers.run_folder import RunFolder
 
 
 def main() -> None:
     """Checks everything first, then trains or prints the plan."""
     config = options.config_from_flags()
-    try:
-        data.check(config.dataset, config.data_dir or None, splits=("train", "test"))
-    except ValueError as error:
-        raise program.UsageError(str(error)) from error
+    build.check_data(config)
     folder = RunFolder(config.workdir)
     if is_chief_process():
         folder.check(config)
@@ -36,4 +32,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     options.define_flags()
-    program.run(main, __doc__)
+    program.run(main, lambda: options.grouped_help(__doc__))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import keras
 import tensorflow as tf
 
 from tfrobust import data, models
@@ -17,22 +18,23 @@ _PASSES = {"plain": 3, "gradient": 6}
 
 def describe(config: TrainConfig) -> None:
     """Prints network, data, schedule and cost; trains and writes nothing."""
-    info = data.describe(config.dataset, config.data_dir or None)
+    info = build.check_data(config)
     network = build.make_network(config, info.image_shape, info.classes)
-    examples = config.train_examples or info.sizes.get("train", 0)
-    steps = examples // config.batch_size
+    examples = config.train_examples or info.sizes.get("train")
+    steps = None if examples is None else examples // config.batch_size
     weights = sum(tf.size(weight).numpy() for weight in network.trainable_variables)
     terms = [term.name for term in build.make_penalties(config)]
     print(
         f"network   {config.model}, {config.variant}, width {config.width}: "
         f"{weights:,} trainable weights\n"
         f"data      {config.dataset}: {_sizes(info)}; images {info.image_shape}, "
-        f"{info.classes} classes; trains on {examples:,}, augmented by "
+        f"{info.classes} classes; trains on {_count(examples)}, augmented by "
         f"{config.augment}\n"
         f"loss      cross-entropy{''.join(f' + {term}' for term in terms)}\n"
-        f"schedule  {config.epochs} epochs of {steps:,} steps of {config.batch_size} "
-        f"images; learning rate {config.learning_rate:g}, divided by 10 after epochs "
-        f"{int(0.75 * config.epochs)} and {int(0.875 * config.epochs)}\n"
+        f"schedule  {config.epochs} epochs of {_count(steps)} steps of "
+        f"{config.batch_size} images; learning rate {config.learning_rate:g}, "
+        f"divided by 10 after epochs {int(0.75 * config.epochs)} and "
+        f"{int(0.875 * config.epochs)}\n"
         f"cost      {_cost(config, network, steps)}\n"
         f"writes    {config.workdir} (nothing yet: this is a dry run)"
     )
@@ -44,17 +46,24 @@ def _sizes(info: data.DatasetInfo) -> str:
     return ", ".join(f"{size:,} {split}" for split, size in info.sizes.items())
 
 
-def _cost(config: TrainConfig, network: tf.Module, steps: int) -> str:
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _cost(config: TrainConfig, network: keras.Model, steps: int | None) -> str:
     forward = 2 * models.multiply_adds(network)
+    one = f"{forward / 1e9:.3g} GFLOP a forward pass of one image"
+    if steps is None:
+        return f"{one}; of an epoch not known before the data is there"
     passes = _PASSES["gradient" if config.gradient_norm else "plain"]
     epoch = forward * passes * steps * config.batch_size
     rate = _matrix_rate()
     return (
-        f"{forward / 1e9:.3g} GFLOP a forward pass of one image, {epoch / 1e12:.3g} "
-        f"TFLOP an epoch; at this machine's matrix-product rate of "
-        f"{rate / 1e9:.0f} GFLOP/s (measured now) at least "
-        f"{epoch / rate:.0f} s an epoch, {epoch * config.epochs / rate / 3600:.2g} h in "
-        "all; networks of small images usually reach a quarter to a half of that rate"
+        f"{one}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's matrix-product "
+        f"rate of {rate / 1e9:.0f} GFLOP/s (measured now) at least "
+        f"{epoch / rate:.0f} s an epoch, {epoch * config.epochs / rate / 3600:.2g} h "
+        "in all; networks of small images usually reach a quarter to a half of that "
+        "rate"
     )
 
 

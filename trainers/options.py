@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -40,6 +43,7 @@ class TrainConfig:
     curvature_beta: float
     curvature_gamma: float
     curvature_absolute: bool
+    curvature_scale: float
     gradient_norm: float
     weight_decay: float
     epochs: int
@@ -79,8 +83,8 @@ def _define_data() -> None:
     group = _group("Data")
     _string(group, "dataset", "cifar10", "Name of the data set: `shapes` (built in), or"
             " a TFDS name such as cifar10, cifar100, svhn_cropped, mnist.")  # fmt: skip
-    _string(group, "data_dir", "", "Folder that holds prepared TFDS folders, such as"
-            " DIR/cifar10/3.0.2. Empty: TFDS's own place, downloading if needed.")  # fmt: skip
+    _string(group, "data_dir", "", "Folder that holds prepared TFDS folders, such"
+            " as DIR/cifar10/3.0.2. Empty: TFDS's own place; downloads.")  # fmt: skip
     _integer(group, "train_examples", 0, "Train on this many examples, a random subset"
              " fixed by the seed and balanced over classes. 0: all.", 0)  # fmt: skip
     _integer(group, "eval_examples", 0, "Evaluate on the first so many test examples."
@@ -106,8 +110,10 @@ def _define_loss() -> None:
            " penalty; the paper's is 0.01. Needs --variant=lcnn.")  # fmt: skip
     _float(group, "curvature_gamma", 0.0, "Weight of the sum of log(gamma); the paper's"
            " is 0.01. Needs --variant=lcnn.")  # fmt: skip
-    _boolean(group, "curvature_absolute", False, "Penalise |log(gamma)|, as the paper's"
-             " released code does, in place of log(gamma), as its equation 5.")  # fmt: skip
+    _boolean(group, "curvature_absolute", False, "Penalise |log(gamma)|, as the"
+             " paper's released code, not log(gamma), as its equation 5.")  # fmt: skip
+    _float(group, "curvature_scale", 1.0, "Multiplies both weights of the curvature"
+           " penalty; short runs want less than 1 (docs/RESULTS.md).")  # fmt: skip
     _float(group, "gradient_norm", 0.0, "Weight of the mean squared norm of the loss's"
            " gradient in the image (GradReg); the paper's is 0.0061.")  # fmt: skip
     _float(group, "weight_decay", 5e-4, "L2 weight decay in PyTorch's sense (it passes"
@@ -121,7 +127,8 @@ def _define_optimisation() -> None:
     _float(group, "learning_rate", 0.1, "Initial rate of SGD; it is divided by 10 at"
            " 75 % and at 87.5 % of the epochs.")  # fmt: skip
     _float(group, "momentum", 0.9, "Momentum of SGD, below 1.", 0.0, 0.999999)
-    _integer(group, "seed", 0, "Fixes weights, order, augmentation and subset.", 0)
+    _integer(group, "seed", 0, "Fixes weights, order, augmentation and subset.", 0,
+             2**32 - 1)  # fmt: skip
 
 
 def _define_machine() -> None:
@@ -193,10 +200,17 @@ def _enum(
 
 
 def _integer(
-    group: list[str], name: str, default: int, text: str, lower_bound: int
+    group: list[str],
+    name: str,
+    default: int,
+    text: str,
+    lower_bound: int,
+    upper_bound: int | None = None,
 ) -> None:
     group.append(name)
-    flags.DEFINE_integer(name, default, text, lower_bound=lower_bound)
+    flags.DEFINE_integer(
+        name, default, text, lower_bound=lower_bound, upper_bound=upper_bound
+    )
 
 
 def _float(
@@ -211,12 +225,15 @@ def _float(
     flags.DEFINE_float(
         name, default, text, lower_bound=lower_bound, upper_bound=upper_bound
     )
+    # Bounds let NaN through: it is neither below nor above anything.
+    flags.register_validator(name, math.isfinite, message="must be a finite number.")
 
 
 def config_from_flags() -> TrainConfig:
     """The parsed flags as a `TrainConfig`, with the default workdir filled in."""
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    config = TrainConfig(**{name: FLAGS[name].value for name in names})
+    values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    config = TrainConfig(**values)
     if config.workdir:
         return config
     name = f"{config.dataset}-{config.model}-{config.variant}-{config.seed}"
@@ -243,7 +260,10 @@ def grouped_help(usage: str) -> str:
             allowed = getattr(flag.parser, "enum_values", None)
             choice = f" ({'|'.join(allowed)})" if allowed else ""
             lines.append(f"  --{name}{choice}, default {flag.default!r}")
-            lines.append(f"      {flag.help}")
+            # absl breaks lines in `flag.help` where it likes.
+            text = " ".join(flag.help.split())
+            lines += textwrap.wrap(text, 80, initial_indent=" " * 6,
+                                   subsequent_indent=" " * 6)  # fmt: skip
         lines.append("")
     lines.append("--flagfile=FILE reads flags from a file and may be given several")
     lines.append("times; what comes later wins.")

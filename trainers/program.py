@@ -1,51 +1,64 @@
-"""How every trainer starts: parse flags, fail in one sentence, exit with code 2."""
+"""How every program starts: parse flags, fail in one sentence, exit with code 2."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NoReturn
 
-from absl import app, flags, logging
-
-from trainers.options import grouped_help
+from absl import flags, logging
 
 
 class UsageError(Exception):
     """Something the user asked for cannot be done; the message is one sentence."""
 
 
-def run(main: Callable[[], None], usage: str) -> None:
+def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
     """Runs a program whose flags are defined, with one-sentence errors.
 
     Args:
         main: The program, called without arguments once the flags are parsed.
-        usage: First part of the help text.
+        show_help: Returns the text for `--help`.
     """
-
-    def parse(arguments: Sequence[str]) -> list[str]:
-        if {"--help", "-h", "-help"} & set(arguments):
-            print(grouped_help(usage))
-            sys.exit(0)
-        try:
-            rest = flags.FLAGS(arguments)
-            if len(rest) > 1:
-                raise flags.Error(f"unexpected argument {rest[1]!r}")
-            return rest
-        except flags.Error as error:
-            fail(str(error).splitlines()[0])
-            raise AssertionError("not reached") from error
-
-    def guarded(_: Sequence[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
-        try:
-            main()
-        except UsageError as error:
-            fail(str(error))
-
-    app.run(guarded, flags_parser=parse)
+    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
+        _show(show_help())
+        return
+    _parse()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        main()
+    except UsageError as error:
+        fail(str(error))
 
 
-def fail(sentence: str) -> None:
-    """Prints one sentence to standard error and exits with code 2."""
-    print(f"error: {sentence}", file=sys.stderr)
+def fail(sentence: str) -> NoReturn:
+    """Prints one sentence, on one line, to standard error and exits with code 2."""
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # `--help | head` has seen enough; Python would complain again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse() -> None:
+    try:
+        rest = flags.FLAGS(sys.argv)
+    except flags.Error as error:
+        fail(_in_words(error))
+    except UnicodeDecodeError:
+        fail("--flagfile must name a text file with one flag on each line.")
+    if len(rest) > 1:
+        fail(f"Unexpected argument {rest[1]!r}; everything is given as a --flag=value.")
+
+
+def _in_words(error: flags.Error) -> str:
+    """The first thing that absl found wrong, without what it adds for programmers."""
+    sentence = str(error).splitlines()[0].removeprefix("ERROR:: ")
+    return re.sub(r"\('Non-boolean argument.*", "must be true or false", sentence)

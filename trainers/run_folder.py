@@ -21,7 +21,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
         self.flags = self.path / "run.flags"
         self.metrics = self.path / "metrics.csv"
         self.tensorboard = self.path / "tensorboard"
@@ -35,6 +35,7 @@ class RunFolder:
         """Raises `UsageError` if the run may not be written here; writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"--workdir={self.path} is a file, not a folder.")
+        self._check_writable()
         if config.resume:
             self._check_resume(config)
         elif self._occupied() and not config.overwrite:
@@ -48,8 +49,22 @@ class RunFolder:
                 "will not delete it; choose another folder."
             )
 
+    def _check_writable(self) -> None:
+        place = self.path
+        while not os.path.lexists(place) and place != place.parent:
+            place = place.parent
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise UsageError(
+                f"--workdir={self.path} cannot be written: {place} is not a folder "
+                "that this user may write to."
+            )
+
     def _occupied(self) -> bool:
-        return self.path.is_dir() and any(self.path.iterdir())
+        # A run that was killed in its very first moment leaves the one exception.
+        unborn = _aside(self.flags)
+        return self.path.is_dir() and any(
+            entry != unborn for entry in self.path.iterdir()
+        )
 
     def _check_resume(self, config: TrainConfig) -> None:
         if not self.flags.exists():
@@ -70,12 +85,22 @@ class RunFolder:
             )
 
     def begin(self, config: TrainConfig) -> None:
-        """Makes the folder and writes `run.flags`; replaces a run if told so."""
-        if config.overwrite and self.path.exists():
-            shutil.rmtree(self.path)
+        """Makes the folder, clears it of what this run will write, writes `run.flags`.
+
+        Only what a run writes is removed, whatever else lies in the folder; with
+        `--resume` only the results, which a run killed at its end may have begun.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        # The summary goes first, since it says that a run is complete.
+        for path in (self.summary, self.curves, self.saved_model, self.model):
+            _remove(path)
+        if config.resume:
+            return
+        for path in (self.checkpoints, self.tensorboard, self.metrics):
+            _remove(path)
         header = [
-            "# Repeats this run: python -m trainers.cifar --flagfile=THIS --workdir=NEW",
+            "# Repeats this run:",
+            "#   python -m trainers.cifar --flagfile=THIS --workdir=NEW",
             *(f"# {name} {version}" for name, version in versions().items()),
         ]
         write_text(self.flags, "\n".join([*header, *flag_lines(config)]) + "\n")
@@ -100,9 +125,20 @@ def versions() -> dict[str, str]:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file aside and renames it into place, so that it is never half there."""
-    aside = path.with_name(path.name + ".partial")
+    aside = _aside(path)
     aside.write_text(text)
     os.replace(aside, path)
+
+
+def _aside(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import export
 from tfrobust import data, models, training, viz
 from trainers import build
 from trainers.options import TrainConfig
+from trainers.program import UsageError
 from trainers.run_folder import RunFolder, versions, write_json
 
 # Test examples on which the input-gradient norm is followed from epoch to epoch.
@@ -31,14 +32,18 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         What `summary.json` holds.
     """
     strategy = prepare_machine(config)
+    # What can go wrong comes first, what takes long next, what replaces a run last.
+    info = build.check_data(config)
+    with strategy.scope():
+        network = build.make_network(config, info.image_shape, info.classes)
     train_data, test_data = build.load_data(config)
-    chief = training.is_chief(strategy)
-    if chief and not config.resume:
-        folder.begin(config)
-    model = build.make_model(config, train_data, strategy)
+    steps = data.steps_per_epoch(train_data, config.batch_size)
+    model = build.make_model(config, network, steps)
     restarts = training.RestartPoints(folder.checkpoints)
     first_epoch = restarts.restore(model) if config.resume else 0
+    chief = training.is_chief(strategy)
     if chief:
+        folder.begin(config)
         _announce(config, model, train_data, first_epoch)
     began = time.perf_counter()
     _fit(model, config, folder, restarts, first_epoch, (train_data, test_data), chief)
@@ -57,7 +62,15 @@ def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
         cpu = tf.config.list_physical_devices("CPU")[0]
         one = tf.config.LogicalDeviceConfiguration()
         tf.config.set_logical_device_configuration(cpu, [one] * config.logical_cpus)
-    strategy = training.make_strategy(config.distribute, config.tpu)
+    try:
+        strategy = training.make_strategy(config.distribute, config.tpu)
+    except ValueError as error:
+        raise UsageError(f"--distribute={config.distribute}: {error}") from error
+    if config.batch_size < strategy.num_replicas_in_sync:
+        raise UsageError(
+            f"--batch_size={config.batch_size} leaves some of the "
+            f"{strategy.num_replicas_in_sync} devices without an image."
+        )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     return strategy

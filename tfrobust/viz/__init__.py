@@ -2,5 +2,6 @@
 
 from tfrobust.viz.curves import training_curves
 from tfrobust.viz.files import save
+from tfrobust.viz.images import image_rows
 
-__all__ = ["save", "training_curves"]
+__all__ = ["image_rows", "save", "training_curves"]

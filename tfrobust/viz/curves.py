@@ -20,7 +20,7 @@ def training_curves(rows: Sequence[dict[str, float]]) -> Figure:
         A matplotlib figure, one panel a quantity.
 
     Raises:
-        ValueError: If there are no rows.
+        ValueError: If there are no rows, or nothing in them to draw.
 
     Example:
         >>> from tfrobust import viz
@@ -31,6 +31,11 @@ def training_curves(rows: Sequence[dict[str, float]]) -> Figure:
     if not rows:
         raise ValueError("`rows` must hold at least one epoch. Received: 0 rows")
     panels = [panel for panel in _PANELS if any(_columns(rows, name) for name in panel)]
+    if not panels:
+        raise ValueError(
+            "`rows` must hold a quantity of a training run, such as `loss`. "
+            f"Received: columns {', '.join(rows[-1])}"
+        )
     figure = Figure(figsize=(3.6 * len(panels), 3.2), layout="constrained")
     for axes, panel in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True

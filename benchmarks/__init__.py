@@ -1,0 +1,1 @@
+"""Speed, measured: one claim a file, printed as a ratio within one run."""
