@@ -66,10 +66,11 @@ def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
         strategy = training.make_strategy(config.distribute, config.tpu)
     except ValueError as error:
         raise UsageError(f"--distribute={config.distribute}: {error}") from error
-    if config.batch_size < strategy.num_replicas_in_sync:
+    # Unequal shares would weigh the images of one device more than another's.
+    if config.batch_size % strategy.num_replicas_in_sync:
         raise UsageError(
-            f"--batch_size={config.batch_size} leaves some of the "
-            f"{strategy.num_replicas_in_sync} devices without an image."
+            f"--batch_size={config.batch_size} cannot be shared alike by "
+            f"{strategy.num_replicas_in_sync} devices."
         )
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()

@@ -58,7 +58,7 @@ for arguments in json.loads(sys.argv[1]):
         except SystemExit as exit:
             code = exit.code or 0
     report.append([code, out.getvalue(), err.getvalue()])
-    for name in ("model", "out", "class_names", "overwrite"):
+    for name in ("model", "out", "class_names"):
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
 print("REPORT" + json.dumps(report))
@@ -108,10 +108,11 @@ def test_command_line(tmp_path):
     note.write_text("no model")
     names = "--class_names=a,b,c,d,e,f"
     given = [f"--model={model}", f"--out={served}"]
-    first, second, third, *failures = export_each(
+    helped, first, second, third, *failures = export_each(
+        [*given, "--help"],
         given,
         [*given, names],
-        [*given, "--overwrite"],
+        given,
         [f"--model={tmp_path}/missing.keras", f"--out={served}"],
         [f"--model={note}", f"--out={served}"],
         [f"--model={model}", f"--out={note}"],
@@ -119,11 +120,18 @@ def test_command_line(tmp_path):
         [f"--out={served}"],
         [*given, "--class_names=a,b"],
         [*given, "--speed=9"],
+        [*given, "--overwrite"],
         [*given, "stray"],
     )
+    assert (helped[0], helped[2]) == (0, "")
+    assert "python -m export --model=" in helped[1]
+    for flag in ("--model:", "--out:", "--class_names:"):
+        assert helped[1].count(f"  {flag}") == 1
     assert [first[0], second[0], third[0]] == [0, 0, 0], first[2] + second[2]
-    # --overwrite removed 1 and 2 once 3 was there.
-    assert [path.name for path in served.iterdir()] == ["3"]
+    # Versions count up, and nothing is replaced by exporting again or by failing.
+    assert sorted(path.name for path in served.iterdir()) == ["1", "2", "3"]
+    for version in served.iterdir():
+        assert (version / "saved_model.pb").exists()
     assert first[1].startswith(f"Wrote {served / '1'}. Query it with:")
     snippet = third[1].split("\n\n")[1]
     assert len(snippet.strip().splitlines()) == 3
@@ -138,9 +146,9 @@ def test_command_line(tmp_path):
         "`--model` must be given",
         "`class_names` must name each of the 6 classes",
         "Unknown command line flag 'speed'",
-        "arguments are given as --flags",
+        "Unknown command line flag 'overwrite'",
+        "Unexpected argument 'stray'; everything is given as a --flag=value.",
     ]
     for (code, out, err), start in zip(failures, expected, strict=True):
-        last = err.strip().splitlines()[-1]
         assert (code, out) == (2, ""), err
-        assert last.startswith(f"export: {start}"), err
+        assert err.startswith(f"error: {start}") and err.count("\n") == 1, err

@@ -122,7 +122,7 @@ def train_pipeline(
 
     plans = tf.data.Dataset.range(start_epoch, epochs).map(plan).unbatch()
     pipeline = _with_data(plans, dataset).map(
-        lambda planned, data: batch(*planned, data),
+        lambda plan, data: batch(plan[0], plan[1], plan[2], data),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

@@ -33,6 +33,10 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
     def __init__(self, iterations: int = 15) -> None:
         super().__init__()
         self.iterations = iterations
+        self._stale = True
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._stale = True
 
     def on_test_begin(self, logs: Any = None) -> None:
         self._refresh()
@@ -41,6 +45,9 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
         self._refresh()
 
     def _refresh(self) -> None:
+        if not self._stale:  # what was evaluated is what gets saved, to the last bit
+            return
+        self._stale = False
         kinds = (layers.SpectralConv2D, layers.SpectralDense)
         for kind in kinds:
             for layer in layers.find_layers(self.model, kind):
@@ -159,6 +166,7 @@ class MetricsTable(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         numbers = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows = [row for row in self.rows if row["epoch"] <= epoch]
         self.rows.append({"epoch": epoch + 1, **numbers})
         if self.write:
             self._write()
@@ -235,7 +243,8 @@ class RestartPoints(keras.callbacks.Callback):
         directory = self.directory
         if not is_chief(strategy):
             # Every worker has to take part in saving; only the chief's files count.
-            directory = tempfile.mkdtemp(prefix="tfrobust-worker-")
+            self._aside = tempfile.TemporaryDirectory(prefix="tfrobust-worker-")
+            directory = self._aside.name
         self._manager = tf.train.CheckpointManager(
             _checkpoint(self.model), directory, max_to_keep=2
         )

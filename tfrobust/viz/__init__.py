@@ -3,5 +3,6 @@
 from tfrobust.viz.curves import training_curves
 from tfrobust.viz.files import save
 from tfrobust.viz.images import image_rows
+from tfrobust.viz.tradeoff import accuracy_against_beta
 
-__all__ = ["image_rows", "save", "training_curves"]
+__all__ = ["accuracy_against_beta", "image_rows", "save", "training_curves"]

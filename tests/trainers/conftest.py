@@ -1,0 +1,178 @@
+"""Running the trainers: in this process for what is refused, in another to train."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Small, and yet with everything that has to survive a restart: spectral vectors, batch
+# statistics, betas and gammas, momentum, shuffling and augmentation.
+TINY = (
+    "--dataset=shapes",
+    "--train_examples=300",
+    "--eval_examples=50",
+    "--batch_size=20",
+    "--augment=crop_flip",
+    "--model=vgg11",
+    "--variant=lcnn",
+    "--width=2",
+    "--epochs=4",
+    "--learning_rate=0.05",
+    "--curvature_beta=1e-3",
+    "--curvature_gamma=1e-3",
+    "--gradient_norm=1e-2",
+    "--seed=3",
+)
+
+
+class Ended(NamedTuple):
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self):
+        """The one sentence that a refused program may leave."""
+        assert self.code == 2, self
+        assert "Traceback" not in self.err
+        told = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(told) == 1 and self.err.splitlines()[-1] == told[0], self.err
+        return told[0].removeprefix("error: ")
+
+
+def environment():
+    """This process's environment, with the repository to import from."""
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def start(*arguments, cwd=REPOSITORY):
+    """`python -m ...` as a process of its own, not waited for."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*arguments, cwd=REPOSITORY):
+    """`python -m ...` as a process of its own, to its end."""
+    process = start(*arguments, cwd=cwd)
+    try:
+        out, err = process.communicate(timeout=500)
+    except BaseException:
+        process.kill()
+        raise
+    return Ended(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Flags of the smallest run that is worth restarting."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def start_module():
+    """`start` of this file."""
+    return start
+
+
+@pytest.fixture(scope="session")
+def call_module():
+    """`call` of this file."""
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a `TINY` run that nothing disturbed, and how it ended."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    ended = call("trainers.cifar", *TINY, f"--workdir={folder}")
+    assert ended.code == 0, ended.err[-3000:]
+    return folder, ended
+
+
+@pytest.fixture
+def trainer_flags():
+    """The trainers' flags on absl's `FLAGS`, for this test alone."""
+    from absl import flags
+
+    from trainers import options
+
+    options.define_flags()
+    yield flags.FLAGS
+    names = [name for group in options.GROUPS.values() for name in group]
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS.remove_flag_values(names)
+    options.GROUPS.clear()
+
+
+@pytest.fixture
+def parse(trainer_flags):
+    """`parse(flag, ...)`: the `TrainConfig` of a command line."""
+    from trainers import options
+
+    def parsed(*arguments):
+        trainer_flags.unparse_flags()
+        rest = trainer_flags(["cifar", *map(str, arguments)])
+        assert rest == ["cifar"]
+        return options.config_from_flags()
+
+    return parsed
+
+
+@pytest.fixture
+def cifar(trainer_flags, monkeypatch):
+    """`cifar(flag, ...)`: runs `trainers.cifar` here, up to where data would load."""
+    import tensorflow as tf
+
+    from trainers import build, options, program
+    from trainers import cifar as module
+
+    def load(*_):
+        raise AssertionError("data would be loaded, perhaps downloaded, by now")
+
+    monkeypatch.setattr(build, "load_data", load)
+    # It cannot be undone, and other tests share this process.
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+
+    def run(*arguments):
+        trainer_flags.unparse_flags()
+        monkeypatch.setattr(sys, "argv", ["cifar", *map(str, arguments)])
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                program.run(module.main, lambda: options.grouped_help(module.__doc__))
+            except SystemExit as stop:
+                code = stop.code
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+def contents(folder):
+    """Every path below a folder, with its bytes if it is a file."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else ""
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+@pytest.fixture(scope="session")
+def snapshot():
+    """`snapshot(folder)`: what is in it, to be compared with later."""
+    return contents

@@ -1,0 +1,202 @@
+"""From flags to objects of the library."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfrobust import data, penalties
+from tfrobust.training import step_decay
+from trainers import build
+from trainers.program import UsageError
+
+SHAPES = ("--dataset=shapes", "--model=mlp", "--width=4")
+
+
+@pytest.fixture
+def fewer_shapes(monkeypatch):
+    """Drawing all of the shapes takes seconds."""
+    sizes = {"train": 100, "test": 20}
+    parts = {name: data.make_shapes(size, seed=1) for name, size in sizes.items()}
+    monkeypatch.setattr(data, "load", lambda name, split, folder: parts[split])
+    return parts
+
+
+def test_load_data_cuts_down_as_told(parse, fewer_shapes):
+    """A balanced subset fixed by the seed, and the first test examples."""
+    flags = [*SHAPES, "--train_examples=30", "--eval_examples=7", "--batch_size=30"]
+    train, test = build.load_data(parse(*flags))
+    assert np.bincount(train.labels).tolist() == [3] * 10
+    np.testing.assert_array_equal(test.images, fewer_shapes["test"].images[:7])
+    again, _ = build.load_data(parse(*flags))
+    other, _ = build.load_data(parse(*flags, "--seed=1"))
+    np.testing.assert_array_equal(train.images, again.images)
+    assert not np.array_equal(train.images, other.images)
+
+
+def test_load_data_takes_all_by_default(parse, fewer_shapes):
+    """0 means all; more test examples than there are mean all, too."""
+    for flag in ("--eval_examples=0", "--eval_examples=99999"):
+        train, test = build.load_data(parse(*SHAPES, flag, "--batch_size=100"))
+        assert (len(train), len(test)) == (100, 20)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ValueError, PermissionError])
+def test_failed_download_is_one_sentence(parse, monkeypatch, error):
+    """No network, no space, no permission: the data set is named."""
+
+    def load(*_):
+        raise error("no route")
+
+    monkeypatch.setattr(data, "load", load)
+    with pytest.raises(UsageError) as failure:
+        build.load_data(parse("--dataset=cifar10"))
+    assert str(failure.value) == "--dataset=cifar10 could not be loaded: no route"
+
+
+def test_sizes_unknown_before_the_download_are_checked_after_it(parse, monkeypatch):
+    """A batch larger than what the download brought is still one sentence."""
+    small = data.make_shapes(20, seed=0)
+    monkeypatch.setattr(data, "load", lambda *_: small)
+    with pytest.raises(UsageError, match="--batch_size=128 is more than the 20 images"):
+        build.load_data(parse("--dataset=cifar10"))
+    with pytest.raises(UsageError, match="--train_examples=21 is more than the 20"):
+        build.load_data(parse("--dataset=cifar10", "--train_examples=21"))
+
+
+def test_check_data_needs_no_download(parse, tmp_path):
+    """Shape and classes of a data set that is not there; its size is unknown."""
+    info = build.check_data(parse("--dataset=mnist", f"--data_dir={tmp_path}"))
+    assert (info.image_shape, info.classes, info.sizes) == ((28, 28, 1), 10, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "compute"),
+    [("off", "float32"), ("bfloat16", "bfloat16"), ("float16", "float16")],
+)
+def test_precision_reaches_the_layers(parse, flag, compute):
+    """Convolutions compute in half precision, logits in float32."""
+    config = parse("--model=resnet18", "--width=1", f"--mixed_precision={flag}")
+    network = build.make_network(config, (8, 8, 3), 10)
+    convolution = network.get_layer("stem_conv")
+    assert convolution.compute_dtype == compute
+    assert convolution.variable_dtype == "float32"
+    assert network.get_layer("logits").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "size", "convolutions"),
+    [
+        ("resnet18", "standard", 8, 17 + 3),
+        ("resnet34", "standard", 8, 33 + 3),
+        ("vgg11", "lcnn", 32, 8),
+        ("mlp", "lcnn", 8, 0),
+    ],
+)
+def test_network_is_the_one_named(parse, model, variant, size, convolutions):
+    """The architecture, its width and variant, and where beta and gamma start."""
+    from tfrobust import models
+
+    config = parse(f"--model={model}", f"--variant={variant}", "--width=2",
+                   "--initial_beta=3", "--initial_gamma=7")  # fmt: skip
+    network = build.make_network(config, (size, size, 3), 6)
+    assert network.name == model and network.output_shape == (None, 6)
+    names = [layer.name for layer in network.layers]
+    assert len([name for name in names if name.endswith("_conv")]) == convolutions
+    betas = set(np.round(list(models.betas(network).values()), 4))
+    gammas = set(np.round(list(models.gammas(network).values()), 4))
+    assert betas == ({3.0} if variant == "lcnn" else set())
+    assert gammas == ({7.0} if model == "vgg11" else set())
+    if model == "mlp":
+        assert network.get_layer("hidden1").units == 2
+    if model == "resnet18":
+        assert network.get_layer("stem_conv").filters == 2
+
+
+def test_unsuitable_images_are_the_users_mistake(parse):
+    """The sentence names model and data set."""
+    config = parse("--model=vgg11", "--dataset=mnist", "--width=1")
+    with pytest.raises(UsageError, match="--model=vgg11 does not fit --dataset=mnist:"):
+        build.make_network(config, (28, 28, 1), 10)
+
+
+def test_penalties_have_the_weights_of_their_flags(parse):
+    """--curvature_scale multiplies both weights of the curvature and nothing else."""
+    config = parse(
+        "--variant=lcnn", "--curvature_beta=0.01", "--curvature_gamma=0.02",
+        "--curvature_scale=0.5", "--curvature_absolute", "--gradient_norm=0.3",
+        "--weight_decay=0.04",
+    )  # fmt: skip
+    curvature, gradient, decay = build.make_penalties(config)
+    assert isinstance(curvature, penalties.Curvature)
+    assert (curvature.beta, curvature.gamma) == (0.005, 0.01)
+    assert curvature.absolute is True
+    assert isinstance(gradient, penalties.GradientNorm) and gradient.weight == 0.3
+    assert isinstance(decay, penalties.WeightDecay) and decay.weight == 0.04
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--weight_decay=0"], []),
+        ([], ["weight_penalty"]),
+        (
+            ["--variant=lcnn", "--curvature_gamma=1", "--weight_decay=0"],
+            ["curvature_penalty"],
+        ),
+        (
+            ["--variant=lcnn", "--curvature_beta=1", "--curvature_scale=0"],
+            ["weight_penalty"],
+        ),
+        (["--gradient_norm=1", "--weight_decay=0"], ["gradient_penalty"]),
+    ],
+)
+def test_no_penalty_of_weight_zero(parse, flags, names):
+    """What has no weight costs nothing."""
+    assert [term.name for term in build.make_penalties(parse(*flags))] == names
+
+
+def test_model_has_the_papers_optimiser(parse):
+    """SGD with momentum, no weight decay of Keras's own; 0.1, 0.01 from epoch 150 and
+    0.001 from epoch 175 of 200.
+    """
+    config = parse(*SHAPES, "--variant=lcnn", "--curvature_beta=0.01")
+    model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 78)
+    assert type(model.optimizer) is keras.optimizers.SGD
+    assert (model.optimizer.momentum, model.optimizer.weight_decay) == (0.9, None)
+    assert not model.optimizer.nesterov and not model.jit_compile
+    # Keras's name for the schedule behind the number of the current step.
+    expected = step_decay(0.1, 200, 78)
+    for step, rate in (
+        (0, 0.1),
+        (150 * 78 - 1, 0.1),
+        (150 * 78, 0.01),
+        (175 * 78 - 1, 0.01),
+        (175 * 78, 0.001),
+    ):
+        assert float(expected(step)) == pytest.approx(rate)
+        model.optimizer.iterations.assign(step)
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate), step
+    assert [term.name for term in model.penalties] == [
+        "curvature_penalty",
+        "weight_penalty",
+    ]
+
+
+def test_float16_scales_its_loss(parse):
+    """Only float16 needs it."""
+    for flag, kind in (
+        ("off", keras.optimizers.SGD),
+        ("bfloat16", keras.optimizers.SGD),
+        ("float16", keras.optimizers.LossScaleOptimizer),
+    ):
+        config = parse(*SHAPES, f"--mixed_precision={flag}")
+        model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 5)
+        assert type(model.optimizer) is kind
+
+
+def test_jit_compile_reaches_the_model(parse):
+    """The flag is not forgotten on the way."""
+    config = parse(*SHAPES, "--jit_compile")
+    model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 5)
+    assert model.jit_compile is True

@@ -1,0 +1,112 @@
+"""What a run would do, without doing it."""
+
+import re
+
+import keras
+import pytest
+
+from tfrobust import models
+from tfrobust.training import RobustModel
+from trainers import dry_run
+
+
+@pytest.fixture
+def plan(cifar, monkeypatch, snapshot, tmp_path):
+    """`plan(flag, ...)`: the lines of a dry run, in which nothing may happen."""
+
+    def never(*_, **__):
+        raise AssertionError("a dry run trains, downloads or exports nothing")
+
+    for owner, name in (
+        (RobustModel, "fit"),
+        (RobustModel, "train_step"),
+        (keras.optimizers.SGD, "apply"),
+        (keras.Model, "save"),
+    ):
+        monkeypatch.setattr(owner, name, never)
+    monkeypatch.setattr(dry_run, "_matrix_rate", lambda: 2e9)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*flags):
+        ended = cifar(*flags, "--dry_run")
+        assert (ended.code, ended.err) == (0, "")
+        assert snapshot(tmp_path) == {}
+        return dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+
+    return run
+
+
+def test_plan_of_a_known_data_set(plan):
+    """Network, data, loss, schedule and cost of a run, worked out by hand."""
+    lines = plan(
+        "--dataset=shapes", "--model=mlp", "--variant=lcnn", "--width=5",
+        "--train_examples=1000", "--batch_size=96", "--epochs=8",
+        "--curvature_beta=0.01", "--gradient_norm=0.1",
+    )  # fmt: skip
+    # 3072 * 5 + 5, 5 * 5 + 5, 5 * 10 + 10 weights, and two betas.
+    assert lines["network"] == "mlp, lcnn, width 5: 15,457 trainable weights"
+    assert lines["data"] == (
+        "shapes: 10,000 train, 2,000 test; images (32, 32, 3), 10 classes; trains on "
+        "1,000, augmented by crop_flip"
+    )
+    assert lines["loss"] == (
+        "cross-entropy + curvature_penalty + gradient_penalty + weight_penalty"
+    )
+    assert lines["schedule"] == (
+        "8 epochs of 10 steps of 96 images; learning rate 0.1, divided by 10 after "
+        "epochs 6 and 7"
+    )
+    # 2 * (3072 * 5 + 25 + 50) operations, six times for a gradient's gradient.
+    epoch = 2 * 15_435 * 6 * 960
+    assert lines["cost"].startswith(
+        f"3.09e-05 GFLOP a forward pass of one image, {epoch / 1e12:.3g} TFLOP an epoch"
+    )
+    assert f"at least {epoch / 2e9:.0f} s an epoch, 0.0002 h in all" in lines["cost"]
+    assert lines["writes"].startswith("runs/shapes-mlp-lcnn-0 (nothing yet")
+
+
+def test_plan_of_a_data_set_that_is_not_there(plan, monkeypatch, tmp_path):
+    """Shape and classes are known offline; what is not is said to be unknown, and the
+    network is never asked.
+    """
+    import socket
+
+    def offline(*_, **__):
+        raise AssertionError("the network was tried")
+
+    monkeypatch.setattr(socket, "create_connection", offline)
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = plan("--dataset=cifar100", "--model=mlp", "--width=4")
+    assert lines["data"] == (
+        "cifar100: not downloaded yet; images (32, 32, 3), 100 classes; trains on ?, "
+        "augmented by crop_flip"
+    )
+    assert lines["schedule"].startswith("200 epochs of ? steps of 128 images;")
+    assert "not known before the data is there" in lines["cost"]
+    known = plan("--dataset=cifar100", "--model=mlp", "--width=4",
+                 "--train_examples=1280")  # fmt: skip
+    assert "trains on 1,280" in known["data"]
+    assert known["schedule"].startswith("200 epochs of 10 steps of 128 images;")
+
+
+def test_plan_of_a_prepared_folder(plan, tfds_dir):
+    """Sizes come from the folder."""
+    flags = f"--data_dir={tfds_dir}", "--model=mlp", "--width=4"
+    lines = plan("--dataset=mnist", *flags)
+    sizes = dict(re.findall(r"([\d,]+\d) (\w+)", lines["data"].split(";")[0]))
+    assert sizes == {"60,000": "train", "10,000": "test"}
+    assert "images (28, 28, 1), 10 classes; trains on 60,000" in lines["data"]
+
+
+def test_rate_is_of_matrix_products():
+    """The measured rate is a positive number of operations a second."""
+    assert 1e7 < dry_run._matrix_rate(64) < 1e16
+
+
+def test_cost_counts_what_the_network_multiplies(parse):
+    """Without an input-gradient a step costs three forward passes."""
+    config = parse("--dataset=shapes", "--model=mlp", "--width=4", "--batch_size=10")
+    network = models.MLP((2,), classes=2, hidden=(8,))
+    operations = 2 * (2 * 8 + 8 * 2) * 3 * 10 * 7
+    assert f"{operations / 1e12:.3g} TFLOP" in dry_run._cost(config, network, 7)

@@ -1,0 +1,259 @@
+"""Bad input: one sentence, exit code 2, nothing written, lost, trained or fetched."""
+
+import os
+import re
+
+import pytest
+import tensorflow as tf
+
+from trainers.run_folder import RunFolder
+
+SHAPES = ("--dataset=shapes", "--model=mlp", "--width=4")
+
+# name: (flags, what the sentence must match). `{tmp}` is an empty folder.
+CASES = {
+    "unknown data set": (
+        ["--dataset=cifar11"],
+        r"--dataset=cifar11: `name` must be shapes, .* TFDS name, but is 'cifar11'\.",
+    ),
+    "empty data set": (["--dataset="], r"--dataset=: `name` must be shapes"),
+    "data folder is missing": (
+        ["--data_dir={tmp}/none"],
+        r"`data_dir` must be an existing folder, but is '.*/none'\.",
+    ),
+    "data folder is a file": (
+        ["--dataset=mnist", "--data_dir={tmp}/../file"],
+        r"`data_dir` must be an existing folder, but is '.*/file'\.",
+    ),
+    "data folder without it": (
+        ["--dataset=mine", "--data_dir={tmp}"],
+        r"holds no prepared data set, but is 'mine'\.",
+    ),
+    "no images": (["--dataset=ag_news_subset"], r"an `image` of fixed size"),
+    "width": (["--width=0"], r"flag --width=0: .* positive integer"),
+    "no integer": (["--epochs=many"], r"flag --epochs=many: invalid literal"),
+    "no float": (["--learning_rate=fast"], r"flag --learning_rate=fast: could not"),
+    "no enum": (["--model=alexnet"], r"flag --model=alexnet: .*<resnet18\|resnet34"),
+    "no boolean": (["--overwrite=x"], r"flag --overwrite=x: must be true or false"),
+    "epochs": (["--epochs=0"], r"flag --epochs=0:"),
+    "batch": (["--batch_size=0"], r"flag --batch_size=0:"),
+    "negative seed": (["--seed=-1"], r"flag --seed=-1:"),
+    "large seed": (["--seed=4294967296"], r"flag --seed=4294967296:"),
+    "negative rate": (["--learning_rate=-0.1"], r"flag --learning_rate=-0\.1:"),
+    "momentum": (["--momentum=1"], r"flag --momentum=1"),
+    "beta": (["--initial_beta=0"], r"flag --initial_beta=0"),
+    "unknown flag": (["--depth=3"], r"Unknown command line flag 'depth'"),
+    "stray argument": (["train"], r"Unexpected argument 'train'"),
+    "no flagfile": (["--flagfile={tmp}/no.flags"], r"flagfile: .*no\.flags"),
+    "flagfile is a folder": (["--flagfile={tmp}"], r"flagfile: .*Is a directory"),
+    "beta without lcnn": (
+        ["--curvature_beta=0.01", "--variant=standard"],
+        r"need --variant=lcnn: a standard network has no beta",
+    ),
+    "gamma without lcnn": (["--curvature_gamma=0.01"], r"need --variant=lcnn"),
+    "XLA with replicas": (
+        ["--jit_compile", "--distribute=mirrored"],
+        r"--jit_compile works with --distribute=off or tpu only",
+    ),
+    "resume and overwrite": (
+        ["--resume", "--overwrite"],
+        r"--resume and --overwrite exclude each other",
+    ),
+    "resume nothing": (["--resume"], r"--resume found no run in --workdir=.*/run,"),
+    "subset too large": (
+        ["--train_examples=10001"],
+        r"--train_examples=10001 is more than the 10000 training images of shapes\.",
+    ),
+    "batch larger than data": (
+        ["--batch_size=10001"],
+        r"--batch_size=10001 is more than the 10000 images to train on\.",
+    ),
+    "batch larger than subset": (
+        ["--train_examples=20", "--batch_size=21"],
+        r"--batch_size=21 is more than the 20 images to train on\.",
+    ),
+    "batch larger than subset of what is not there": (
+        ["--dataset=cifar100", "--train_examples=20", "--data_dir={tmp}"],
+        r"--batch_size=128 is more than the 20 images to train on\.",
+    ),
+    "images too small, data not there": (
+        ["--dataset=mnist", "--data_dir={tmp}", "--model=vgg11"],
+        r"--model=vgg11 does not fit --dataset=mnist: .*input_shape=\(28, 28, 1\)",
+    ),
+    "no TPU": (["--distribute=tpu"], r"--distribute=tpu: .*TPU"),
+    "dry run is checked as well": (
+        ["--dry_run", "--batch_size=10001"],
+        r"--batch_size=10001 is more",
+    ),
+}
+for _name in (
+    "initial_beta",
+    "initial_gamma",
+    "curvature_beta",
+    "curvature_gamma",
+    "curvature_scale",
+    "gradient_norm",
+    "weight_decay",
+    "learning_rate",
+    "momentum",
+):
+    for _value in ("nan", "inf", "-inf"):
+        CASES[f"{_name} {_value}"] = (
+            ["--variant=lcnn", f"--{_name}={_value}"],
+            rf"flag --{_name}={_value}: ",
+        )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused_flags(cifar, snapshot, tmp_path, name):
+    """Refused in one sentence that names what is wrong; the folder stays empty."""
+    flags, expected = CASES[name]
+    (tmp_path / "file").write_text("mine")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = snapshot(tmp_path)
+    flags = [flag.format(tmp=empty) for flag in flags]
+    ended = cifar(*SHAPES, f"--workdir={empty}/run", *flags)
+    assert re.search(expected, ended.error), ended.error
+    assert ended.out == ""
+    assert snapshot(tmp_path) == before
+
+
+@pytest.fixture
+def begun(parse, tmp_path):
+    """A folder in which a run with `SHAPES` began and left something."""
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(parse(*SHAPES))
+    folder.metrics.write_text("epoch,loss\n1,2.0\n")
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "ckpt-1.index").write_text("weights")
+    return folder
+
+
+def finished(folder):
+    folder.summary.write_text("{}")
+
+
+def foreign(folder):
+    """What is left is nobody's run."""
+    folder.flags.unlink()
+
+
+def a_file(folder):
+    """The folder's name is taken by a file."""
+    folder.path.rename(folder.path.with_name("moved"))
+    folder.path.write_text("mine")
+
+
+OCCUPIED = r"--workdir=.*/run already holds files; choose another folder, or go on"
+FOREIGN = r"--workdir=.*/run holds files but no run\.flags, so --overwrite will not"
+FOLDERS = {
+    "holds a run": (None, [], OCCUPIED),
+    "holds a run, dry": (None, ["--dry_run"], OCCUPIED),
+    "holds a finished run": (finished, [], OCCUPIED),
+    "holds other files": (foreign, [], OCCUPIED),
+    "other files stay": (foreign, ["--overwrite"], FOREIGN),
+    "resume other files": (foreign, ["--resume"], r"--resume found no run"),
+    "resume a finished run": (finished, ["--resume"], r"has finished already\."),
+    "resume another seed": (
+        None,
+        ["--resume", "--seed=1"],
+        r"began with \(--seed=0\)\. Received: --seed=1; use --flagfile=.*run\.flags",
+    ),
+    "resume another network": (
+        None,
+        ["--resume", "--width=5", "--epochs=7"],
+        r"\(--epochs=200 --width=4\)\. Received: --epochs=7 --width=5;",
+    ),
+    "is a file": (a_file, [], r"--workdir=.*/run is a file, not a folder\."),
+    "is a file to replace": (a_file, ["--overwrite"], r"is a file, not a folder\."),
+    "bad flags beside overwrite": (None, ["--overwrite", "--width=0"], r"--width=0"),
+    "bad network beside overwrite": (
+        None,
+        ["--overwrite", "--dataset=mnist", "--model=vgg11"],
+        r"--model=vgg11 does not fit",
+    ),
+    "bad batch beside overwrite": (
+        None,
+        ["--overwrite", "--batch_size=20000"],
+        r"--batch_size=20000 is more",
+    ),
+    "no TPU beside overwrite": (None, ["--overwrite", "--distribute=tpu"], r"TPU"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_refused_folders(cifar, begun, snapshot, name):
+    """A folder that may not be written stays as it is, to the byte."""
+    prepare, flags, expected = FOLDERS[name]
+    if prepare:
+        prepare(begun)
+    before = snapshot(begun.path.parent)
+    ended = cifar(*SHAPES, f"--workdir={begun.path}", *flags)
+    assert re.search(expected, ended.error), ended.error
+    assert snapshot(begun.path.parent) == before
+
+
+def test_folder_below_a_file(cifar, snapshot, tmp_path):
+    """A folder that cannot be made is refused before training, not after."""
+    (tmp_path / "file").write_text("mine")
+    before = snapshot(tmp_path)
+    error = cifar(*SHAPES, f"--workdir={tmp_path}/file/runs/1").error
+    assert re.search(r"cannot be written: .*/file is not a folder", error), error
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission(cifar, tmp_path):
+    """Nor is it tried where the user may not write."""
+    tmp_path.chmod(0o500)
+    assert "cannot be written" in cifar(*SHAPES, f"--workdir={tmp_path}/run").error
+
+
+@pytest.mark.parametrize("batch", [7, 12])
+def test_unequal_shares_of_a_batch(cifar, monkeypatch, snapshot, tmp_path, batch):
+    """A batch that leaves a replica empty would end in NaN, and one that is shared
+    unequally would weigh some images more: both are refused.
+    """
+
+    class Eight(tf.distribute.MirroredStrategy):
+        num_replicas_in_sync = 8
+
+    monkeypatch.setattr("tfrobust.training.make_strategy", lambda *_: Eight(["CPU:0"]))
+    flags = [*SHAPES, f"--workdir={tmp_path}/run", "--distribute=mirrored"]
+    error = cifar(*flags, f"--batch_size={batch}").error
+    assert error == f"--batch_size={batch} cannot be shared alike by 8 devices."
+    assert snapshot(tmp_path) == {}
+
+
+def test_good_flags_pass_every_check(cifar, tmp_path):
+    """What the cases above are refused for is the one thing wrong with them."""
+    with pytest.raises(AssertionError, match="data would be loaded"):
+        cifar(*SHAPES, f"--workdir={tmp_path}/run")
+
+
+def test_overwrite_is_allowed_on_a_run(cifar, begun, snapshot):
+    """And what it replaces is still there when the data begins to load."""
+    before = snapshot(begun.path)
+    with pytest.raises(AssertionError, match="data would be loaded"):
+        cifar(*SHAPES, f"--workdir={begun.path}", "--overwrite")
+    assert snapshot(begun.path) == before
+
+
+@pytest.mark.slow
+def test_as_processes(call_module, snapshot, tmp_path):
+    """The same from a shell's point of view: a few cases as real processes."""
+    held = tmp_path / "held"
+    held.mkdir()
+    (held / "thesis.tex").write_text("years of work")
+    before = snapshot(tmp_path)
+    cases = [
+        (["--dataset=cifar11"], "`name` must be shapes"),
+        (["--width=0"], "flag --width=0"),
+        ([f"--workdir={held}", "--overwrite"], "will not delete it"),
+    ]
+    for flags, expected in cases:
+        workdir = f"--workdir={tmp_path}/run"
+        ended = call_module("trainers.cifar", *SHAPES, workdir, *flags, cwd=tmp_path)
+        assert expected in ended.error and ended.out == ""
+    assert snapshot(tmp_path) == before

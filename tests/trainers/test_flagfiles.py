@@ -1,0 +1,98 @@
+"""The settings that come with the trainers."""
+
+from pathlib import Path
+
+import pytest
+
+from trainers import options
+
+FOLDER = Path(options.__file__).parent / "flags"
+FILES = sorted(path.name for path in FOLDER.glob("*.flags"))
+PAPER = [name for name in FILES if name.endswith(("_cifar10.flags", "_cifar100.flags"))]
+
+# Design: SGD, momentum 0.9, 0.1, weight decay 5e-4, 200 epochs, batch 128, width 64.
+RECIPE = {
+    "augment": "crop_flip",
+    "model": "resnet18",
+    "width": 64,
+    "epochs": 200,
+    "batch_size": 128,
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+}
+# (variant, lambda_beta, lambda_gamma, GradReg)
+METHODS = {
+    "standard": ("standard", 0.0, 0.0, 0.0),
+    "gradreg": ("standard", 0.0, 0.0, 6.1e-3),
+    "lcnn": ("lcnn", 1e-2, 1e-2, 0.0),
+    "lcnn_gradreg": ("lcnn", 1e-2, 1e-2, 6.1e-3),
+}
+
+
+def test_there_is_a_file_for_every_method_and_data_set():
+    """Four methods, two data sets, the laptop's overlay and the quickstart."""
+    expected = {f"{m}_{d}.flags" for m in METHODS for d in ("cifar10", "cifar100")}
+    assert set(FILES) == expected | {"cpu.flags", "quickstart.flags"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_understood(parse, name):
+    """It parses by itself, and each of its lines changes or states a flag once."""
+    parse(f"--flagfile={FOLDER / name}")
+    lines = (FOLDER / name).read_text().splitlines()
+    stated = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
+    assert len(stated) == len(set(stated)) > 0
+    assert all(line.startswith(("--", "# ")) for line in lines)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_papers_settings(parse, name):
+    """The recipe and the weights of the penalties are the paper's, nothing besides."""
+    method, dataset = name.removesuffix(".flags").rsplit("_", 1)
+    config = parse(f"--flagfile={FOLDER / name}")
+    default = parse()
+    weights = ("variant", "curvature_beta", "curvature_gamma", "gradient_norm")
+    stated = {"dataset": dataset, **RECIPE}
+    stated |= dict(zip(weights, METHODS[method], strict=True))
+    for field, value in stated.items():
+        assert getattr(config, field) == value, field
+    for field in set(options.TrainConfig.__dataclass_fields__) - set(stated):
+        if field != "workdir":
+            assert getattr(config, field) == getattr(default, field), field
+    # The commands in its comments name the file itself.
+    text = (FOLDER / name).read_text()
+    assert text.count(f"--flagfile=trainers/flags/{name}") == 2
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_cpu_settings_lie_over_the_papers(parse, name):
+    """Given second, cpu.flags changes its four flags; given first, width and epochs
+    are the paper's again: the later wins.
+    """
+    paper, cpu = (f"--flagfile={FOLDER / file}" for file in (name, "cpu.flags"))
+    full, small = parse(paper), parse(paper, cpu)
+    smaller = {
+        "width": 16,
+        "epochs": 5,
+        "train_examples": 20000,
+        "curvature_scale": 0.1,
+    }
+    for field in options.TrainConfig.__dataclass_fields__:
+        assert getattr(small, field) == smaller.get(field, getattr(full, field)), field
+    swapped = parse(cpu, paper)
+    assert (swapped.width, swapped.epochs) == (64, 200)
+    assert swapped.train_examples == 20000
+
+
+def test_a_flag_after_a_file_wins_and_before_it_loses(parse):
+    """Order decides between files and flags as well."""
+    file = f"--flagfile={FOLDER / 'cpu.flags'}"
+    assert parse(file, "--width=3").width == 3
+    assert parse("--width=3", file).width == 16
+
+
+def test_quickstart_needs_no_network(parse):
+    """The quickstart trains a low-curvature network on the built-in data."""
+    config = parse(f"--flagfile={FOLDER / 'quickstart.flags'}")
+    assert (config.dataset, config.variant) == ("shapes", "lcnn")

@@ -1,0 +1,128 @@
+"""Flags and the object they are read into."""
+
+import dataclasses
+
+import pytest
+
+from trainers import options
+
+FIELDS = [field.name for field in dataclasses.fields(options.TrainConfig)]
+
+# Every flag that `run.flags` repeats, at a value that is not its default.
+OTHER = {
+    "dataset": "svhn_cropped",
+    "data_dir": "some folder/with a space",
+    "train_examples": 1234,
+    "eval_examples": 56,
+    "augment": "none",
+    "model": "vgg11",
+    "variant": "lcnn",
+    "width": 7,
+    "initial_beta": 0.1 + 0.2,
+    "initial_gamma": 1 / 3,
+    "curvature_beta": 1e-17,
+    "curvature_gamma": 3.5,
+    "curvature_absolute": True,
+    "curvature_scale": 2 / 3,
+    "gradient_norm": 6.1e-3,
+    "weight_decay": 0.0,
+    "epochs": 3,
+    "batch_size": 5,
+    "learning_rate": 123456.789,
+    "momentum": 0.123456789012345,
+    "seed": 2**32 - 1,
+    "mixed_precision": "float16",
+    "jit_compile": True,
+    "distribute": "tpu",
+    "tpu": "local",
+    "logical_cpus": 3,
+}
+
+
+def test_every_field_has_a_flag_and_every_flag_a_field(trainer_flags):
+    """Groups, flags and fields are the same names, each once."""
+    grouped = [name for group in options.GROUPS.values() for name in group]
+    assert sorted(grouped) == sorted(FIELDS)
+    module = trainer_flags.flags_by_module_dict()["trainers.options"]
+    assert sorted(flag.name for flag in module) == sorted(FIELDS)
+
+
+def test_fields_have_the_types_of_their_flags(parse):
+    """A parsed value is of the type that its field declares."""
+    config = parse()
+    for field in dataclasses.fields(config):
+        assert type(getattr(config, field.name)).__name__ == field.type, field.name
+
+
+def test_help_names_every_flag_once_with_its_default(cifar):
+    """`--help` prints groups, flags, defaults and choices, and ends well."""
+    ended = cifar("--help", "--width=0", "stray")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    heads = [line for line in lines if line.startswith("  --")]
+    assert [head.split()[0].rstrip(",") for head in heads] == [
+        f"--{name}" for group in options.GROUPS.values() for name in group
+    ]
+    assert "  --width, default 64" in lines
+    assert "  --workdir, default ''" in lines
+    assert "  --resume, default False" in lines
+    assert "  --learning_rate, default 0.1" in lines
+    assert "  --variant (standard|lcnn), default 'standard'" in lines
+    for title in options.GROUPS:
+        assert f"{title}:" in lines
+    assert max(map(len, lines)) <= 88
+    # Each flag has a line of text, its own and not the next flag's.
+    for place, line in enumerate(lines):
+        if line in heads:
+            assert lines[place + 1].startswith("      ") and lines[place + 1].strip()
+
+
+def test_help_shows_commands_that_can_be_pasted(cifar):
+    """The backslash that continues a command survives Python's own reading."""
+    assert "lcnn_cifar10.flags \\\n        --flagfile" in cifar("--help").out
+
+
+def test_run_flags_repeat_every_setting_exactly(parse):
+    """`flag_lines` read back gives the same object, floats to the last bit."""
+    defaults = parse()
+    repeated = [
+        name
+        for name in FIELDS
+        if name not in ("workdir", "resume", "overwrite", "dry_run")
+    ]
+    assert sorted(OTHER) == sorted(repeated)
+    assert all(getattr(defaults, name) != OTHER[name] for name in repeated)
+    # XLA and TPU go together here; what is refused is tested in test_errors.
+    config = dataclasses.replace(defaults, **OTHER)
+    assert parse(*options.flag_lines(config), "--workdir=w") == dataclasses.replace(
+        config, workdir="w"
+    )
+    assert parse(*options.flag_lines(defaults)) == defaults
+
+
+def test_run_flags_say_nothing_of_where_and_how(parse):
+    """The output folder and the ways to start are left out."""
+    lines = options.flag_lines(parse("--workdir=/some/where", "--overwrite"))
+    assert len(lines) == len(OTHER)
+    assert not any("/some/where" in line or "overwrite" in line for line in lines)
+
+
+def test_workdir_is_named_after_the_run(parse):
+    """Without --workdir: data set, model, variant and seed."""
+    config = parse("--dataset=shapes", "--model=mlp", "--variant=lcnn", "--seed=4")
+    assert config.workdir == "runs/shapes-mlp-lcnn-4"
+    assert parse("--workdir=elsewhere").workdir == "elsewhere"
+
+
+def test_defining_twice_changes_nothing(trainer_flags):
+    """A second trainer in the same process may define the flags again."""
+    before = {title: list(names) for title, names in options.GROUPS.items()}
+    options.define_flags()
+    assert before == options.GROUPS
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "curvature_beta", "momentum"])
+def test_bounds_hold_at_the_edge(parse, name):
+    """0 is allowed for weights and rates."""
+    flags = [f"--{name}=0", "--variant=lcnn"]
+    assert getattr(parse(*flags), name) == 0.0

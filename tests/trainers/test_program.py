@@ -1,0 +1,122 @@
+"""How a program starts and fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers import program
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(trainer_flags, monkeypatch, capsys):
+    """`run(main, argument, ...)`: exit code, stdout and stderr of a program."""
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        code = 0
+        try:
+            program.run(main, lambda: "what it does")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def fails(*_):
+    raise AssertionError("the program ran")
+
+
+def test_main_runs_once_the_flags_are_parsed(run, trainer_flags):
+    """`main` is called without arguments and reads the flags."""
+    seen = []
+    code, out, err = run(lambda: seen.append(trainer_flags.width), "--width=7")
+    assert (code, out, err, seen) == (0, "", "", [7])
+
+
+@pytest.mark.parametrize("spelling", ["--help", "-h", "-help"])
+def test_help_wins_over_everything(run, spelling):
+    """Help is shown, nothing runs, not even a broken command line's error."""
+    assert run(fails, "--width=x", spelling) == (0, "what it does\n", "")
+
+
+def test_usage_error_is_one_line(run):
+    """However the message is laid out, one sentence on one line comes out."""
+
+    def main():
+        raise program.UsageError("this\n  and  that\tis wrong.")
+
+    assert run(main) == (2, "", "error: this and that is wrong.\n")
+
+
+def test_other_errors_are_not_hidden(run):
+    """A mistake of the program's own keeps its traceback."""
+
+    def main():
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        run(main)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--no_such=1"], "Unknown command line flag 'no_such'"),
+        (["--widht=1"], "Unknown command line flag 'widht'. Did you mean: width ?"),
+        (["--helpfull"], "Unknown command line flag 'helpfull'"),
+        (
+            ["stray", "more"],
+            "Unexpected argument 'stray'; everything is given as a --flag=value.",
+        ),
+        (["--resume=maybe"], "flag --resume=maybe: must be true or false"),
+        (["--width"], "Missing value for flag --width"),
+        (
+            ["--width=1.5"],
+            "flag --width=1.5: invalid literal for int() with base 10: '1.5'",
+        ),
+        (
+            ["--flagfile=/no/such"],
+            "Unable to open flagfile: [Errno 2] No such file or directory: '/no/such'",
+        ),
+    ],
+)
+def test_broken_command_lines(run, arguments, sentence):
+    """What absl finds wrong is told in its first sentence, and nothing runs."""
+    code, out, err = run(fails, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {sentence}") and err.count("\n") == 1
+
+
+def test_flagfile_that_is_no_text(run, tmp_path):
+    """A binary file is refused as one."""
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04\x8f\xff")
+    assert run(fails, f"--flagfile={tmp_path / 'model.keras'}") == (
+        2,
+        "",
+        "error: --flagfile must name a text file with one flag on each line.\n",
+    )
+
+
+def test_stray_line_of_a_flagfile(run, tmp_path):
+    """A line of a flagfile that is no flag is no less an error."""
+    (tmp_path / "a.flags").write_text("# good\n--width=3\nhello\n")
+    code, _, err = run(fails, f"--flagfile={tmp_path / 'a.flags'}")
+    assert code == 2 and "argument 'hello'" in err
+
+
+def test_help_into_a_closed_pipe():
+    """`--help | head` ends without a complaint; the text is larger than a pipe."""
+    code = (
+        "import sys; from trainers import program; sys.argv = ['p', '--help'];"
+        "program.run(None, lambda: 'line\\n' * 100_000)"
+    )
+    shell = f'{sys.executable} -c "{code}" | head -1'
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("line\n", "")

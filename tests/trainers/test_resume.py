@@ -1,0 +1,134 @@
+"""A run that is killed and resumed ends as if nothing had happened, bit for bit."""
+
+import csv
+import shutil
+import signal
+import time
+
+import keras
+import pytest
+
+import tfrobust.layers  # noqa: F401  Registers the layers for loading.
+
+pytestmark = pytest.mark.slow
+
+
+def rows(folder):
+    """The table so far, every cell as it is written, without the time taken."""
+    path = folder / "metrics.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        table = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in table]
+
+
+def assert_same_run(folder, reference):
+    """Every weight, and every number of every epoch, equal in every bit."""
+    ours, theirs = (
+        keras.saving.load_model(path / "model.keras") for path in (folder, reference)
+    )
+    assert len(ours.weights) == len(theirs.weights) > 40
+    for one, other in zip(ours.weights, theirs.weights, strict=True):
+        assert one.path == other.path and one.dtype == other.dtype
+        assert one.numpy().tobytes() == other.numpy().tobytes(), one.path
+    assert rows(folder) == rows(reference)
+    assert len(rows(folder)) == 4
+
+
+def settings(folder):
+    lines = (folder / "run.flags").read_text().splitlines()
+    return [line for line in lines if line.startswith("--")]
+
+
+@pytest.fixture(scope="module")
+def kill_after(start_module):
+    """`kill_after(epochs, *flags)`: starts a run and kills it within a later epoch."""
+
+    def kill(folder, epochs, *flags):
+        process = start_module("trainers.cifar", *flags, f"--workdir={folder}")
+        deadline = time.monotonic() + 300
+        while len(rows(folder)) < epochs or not (folder / "run.flags").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        # The row is written before the checkpoint; then steps of the next epoch run.
+        checkpoint = folder / "checkpoints" / f"ckpt-{epochs}.index"
+        while epochs and not checkpoint.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.15)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert len(rows(folder)) in (epochs, epochs + 1) and len(rows(folder)) < 4
+        assert not (folder / "summary.json").exists()
+        return folder
+
+    return kill
+
+
+@pytest.fixture(scope="module")
+def resume(call_module):
+    def resumed(folder):
+        flags = f"--flagfile={folder}/run.flags", f"--workdir={folder}", "--resume"
+        ended = call_module("trainers.cifar", *flags)
+        assert ended.code == 0, ended.err[-3000:]
+        return ended.out
+
+    return resumed
+
+
+@pytest.fixture(scope="module")
+def killed(kill_after, tiny, tmp_path_factory):
+    """A run killed in its third epoch."""
+    return kill_after(tmp_path_factory.mktemp("killed") / "run", 2, *tiny)
+
+
+def test_killed_once(killed, resume, finished_run, tmp_path):
+    """Killed in its third epoch, and moved elsewhere before it goes on."""
+    folder = shutil.copytree(killed, tmp_path / "moved")
+    done = len(rows(folder))
+    out = resume(folder)
+    assert "epochs 3 to 4" in out or (done == 3 and "epochs 4 to 4" in out), out
+    assert_same_run(folder, finished_run[0])
+
+
+def test_killed_twice(killed, kill_after, resume, finished_run, tmp_path):
+    """Killed in its third epoch, resumed, killed in its fourth, resumed."""
+    folder = shutil.copytree(killed, tmp_path / "run")
+    flags = f"--flagfile={folder}/run.flags", "--resume"
+    kill_after(folder, 3, *flags)
+    assert "epochs 4 to 4" in resume(folder)
+    assert_same_run(folder, finished_run[0])
+
+
+def test_killed_in_the_first_epoch(kill_after, resume, tiny, finished_run, tmp_path):
+    """With no checkpoint yet, it starts over."""
+    folder = kill_after(tmp_path / "run", 0, *tiny)
+    assert not list(folder.glob("checkpoints/*.index"))
+    assert "epochs 1 to 4" in resume(folder)
+    assert_same_run(folder, finished_run[0])
+
+
+def test_killed_after_the_last_epoch(resume, finished_run, tmp_path):
+    """With every epoch done but results half written, only the results are made."""
+    folder = shutil.copytree(finished_run[0], tmp_path / "run")
+    (folder / "summary.json").unlink()
+    (folder / "model.keras").write_bytes(b"half")
+    out = resume(folder)
+    assert "Epoch" not in out
+    assert_same_run(folder, finished_run[0])
+    assert [path.name for path in (folder / "saved_model").iterdir()] == ["1"]
+
+
+def test_flagfile_repeats_the_run(call_module, finished_run, tmp_path):
+    """`run.flags` in a new folder gives the same weights, table and `run.flags`."""
+    reference, _ = finished_run
+    folder = tmp_path / "again"
+    flags = f"--flagfile={reference}/run.flags", f"--workdir={folder}"
+    ended = call_module("trainers.cifar", *flags)
+    assert ended.code == 0, ended.err[-3000:]
+    assert_same_run(folder, reference)
+    assert settings(folder) == settings(reference)

@@ -1,0 +1,137 @@
+"""One run from start to end, on the machine as the flags want it."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import tfrobust.layers  # noqa: F401  Registers the layers for loading.
+from trainers import session
+
+# Convolutions and norms of both kinds in a second or two of training.
+QUICK = (
+    "--dataset=shapes",
+    "--train_examples=60",
+    "--eval_examples=25",
+    "--batch_size=20",
+    "--model=vgg11",
+    "--width=2",
+    "--epochs=1",
+)
+
+
+def test_summary_takes_the_last_row(parse):
+    """Each number is that of the last epoch, but for the time, which is a median
+    without the epoch that traced the graph.
+    """
+    from trainers import build
+
+    config = parse("--dataset=shapes", "--model=mlp", "--variant=lcnn", "--width=3",
+                   "--initial_beta=4")  # fmt: skip
+    model = build.make_model(config, build.make_network(config, (2, 2, 3), 10), 5)
+    row = {"accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
+    rows = [
+        {"epoch": epoch, **row, "seconds": seconds}
+        for epoch, seconds in enumerate((100.0, 1.0, 2.0, 6.0), start=1)
+    ]
+    rows[-1] |= {"val_accuracy": 0.75, "val_loss": 1.5, "accuracy": 0.625}
+    summary = session.summarize(config, model, rows, 12.5)
+    expected = {
+        "dataset": "shapes",
+        "model": "mlp",
+        "variant": "lcnn",
+        "width": 3,
+        "parameters": 12 * 3 + 3 + 3 * 3 + 3 + 3 * 10 + 10 + 2,
+        "epochs": 4,
+        "test_accuracy": 0.75,
+        "test_loss": 1.5,
+        "train_accuracy": 0.625,
+        "test_gradient_norm": None,
+        "mean_gamma": None,
+        "seconds_per_epoch_median": 2.0,
+        "seconds_in_this_process": 12.5,
+        "seed": 0,
+    }
+    assert {name: summary[name] for name in expected} == expected
+    assert summary["mean_beta"] == pytest.approx(4.0)
+    assert summary["versions"]["keras"] == keras.__version__
+    one = session.summarize(config, model, rows[:1], 1.0)
+    assert one["seconds_per_epoch_median"] == 100.0
+    json.dumps(summary)
+
+
+def table(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def train(call_module):
+    def trained(folder, *flags):
+        workdir = f"--workdir={folder}"
+        ended = call_module("trainers.cifar", *QUICK, workdir, *flags)
+        assert ended.code == 0, ended.err[-3000:]
+        return keras.saving.load_model(folder / "model.keras")
+
+    return trained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(train, tmp_path, precision):
+    """It trains, with an input-gradient penalty, on layers of half precision, and the
+    saved model says so.
+    """
+    flags = "--variant=lcnn", "--gradient_norm=0.01", "--curvature_beta=0.001"
+    network = train(tmp_path / "run", *flags, f"--mixed_precision={precision}")
+    assert network.get_layer("block1_conv").compute_dtype == precision
+    row = table(tmp_path / "run")[-1]
+    assert all(np.isfinite(float(cell)) for cell in row.values())
+    assert float(row["gradient_norm"]) > 0
+
+
+@pytest.mark.slow
+def test_compiled(train, tmp_path):
+    """By XLA it trains to the same loss, but for the order of additions."""
+    flags = "--model=mlp", "--variant=lcnn", "--gradient_norm=0.01"
+    train(tmp_path / "plain", *flags)
+    train(tmp_path / "compiled", *flags, "--jit_compile")
+    plain, compiled = (table(tmp_path / name)[-1] for name in ("plain", "compiled"))
+    for name in ("loss", "val_loss"):
+        assert float(compiled[name]) == pytest.approx(float(plain[name]), rel=1e-3)
+    flags = (tmp_path / "compiled" / "run.flags").read_text()
+    assert "--jit_compile=true" in flags
+
+
+@pytest.mark.slow
+def test_mirrored(train, tmp_path):
+    """Two devices, statistics shared, give what one does: weights to 1e-4, since sums
+    are taken in another order. The last of the evaluation's batches is padded.
+    """
+    flags = "--variant=standard", "--weight_decay=0.01"
+    one = train(tmp_path / "one", *flags)
+    two = train(tmp_path / "two", *flags, "--distribute=mirrored", "--logical_cpus=2")
+    for ours, theirs in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4, err_msg=ours.path)
+    first, second = (table(tmp_path / name)[-1] for name in ("one", "two"))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_gradient_norm"):
+        assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-3), name
+
+
+@pytest.mark.slow
+def test_overwriting_a_finished_run(train, tmp_path):
+    """The new run takes the old one's place whole; a note beside it stays."""
+    folder = tmp_path / "run"
+    train(folder, "--model=mlp", "--epochs=2")
+    (folder / "note.txt").write_text("mine")
+    train(folder, "--model=mlp", "--seed=1", "--overwrite")
+    assert [row["epoch"] for row in table(folder)] == ["1"]
+    assert json.loads((folder / "summary.json").read_text())["seed"] == 1
+    assert (folder / "note.txt").read_text() == "mine"
+    assert len(list(folder.glob("tensorboard/train/*"))) == 1
+    assert [path.name for path in folder.glob("checkpoints/*.index")] == [
+        "ckpt-1.index"
+    ]
+    assert [path.name for path in folder.glob("saved_model/*")] == ["1"]
