@@ -18,8 +18,8 @@ def centered_softplus(x: Any, beta: Any) -> Any:
 
     Value and derivatives are accurate to float32 rounding at any beta and x, zero
     included. They come from `max(x, 0) + log1p(expm1(-beta |x|) / 2) / beta`, where
-    nothing cancels, written with `|x| = x * sign`, `sign` a constant that is 1 at zero:
-    the backend's own derivative of `abs` is 0 there, and the curvature would vanish.
+    nothing cancels, written with `-|x| = x * sign`, `sign` a constant that is 1 at
+    zero: the backend's own slope of `abs` is 0 there, and the curvature would vanish.
 
     Args:
         x: Float tensor of any shape.
@@ -39,10 +39,10 @@ def centered_softplus(x: Any, beta: Any) -> Any:
     """
     x = ops.convert_to_tensor(x)
     one = ops.cast(1.0, x.dtype)
-    negative = x < 0
-    minus_abs = x * ops.where(negative, one, -one)
+    # At zero the sign is 1, which the slope 0 of the backend's relu there asks for.
+    minus_abs = x * ops.where(x > 0, -one, one)
     bend = ops.log1p(0.5 * ops.expm1(minus_abs * beta))
-    return ops.where(negative, 0.0 * one, x) + bend * (1.0 / beta)
+    return ops.relu(x) + bend * (1.0 / beta)
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")

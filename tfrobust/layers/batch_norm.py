@@ -86,6 +86,8 @@ class LipschitzBatchNormalization(keras.layers.Layer):
                 "`LipschitzBatchNormalization` needs a known size of the last axis. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
+        # Another number of channels would broadcast against the statistics unnoticed.
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: int(channels)})
         self.log_gamma = self.add_weight(
             name="log_gamma",
             shape=(),
