@@ -206,17 +206,70 @@ class Attack(abc.ABC):
         _check_logits(logits, labels, targets)
         return result
 
+    def perturb(
+        self,
+        model: Classifier,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        targets: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The images that the search ends at, for adversarial training.
+
+        Unlike a call it passes no verdict: an image on which the attack failed, or that
+        the model got wrong from the start, comes back perturbed too, since training
+        wants the points of highest loss. It may be used inside a `tf.function` or a
+        training step; only shapes and dtypes are checked, and nothing is compiled. No
+        gradient flows through the result, and no state of the model changes.
+
+        Args:
+            model: As for a call.
+            images: As for a call.
+            labels: As for a call.
+            targets: As for a call.
+
+        Returns:
+            float32 `[B, H, W, C]` in [0, 1], within the budget if there is one.
+
+        Raises:
+            ValueError: If a shape or dtype is wrong or the model has no gradient.
+
+        Example:
+            >>> from tfrobust.attacks import PGD
+            >>> images = tf.fill([1, 2, 2, 1], 0.5)
+            >>> def model(x):
+            ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
+            ...     return tf.stack([total, 1.0 - total], axis=-1)
+            >>> attack = PGD(norm="inf", eps=0.125, random_start=False)
+            >>> found = attack.perturb(model, images, tf.constant([0]))
+            >>> found.numpy().ravel().tolist()
+            [0.375, 0.375, 0.375, 0.375]
+        """
+        images = tf.stop_gradient(_check_images(images))
+        labels = _check_classes("labels", labels, images)
+        if targets is not None:
+            targets = _check_classes("targets", targets, images)
+        found = self._find(_logits_of(model), images, _goal(labels, targets))
+        if self.budget is None:
+            return found
+        # Ball before box, which only brings a point nearer to an image inside it.
+        delta = self.constraint.project(found - images, self.budget)
+        return tf.clip_by_value(images + delta, 0.0, 1.0)
+
+    def _find(self, classifier: Classifier, images: tf.Tensor, goal: Goal) -> tf.Tensor:
+        """What the search returns, finite, in [0, 1] and without a gradient."""
+        found = tf.stop_gradient(self.run(classifier, images, goal))
+        found = tf.ensure_shape(found, images.shape)
+        # Before the model sees it: an exported one refuses the whole batch over a NaN.
+        found = tf.where(tf.math.is_finite(found), found, images)
+        return tf.clip_by_value(found, 0.0, 1.0)
+
     def _search(
         self, classifier: Classifier, images: tf.Tensor, goal: Goal
     ) -> tuple[AttackResult, tf.Tensor]:
         """Search, then judge. Also returns the logits of the clean images."""
         images = tf.stop_gradient(images)
         clean = classifier(images)
-        found = tf.stop_gradient(self.run(classifier, images, goal))
-        found = tf.ensure_shape(found, images.shape)
-        # Before the model sees it: an exported one refuses the whole batch over a NaN.
-        found = tf.where(tf.math.is_finite(found), found, images)
-        found = tf.clip_by_value(found, 0.0, 1.0)
+        found = self._find(classifier, images, goal)
         logits = classifier(found)
         keep = self._is_better(logits, clean, goal)
         keep &= self._is_allowed(found, images)

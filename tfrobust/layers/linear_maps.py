@@ -75,6 +75,11 @@ def convolution_adjoint(
     Returns:
         Float tensor `[B,H,W,C_in]`.
     """
+    if tuple(strides) == (1, 1):
+        # The same operator, without a flipped copy of the kernel.
+        return ops.conv_transpose(
+            y, kernel, strides=1, padding=padding, data_format="channels_last"
+        )
     for axis in (1, 2):
         y = _spread(
             y,
@@ -122,7 +127,7 @@ def unit(x: Any) -> Any:
 
 def power_iteration(
     apply: LinearMap, adjoint: LinearMap, left: Any, iterations: int
-) -> tuple[Any, Any]:
+) -> tuple[Any, Any, Any]:
     """Follows the leading singular pair of a linear map by power iteration.
 
     Args:
@@ -132,9 +137,11 @@ def power_iteration(
         iterations: Number of rounds, at least 1.
 
     Returns:
-        `(left, right)`: unit tensors u and v. `norm(apply(v))` is a lower bound of the
-        largest singular value and converges to it. A zero map leaves `left` as it came
-        and makes `right` zero, so that a later call can start again.
+        `(left, right, norm)`: unit tensors u and v, without a gradient, and
+        `norm(apply(v))`, a lower bound of the largest singular value that converges to
+        it; its gradient in the map is `u v^T`, the derivative of that value. A zero map
+        leaves `left` as it came and makes `right` zero, so that a later call can start
+        again.
 
     Reference: Srinivas et al. 2022 (LCNN), section 3.3, after Ryu et al. 2019.
 
@@ -142,17 +149,17 @@ def power_iteration(
         >>> import numpy as np
         >>> from tfrobust.layers.linear_maps import power_iteration
         >>> a = np.diag([3.0, 1.0]).astype("float32")
-        >>> left, right = power_iteration(
+        >>> left, right, norm = power_iteration(
         ...     lambda v: np.dot(a, v), lambda u: np.dot(a.T, u), np.ones(2, "f"), 20)
-        >>> round(float(np.linalg.norm(a @ np.asarray(right))), 4)
+        >>> round(float(norm), 4)
         3.0
     """
-    right = left
+    right, image = left, left
     for _ in range(iterations):
-        right = unit(adjoint(left))
+        right = ops.stop_gradient(unit(adjoint(left)))
         image = apply(right)
-        left = ops.where(ops.any(image != 0), unit(image), left)
-    return left, right
+        left = ops.stop_gradient(ops.where(ops.any(image != 0), unit(image), left))
+    return left, right, ops.sum(left * image)
 
 
 def krylov_iteration(
@@ -223,4 +230,5 @@ def norm_along(apply: LinearMap, right: Any) -> Any:
 
 def divide_by_norm(kernel: Any, norm: Any) -> Any:
     """`kernel / norm`; a zero kernel stays zero, with the gradient of `kernel / 1`."""
-    return kernel / ops.where(norm > _TINY, norm, ops.ones_like(norm))
+    # A product: the gradient of a quotient would pass over the kernel five times.
+    return kernel * (1.0 / ops.where(norm > _TINY, norm, ops.ones_like(norm)))

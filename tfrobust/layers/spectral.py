@@ -125,16 +125,18 @@ class _Spectral(keras.layers.Layer):
         )
 
     def _kernel_for_call(self, training: bool | None) -> Any:
-        if training and self.trainable:
-            left, right = linear_maps.power_iteration(
-                self._apply,
-                self._adjoint,
-                ops.convert_to_tensor(self.left),
-                self.power_iterations,
-            )
-            self.left.assign(ops.stop_gradient(left))
-            self.right.assign(ops.stop_gradient(right))
-        return ops.cast(self.normalized_kernel(), self.compute_dtype)
+        if not (training and self.trainable):
+            return ops.cast(self.normalized_kernel(), self.compute_dtype)
+        left, right, norm = linear_maps.power_iteration(
+            self._apply,
+            self._adjoint,
+            ops.convert_to_tensor(self.left),
+            self.power_iterations,
+        )
+        self.left.assign(left)
+        self.right.assign(right)
+        kernel = linear_maps.divide_by_norm(ops.convert_to_tensor(self.kernel), norm)
+        return ops.cast(kernel, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that rebuild this layer."""

@@ -23,14 +23,14 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
     what is evaluated and saved should hold the bound that it promises.
 
     Args:
-        iterations: Rounds of power iteration, at least 1.
+        iterations: Rounds of Krylov iteration, at least 1; see `SpectralConv2D.refresh`.
 
     Example:
         >>> from tfrobust.training import RefreshSpectralNorms
-        >>> callback = RefreshSpectralNorms(iterations=15)
+        >>> callback = RefreshSpectralNorms()
     """
 
-    def __init__(self, iterations: int = 15) -> None:
+    def __init__(self, iterations: int = 30) -> None:
         super().__init__()
         self.iterations = iterations
         self._stale = True

@@ -59,6 +59,13 @@ def is_single_process(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_chief_process() -> bool:
-    """Like `is_chief`, from the environment alone, before TensorFlow is set up."""
-    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-    return task.get("type", "chief") == "chief" or task.get("index", 0) == 0
+    """Like `is_chief`, from the environment alone, before TensorFlow is set up.
+
+    The chief is the task of that name, or worker 0 of a cluster that has none.
+    """
+    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    task = config.get("task", {})
+    kind = task.get("type", "chief")
+    if kind == "worker" and "chief" not in config.get("cluster", {}):
+        return int(task.get("index", 0)) == 0
+    return kind == "chief"

@@ -8,12 +8,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.attacks import Attack
 from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization, find_layers
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.penalties.gradient_norm import squared_norms
 
 # float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
 _FLOAT16_GRADIENT_SCALE = 1024.0
+
+# What Keras's loops hand to a train function; `train_on_batch` hands over a generator.
+_ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
+
+# What the step itself reports; a penalty of the same name would be lost.
+_OWN_NAMES = ("loss", "accuracy", "cross_entropy", "gradient_norm", "beta", "gamma")
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
@@ -36,8 +43,8 @@ class RobustModel(keras.Model):
             logits `[B,K]`.
 
     Raises:
-        ValueError: If `network` has no known input shape or does not end in logits of
-            rank 2.
+        ValueError: If the shapes of `network` are not known or it does not end in
+            logits of rank 2.
 
     Example:
         >>> import keras, numpy as np
@@ -52,12 +59,15 @@ class RobustModel(keras.Model):
         ['accuracy', 'beta', 'cross_entropy', 'curvature_penalty', 'loss']
     """
 
+    train_function: Callable[[Any], Any] | None
+    test_function: Callable[[Any], Any] | None
+
     def __init__(self, network: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         _check_network(network)
         self.network = network
         self.penalties: tuple[Penalty, ...] = ()
-        self.adversary: Callable[..., Any] | None = None
+        self.adversary: Attack | None = None
         self._running = _RunningMeans(())
         self.build(network.input_shape)
 
@@ -73,7 +83,7 @@ class RobustModel(keras.Model):
         self,
         optimizer: str | keras.optimizers.Optimizer = "sgd",
         penalties: Sequence[Penalty] = (),
-        adversary: Callable[..., Any] | None = None,
+        adversary: Attack | None = None,
         *,
         run_eagerly: bool = False,
         jit_compile: bool = False,
@@ -84,17 +94,19 @@ class RobustModel(keras.Model):
         Args:
             optimizer: A Keras optimiser or its name.
             penalties: Terms added to the mean cross-entropy.
-            adversary: An attack from `tfrobust.attacks`; its perturbed images take the
-                place of the clean ones in the whole step. It sees the network in
-                inference mode.
+            adversary: An attack from `tfrobust.attacks`; what its `perturb` returns
+                takes the place of the clean images in the whole step. It sees the
+                network in inference mode.
             run_eagerly: Whether to run step by step, for debugging.
             jit_compile: Whether to compile the step by XLA. On a CPU that is slower;
                 under a strategy of several replicas it is refused.
-            steps_per_execution: Steps run in one call into the graph.
+            steps_per_execution: Steps run in one call into the graph; a divisor of
+                `steps_per_epoch` where `fit` is given one.
 
         Raises:
             ValueError: If two penalties share a name, one does not apply to the
-                network, or `jit_compile` is asked for with several replicas.
+                network, `adversary` has no `perturb`, or `jit_compile` is asked for
+                with several replicas.
         """
         strategy = self.distribute_strategy
         if jit_compile and strategy.num_replicas_in_sync > 1:
@@ -102,6 +114,11 @@ class RobustModel(keras.Model):
                 "`jit_compile` must be False under a strategy with several replicas, "
                 "which cannot reduce inside a compiled step. Received: jit_compile="
                 f"True, replicas={strategy.num_replicas_in_sync}"
+            )
+        if adversary is not None and not hasattr(adversary, "perturb"):
+            raise ValueError(
+                "`adversary` must be an attack from `tfrobust.attacks`. "
+                f"Received: adversary={adversary!r}"
             )
         self.penalties = _checked_penalties(penalties, self.network)
         self.adversary = adversary
@@ -134,7 +151,7 @@ class RobustModel(keras.Model):
         """One update from one (per-replica) batch of images and integer labels."""
         images, labels, weights = _unpack(data)
         if self.adversary is not None:
-            images = tf.stop_gradient(self._perturb(images, labels))
+            images = self.adversary.perturb(self.network, images, labels)
         with tf.GradientTape() as tape:
             context = self._forward(images, labels)
             cross_entropy = _weighted_mean(context.losses, weights)
@@ -144,7 +161,10 @@ class RobustModel(keras.Model):
             replicas = self.distribute_strategy.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(loss / replicas)
         variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = tape.gradient(scaled, variables)
+        if replicas > 1 and _scales_loss(self.optimizer):
+            gradients = _share_overflow(gradients)
+        self.optimizer.apply(gradients, variables)
         values = {"loss": loss, "cross_entropy": cross_entropy, **terms}
         if context.input_gradient is not None:
             norms = tf.sqrt(squared_norms(context.input_gradient))
@@ -167,9 +187,6 @@ class RobustModel(keras.Model):
         for name in ("loss", "cross_entropy"):
             self._running.trackers[name].update_state(context.losses, weights)
         return self._running.results(("loss", "accuracy", "cross_entropy"))
-
-    def _perturb(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        return self.adversary.perturb(self.network, images, labels)
 
     def _forward(self, images: tf.Tensor, labels: tf.Tensor) -> StepContext:
         gradient = None
@@ -210,8 +227,9 @@ class RobustModel(keras.Model):
         weights: tf.Tensor | None,
         values: dict[str, tf.Tensor],
     ) -> None:
+        examples = tf.cast(tf.shape(context.labels)[0], tf.float32)
         for name, value in values.items():
-            self._running.trackers[name].update_state(value)
+            self._running.trackers[name].update_state(value, examples)
         self._running.trackers["accuracy"].update_state(
             _is_correct(context.labels, context.logits), weights
         )
@@ -251,31 +269,76 @@ class RobustModel(keras.Model):
 
     def _distributed(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         strategy = self.distribute_strategy
-        step = tf.autograph.experimental.do_not_convert(step)
-        if self.jit_compile and not self.run_eagerly:
-            step = tf.function(step, jit_compile=True, reduce_retracing=True)
         steps = self.steps_per_execution
+        # AutoGraph would wrap every error of the step in several lines of its own.
+        if self.jit_compile and not self.run_eagerly:
+            step = tf.function(
+                step, jit_compile=True, reduce_retracing=True, autograph=False
+            )
+        names: list[str] = []
+
+        def on_replica(batch: Any) -> tf.Tensor:
+            """The step's values, each times its weight and beside it, `[N,2]`."""
+            values = step(batch)
+            names[:] = values
+            weights = [self._running.weight(name) for name in names]
+            return tf.stack(
+                [
+                    (weight * tf.cast(value, tf.float32), weight)
+                    for value, weight in zip(values.values(), weights, strict=True)
+                ]
+            )
+
+        def on_all(batch: Any) -> dict[str, tf.Tensor]:
+            """The step on every replica, its values as means over all of them."""
+            # One sum for all values, since on a network each has its latency. Replicas
+            # count by their examples: padding may have left one with fewer.
+            sums = strategy.reduce(
+                "SUM", strategy.run(on_replica, args=(batch,)), axis=None
+            )
+            means = tf.math.divide_no_nan(sums[:, 0], sums[:, 1])
+            return dict(zip(names, tf.unstack(means), strict=True))
 
         def run(iterator: Any) -> dict[str, tf.Tensor]:
-            if steps > 1:
-                for _ in tf.range(steps - 1):
-                    strategy.run(step, args=(next(iterator),))
-            outputs = strategy.run(step, args=(next(iterator),))
-            return {
-                name: strategy.reduce("MEAN", value, axis=None)
-                for name, value in outputs.items()
-            }
+            def another(done: tf.Tensor, values: Any) -> tuple[tf.Tensor, Any]:
+                batch = iterator.get_next_as_optional()
+                return done + 1, tf.cond(
+                    batch.has_value(),
+                    lambda: on_all(batch.get_value()),
+                    lambda: values,
+                )
 
-        return run if self.run_eagerly else tf.function(run, reduce_retracing=True)
+            values = on_all(next(iterator))
+            if steps > 1:
+                _, values = tf.while_loop(
+                    lambda done, _: done < steps, another, (tf.constant(1), values)
+                )
+            return values
+
+        if not self.run_eagerly:
+            run = tf.function(run, reduce_retracing=True, autograph=False)
+
+        def run_on_any(iterator: Any) -> dict[str, tf.Tensor]:
+            if not isinstance(iterator, _ITERATORS):  # from `train_on_batch`
+                batch = [part for part in next(iterator) if part is not None]
+                iterator = iter(tf.data.Dataset.from_tensors(tuple(batch)))
+            return run(iterator)
+
+        return run_on_any
+
+    def get_compile_config(self) -> None:
+        """Nothing: penalties are not saved, and a loaded model is compiled anew."""
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that rebuild this model."""
-        return {"network": keras.saving.serialize_keras_object(self.network)}
+        network = keras.saving.serialize_keras_object(self.network)
+        return {"name": self.name, "network": network}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RobustModel:
         """The model that `get_config` describes, with fresh weights."""
-        return cls(keras.saving.deserialize_keras_object(config["network"]))
+        network = keras.saving.deserialize_keras_object(config["network"])
+        return cls(network, name=config.get("name"))
 
 
 class _RunningMeans:
@@ -292,12 +355,23 @@ class _RunningMeans:
         names = tuple(self.trackers) if names is None else names
         return {name: self.trackers[name].result() for name in names}
 
+    def weight(self, name: str) -> tf.Tensor:
+        """What stands behind a value: its examples, or 1 if it is not a mean."""
+        tracker = self.trackers.get(name)
+        return tf.constant(1.0) if tracker is None else tf.identity(tracker.count.value)
+
 
 def _check_network(network: keras.Model) -> None:
     if not network.built:
         raise ValueError(
             "`network` must be built, so that its input shape is known. "
             f"Received: network={network.name!r}, not built"
+        )
+    if not hasattr(network, "output_shape"):
+        raise ValueError(
+            "`network` must be a functional or sequential model, whose shapes are "
+            f"known. Received: network={network.name!r} of class "
+            f"{type(network).__name__}"
         )
     if len(network.output_shape) != 2:
         raise ValueError(
@@ -310,9 +384,10 @@ def _checked_penalties(
     penalties: Sequence[Penalty], network: keras.Model
 ) -> tuple[Penalty, ...]:
     names = [penalty.name for penalty in penalties]
-    if len(set(names)) < len(names):
+    if len({*names, *_OWN_NAMES}) < len(names) + len(_OWN_NAMES):
         raise ValueError(
-            f"`penalties` must have different names. Received: names={names}"
+            "`penalties` must have different names, none of them one of "
+            f"{', '.join(_OWN_NAMES)}. Received: names={names}"
         )
     for penalty in penalties:
         penalty.check(network)
@@ -326,16 +401,54 @@ def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
             "Training and evaluation need batches of (images, labels). "
             "Received: images alone"
         )
+    images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
     if not images.dtype.is_floating:
         raise ValueError(
             "`images` must be floating point, in [0, 1]. "
             f"Received: images.dtype={images.dtype.name}"
         )
-    return images, labels, weights
+    if not labels.dtype.is_integer or labels.shape.rank != 1:
+        raise ValueError(
+            "`labels` must be integers of shape (batch,). "
+            f"Received: labels.dtype={labels.dtype.name}, labels.shape={labels.shape}"
+        )
+    if weights is not None:
+        weights = tf.cast(weights, tf.float32)
+        if weights.shape.rank != 1:
+            raise ValueError(
+                "`sample_weight` must have shape (batch,). "
+                f"Received: sample_weight.shape={weights.shape}"
+            )
+    return images, tf.cast(labels, tf.int32), weights
 
 
 def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _share_overflow(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Makes a gradient that is not finite on one replica so on all of them.
+
+    Keras's loss scaling decides from a replica's own gradients whether to skip the
+    step. Replicas that decide differently would wait for each other for ever, or take
+    over the infinite one's update.
+    """
+    finite = [
+        tf.reduce_all(tf.math.is_finite(gradient))
+        for gradient in gradients
+        if gradient is not None
+    ]
+    flaw = tf.where(tf.reduce_all(finite), 0.0, float("nan"))
+    context = tf.distribute.get_replica_context()
+    flaw = context.all_reduce(tf.distribute.ReduceOp.SUM, flaw)
+    return [
+        None if gradient is None else gradient + tf.cast(flaw, gradient.dtype)
+        for gradient in gradients
+    ]
 
 
 def _is_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

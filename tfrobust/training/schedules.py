@@ -23,7 +23,11 @@ def step_decay(
         factor: What the rate is multiplied by at each milestone.
 
     Returns:
-        A serialisable Keras schedule over optimiser steps.
+        A serialisable Keras schedule over optimiser steps. In a run so short that a
+        milestone falls into its first epoch, that milestone is left out.
+
+    Raises:
+        ValueError: If `milestones` are not increasing shares in (0, 1).
 
     Reference: Srinivas et al. 2022 (LCNN), section 5: 0.1, divided by 10 at 150 and 175
     of 200 epochs.
@@ -34,8 +38,18 @@ def step_decay(
         >>> [round(float(schedule(391 * epoch)), 4) for epoch in (0, 151, 176)]
         [0.1, 0.01, 0.001]
     """
-    boundaries = [int(share * epochs) * steps_per_epoch for share in milestones]
+    increasing = all(a < b for a, b in zip(milestones, milestones[1:], strict=False))
+    if not milestones or not (0 < milestones[0] and increasing and milestones[-1] < 1):
+        raise ValueError(
+            "`milestones` must be one or more increasing shares in (0, 1). "
+            f"Received: milestones={milestones}"
+        )
+    # 0.57 * 100 is a little less than 57 in floating point.
+    rounded = [int(share * epochs + 1e-9) for share in milestones]
+    boundaries = [epoch * steps_per_epoch for epoch in rounded if epoch > 0]
     values = [learning_rate * factor**k for k in range(len(boundaries) + 1)]
+    if not boundaries:  # Keras needs one; the rate stays as it is behind the last step
+        boundaries, values = [epochs * steps_per_epoch], [learning_rate] * 2
     # Keras keeps a value up to and including its boundary; the new rate holds from the
     # milestone's first step on.
     return keras.optimizers.schedules.PiecewiseConstantDecay(

@@ -1,0 +1,104 @@
+"""Gradient-norm regularisation against the closed form of softmax regression."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrobust.penalties import GradientNorm, StepContext
+from tfrobust.penalties.gradient_norm import squared_norms
+
+SHAPE, CLASSES = (2, 3, 2), 4
+
+
+def softmax_regression():
+    """A linear network whose weights are not small, and a batch of three."""
+    random = np.random.default_rng(0)
+    network = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    )
+    kernel = random.normal(size=(12, CLASSES)).astype(np.float32)
+    bias = random.normal(size=CLASSES).astype(np.float32)
+    network.set_weights([kernel, bias])
+    return network, random.random((3, *SHAPE), np.float32), np.array([2, 0, 2])
+
+
+def by_hand(kernel, bias, images, labels):
+    """`mean_i ||W (p_i - onehot_i)||^2` in float64."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    logits = flat @ kernel + bias
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    residual = odds / odds.sum(1, keepdims=True) - np.eye(CLASSES)[labels]
+    return np.mean(np.sum((residual @ kernel.T) ** 2, axis=1))
+
+
+def penalty_and_gradient(network, images, labels, weight):
+    """The penalty of a step, and its gradient in the weights."""
+    images = tf.constant(images)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(images)
+            logits = network(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        context = StepContext(
+            network=network,
+            images=images,
+            labels=labels,
+            logits=logits,
+            losses=losses,
+            input_gradient=inner.gradient(losses, images),
+        )
+        value = GradientNorm(weight)(context)
+    return value, outer.gradient(value, network.trainable_variables)
+
+
+def test_the_value_is_the_closed_form():
+    """The gradient of a linear network's loss is `W (p - onehot)`."""
+    network, images, labels = softmax_regression()
+    value, _ = penalty_and_gradient(network, images, labels, weight=0.5)
+    expected = 0.5 * by_hand(*network.get_weights(), images, labels)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    """Central differences of the closed form in float64, in every weight."""
+    network, images, labels = softmax_regression()
+    _, found = penalty_and_gradient(network, images, labels, weight=0.5)
+    weights = [w.astype(np.float64) for w in network.get_weights()]
+    step = 1e-6
+    for weight, gradient in zip(weights, found, strict=True):
+        expected = np.zeros_like(weight)
+        for index in np.ndindex(weight.shape):
+            kept, ends = weight[index], []
+            for sign in (1, -1):
+                weight[index] = kept + sign * step
+                ends.append(0.5 * by_hand(*weights, images, labels))
+            weight[index] = kept
+            expected[index] = (ends[0] - ends[1]) / (2 * step)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_the_batch_size_does_not_matter(copies):
+    """The same examples several times over have the same value and gradient."""
+    network, images, labels = softmax_regression()
+    once, gradient = penalty_and_gradient(network, images, labels, weight=1.0)
+    images, labels = np.tile(images, (copies, 1, 1, 1)), np.tile(labels, copies)
+    often, gradient_often = penalty_and_gradient(network, images, labels, weight=1.0)
+    np.testing.assert_allclose(often, once, rtol=1e-5)
+    for a, b in zip(gradient, gradient_often, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+
+
+def test_squared_norms_are_per_example():
+    """3-4-5 and a row of zeros, at any rank."""
+    gradient = tf.constant([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(squared_norms(gradient), [25.0, 0.0])
+    images = tf.reshape(gradient, [2, 1, 2, 1])
+    np.testing.assert_array_equal(squared_norms(images), [25.0, 0.0])
+
+
+def test_it_asks_for_the_input_gradient():
+    """The training step takes that gradient only where somebody asks."""
+    assert GradientNorm().needs_input_gradient
+    assert GradientNorm().weight == pytest.approx(1e-3 * 1e5 / 128**2, rel=1e-3)
