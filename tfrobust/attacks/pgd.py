@@ -25,8 +25,8 @@ class PGD(Attack):
     image is the best point visited over all steps and restarts, where a point that
     reaches the goal beats one that does not, and then the higher loss wins.
 
-    For adversarial training set `attacks_reached=True`; otherwise images the network
-    already gets wrong come back clean.
+    Adversarial training uses `perturb`, which also moves the images that the network
+    already gets wrong; a call returns those as they came.
 
     Costs `restarts * steps` gradients and `restarts + 2` forward passes.
 

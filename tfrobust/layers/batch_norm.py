@@ -127,17 +127,26 @@ class LipschitzBatchNormalization(keras.layers.Layer):
         x = ops.cast(inputs, "float32")
         shrink = ops.minimum(1.0, self.gamma * self.smallest_deviation())
         if training and self.trainable:
-            mean, variance = ops.moments(
-                x, axes=list(range(len(x.shape) - 1)), synchronized=self.synchronized
-            )
+            mean, centered, variance = self._batch_statistics(x)
             self._record(self.moving_mean, mean)
             self._record(self.moving_variance, variance)
         else:
-            mean = ops.convert_to_tensor(self.moving_mean)
+            centered = x - ops.convert_to_tensor(self.moving_mean)
             variance = ops.convert_to_tensor(self.moving_variance)
-        # One multiply-add a pixel: everything else is arithmetic on C numbers.
         stretch = shrink * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(x * stretch - mean * stretch, self.compute_dtype)
+        return ops.cast(centered * stretch, self.compute_dtype)
+
+    def _batch_statistics(self, x: Any) -> tuple[Any, Any, Any]:
+        """Mean `[C]`, `x` minus it, and variance `[C]` of the batch."""
+        axes = list(range(len(x.shape) - 1))
+        if self.synchronized:
+            mean, variance = ops.moments(x, axes=axes, synchronized=True)
+            return mean, x - mean, variance
+        # Centering once serves variance and output: the backward pass is a third
+        # shorter than through `ops.moments`.
+        mean = ops.mean(x, axis=axes)
+        centered = x - mean
+        return mean, centered, ops.mean(ops.square(centered), axis=axes)
 
     def _record(self, moving: Any, batch: Any) -> None:
         kept = ops.convert_to_tensor(moving)

@@ -105,6 +105,8 @@ class _Spectral(keras.layers.Layer):
                 convolutions (products) of batch size one.
         """
         check_positive_integer("iterations", iterations)
+        if not bool(ops.all(ops.isfinite(self.kernel))):
+            return  # a diverged kernel has no norm; there is nothing to tighten
         left, right = linear_maps.krylov_iteration(
             self._apply, self._adjoint, ops.convert_to_tensor(self.left), iterations
         )

@@ -23,7 +23,7 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
     what is evaluated and saved should hold the bound that it promises.
 
     Args:
-        iterations: Rounds of Krylov iteration, at least 1; see `SpectralConv2D.refresh`.
+        iterations: Rounds of Krylov iteration, at least 1; see a layer's `refresh`.
 
     Example:
         >>> from tfrobust.training import RefreshSpectralNorms

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 
 def accuracy_against_beta(
     points: Mapping[str, tuple[float | None, float, float]],
 ) -> Figure:
-    """One labelled point a network; those without a learnable beta are lines.
+    """One point a network; those without a learnable beta are lines.
 
     Args:
         points: `{name: (mean beta or None, accuracy, standard error)}`, accuracy and
@@ -39,20 +40,21 @@ def accuracy_against_beta(
             axes.axhline(100 * accuracy, color=colour, linestyle="--", label=name)
             continue
         axes.errorbar(
-            beta, 100 * accuracy, 100 * error, color=colour, marker="o", capsize=3
-        )
-        axes.annotate(
-            name,
-            (beta, 100 * accuracy),
-            textcoords="offset points",
-            xytext=(7, 5),
-            fontsize=8,
+            beta,
+            100 * accuracy,
+            100 * error,
+            color=colour,
+            marker="o",
+            linestyle="none",
+            capsize=3,
+            label=name,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 1)))
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
     axes.set_xlabel("mean beta")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
