@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.layers.common import check_layer, images
-from tfrobust.layers import LipschitzBatchNormalization
+from tfrobust.layers import LipschitzBatchNormalization, batch_norm
 
 EPSILON = 1e-5
 MEAN = np.float32([0.3, -2.0, 1.5])
@@ -237,3 +237,40 @@ def test_another_number_of_channels():
     layer = with_statistics(MEAN, VARIANCE)
     with pytest.raises(ValueError, match="expected axis -1 of input shape to have val"):
         layer(images(2, 1))
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 4, 5, 2)])
+def test_written_out_gradient_is_that_of_the_formula(shape, traced):
+    """First and second derivatives, in input and factor, as autodiff has them.
+
+    The layer writes its training gradient out; GradReg differentiates it once more.
+    """
+    x = tf.constant(np.random.default_rng(3).normal(size=shape))
+    shrink = tf.constant(0.7, tf.float64)
+    weights = tf.range(1, shape[-1] + 1, dtype=tf.float64)
+
+    def formula(x, shrink):
+        axes = list(range(len(shape) - 1))
+        mean = tf.reduce_mean(x, axes)
+        variance = tf.reduce_mean((x - mean) ** 2, axes)
+        return (x - mean) * shrink / tf.sqrt(variance + 1e-5)
+
+    def derivatives(normalize):
+        with tf.GradientTape() as outer:
+            outer.watch([x, shrink])
+            with tf.GradientTape() as inner:
+                inner.watch([x, shrink])
+                loss = tf.reduce_sum(tf.sin(normalize(x, shrink)) * weights)
+            first = inner.gradient(loss, [x, shrink])
+            mixed = tf.reduce_sum(first[0] ** 3) + first[1] ** 2
+        return first + outer.gradient(mixed, [x, shrink])
+
+    def written_out(x, shrink):
+        return batch_norm._normalize(x, shrink, 1e-5)[0]
+
+    wrap = tf.function if traced else lambda function: function
+    ours = wrap(lambda: derivatives(written_out))()
+    theirs = wrap(lambda: derivatives(formula))()
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
