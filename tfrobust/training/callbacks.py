@@ -33,7 +33,7 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
     def __init__(self, iterations: int = 30) -> None:
         super().__init__()
         self.iterations = iterations
-        self._stale = True
+        self._stale = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._stale = True
@@ -42,11 +42,10 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
         self._refresh()
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._refresh()
+        if self._stale:  # what was evaluated last is saved as it was, to the last bit
+            self._refresh()
 
     def _refresh(self) -> None:
-        if not self._stale:  # what was evaluated is what gets saved, to the last bit
-            return
         self._stale = False
         kinds = (layers.SpectralConv2D, layers.SpectralDense)
         for kind in kinds:

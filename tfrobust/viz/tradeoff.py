@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def accuracy_against_beta(
@@ -50,8 +50,9 @@ def accuracy_against_beta(
             label=name,
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 1)))
-    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("mean beta")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.25)
