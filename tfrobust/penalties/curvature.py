@@ -88,4 +88,5 @@ def _norms(network: keras.Model) -> list[LipschitzBatchNormalization]:
 
 
 def _sum(scalars: list[Any]) -> tf.Tensor:
-    return tf.add_n(scalars) if scalars else tf.constant(0.0)
+    # Stacked, since TensorFlow may reorder a chain of additions from run to run.
+    return tf.reduce_sum(tf.stack(scalars)) if scalars else tf.constant(0.0)

@@ -47,4 +47,4 @@ class WeightDecay(Penalty):
             for variable in context.network.trainable_variables
             if variable.name not in self.exclude
         ]
-        return self.weight * tf.add_n(squares)
+        return self.weight * tf.reduce_sum(tf.stack(squares))

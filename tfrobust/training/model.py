@@ -156,7 +156,8 @@ class RobustModel(keras.Model):
             context = self._forward(images, labels)
             cross_entropy = _weighted_mean(context.losses, weights)
             terms = {penalty.name: penalty(context) for penalty in self.penalties}
-            loss = cross_entropy + sum(terms.values(), tf.constant(0.0))
+            # Stacked: a chain of additions may be reordered from run to run.
+            loss = tf.reduce_sum(tf.stack([cross_entropy, *terms.values()]))
             # Replicas' gradients are summed, each is of its share of the batch.
             replicas = self.distribute_strategy.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(loss / replicas)
@@ -244,7 +245,7 @@ class RobustModel(keras.Model):
         norms = find_layers(self.network, LipschitzBatchNormalization)
         gammas = [layer.gamma for layer in norms]
         means = {"beta": betas, "gamma": gammas}
-        return {name: tf.add_n(v) / len(v) for name, v in means.items() if v}
+        return {name: tf.reduce_mean(tf.stack(v)) for name, v in means.items() if v}
 
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
