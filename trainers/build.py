@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfrobust import data, models, penalties
+from tfrobust import attacks, data, models, penalties
 from tfrobust.training import RobustModel, step_decay
 from trainers.options import TrainConfig
 from trainers.program import UsageError
@@ -121,9 +121,28 @@ def make_penalties(config: TrainConfig) -> list[penalties.Penalty]:
         )
     if config.gradient_norm:
         terms.append(penalties.GradientNorm(config.gradient_norm))
+    if config.cure:
+        terms.append(penalties.Cure(config.cure, config.cure_step))
+    if config.adversary == "trades":
+        terms.append(penalties.Trades(config.trades, _pgd(config, loss="kl")))
     if config.weight_decay:
         terms.append(penalties.WeightDecay(config.weight_decay))
     return terms
+
+
+def make_adversary(config: TrainConfig) -> attacks.Attack | None:
+    """What perturbs the images of every training step, if anything."""
+    return _pgd(config) if config.adversary == "pgd" else None
+
+
+def _pgd(config: TrainConfig, loss: str = "cross_entropy") -> attacks.PGD:
+    return attacks.PGD(
+        norm="inf" if config.adversary_norm == "inf" else int(config.adversary_norm),
+        eps=config.adversary_eps,
+        steps=config.adversary_steps,
+        step_size=config.adversary_step_size or None,
+        loss=loss,
+    )
 
 
 def make_model(
@@ -138,5 +157,10 @@ def make_model(
         )
         if config.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(optimizer, make_penalties(config), jit_compile=config.jit_compile)
+        model.compile(
+            optimizer,
+            make_penalties(config),
+            make_adversary(config),
+            jit_compile=config.jit_compile,
+        )
     return model

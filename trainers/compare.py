@@ -11,7 +11,6 @@ else comes from its summary.json.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import pathlib
@@ -24,17 +23,18 @@ import tfrobust.layers  # noqa: F401  Registers the layers for loading.
 from tfrobust import data, viz
 from trainers import program
 from trainers.run_folder import RunFolder, write_text
+from trainers.tables import Column, Table, formatted
 
-_COLUMNS = {
-    "run": "{}",
-    "test accuracy": "{:.2%}",
-    "standard error": "{:.2%}",
-    "mean beta": "{:.3g}",
-    "mean gamma": "{:.3g}",
-    "gradient norm": "{:.3g}",
-    "seconds an epoch": "{:.1f}",
-    "time ratio": "{:.2f}",
-}
+_COLUMNS = [
+    Column("run", numeric=False),
+    Column("test accuracy", formatted("{:.2%}")),
+    Column("standard error", formatted("{:.2%}")),
+    Column("mean beta", formatted("{:.3g}")),
+    Column("mean gamma", formatted("{:.3g}")),
+    Column("gradient norm", formatted("{:.3g}")),
+    Column("seconds an epoch", formatted("{:.1f}")),
+    Column("time ratio", formatted("{:.2f}")),
+]
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -46,8 +46,10 @@ def main(arguments: argparse.Namespace) -> None:
     rows = [_row(folder, arguments.data_dir) for folder in folders]
     for row in rows:
         row["time ratio"] = row["seconds an epoch"] / rows[0]["seconds an epoch"]
-    table = _markdown(rows)
-    print(table)
+    table = Table(
+        _COLUMNS, [[row[column.title] for column in _COLUMNS] for row in rows]
+    )
+    print(table.markdown())
     if arguments.out:
         _write(pathlib.Path(arguments.out), rows, table)
 
@@ -76,24 +78,10 @@ def _accuracy(path: pathlib.Path, test: data.Dataset) -> float:
     return correct / len(test)
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    for row in rows:
-        cells = [
-            "-" if row[name] is None else form.format(row[name])
-            for name, form in _COLUMNS.items()
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _write(out: pathlib.Path, rows: list[dict[str, Any]], table: str) -> None:
+def _write(out: pathlib.Path, rows: list[dict[str, Any]], table: Table) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "comparison.md", table + "\n")
-    with open(out / "comparison.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(_COLUMNS))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_text(out / "comparison.md", table.markdown() + "\n")
+    write_text(out / "comparison.csv", table.csv())
     points = {
         row["run"]: (row["mean beta"], row["test accuracy"], row["standard error"])
         for row in rows

@@ -11,10 +11,6 @@ from tfrobust import data, models
 from trainers import build
 from trainers.options import TrainConfig
 
-# A backward pass costs about two forward passes; the gradient of an input-gradient's
-# norm needs each of them once more.
-_PASSES = {"plain": 3, "gradient": 6}
-
 
 def describe(config: TrainConfig) -> None:
     """Prints network, data, schedule and cost; trains and writes nothing."""
@@ -55,8 +51,7 @@ def _cost(config: TrainConfig, network: keras.Model, steps: int | None) -> str:
     one = f"{forward / 1e9:.3g} GFLOP a forward pass of one image"
     if steps is None:
         return f"{one}; of an epoch not known before the data is there"
-    passes = _PASSES["gradient" if config.gradient_norm else "plain"]
-    epoch = forward * passes * steps * config.batch_size
+    epoch = forward * _passes(config) * steps * config.batch_size
     rate = _matrix_rate()
     return (
         f"{one}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's matrix-product "
@@ -65,6 +60,23 @@ def _cost(config: TrainConfig, network: keras.Model, steps: int | None) -> str:
         "in all; networks of small images usually reach a quarter to a half of that "
         "rate"
     )
+
+
+def _passes(config: TrainConfig) -> int:
+    """What a step costs in forward passes.
+
+    A backward pass costs about two: one for the weights, one for what comes in, which
+    alone is what an attack needs. The gradient of an input-gradient's norm needs each
+    pass once more; CURE does so at two points besides the training pass.
+    """
+    passes = 6 if config.gradient_norm else 3
+    if config.cure:
+        passes += 2 * 6
+    if config.adversary != "off":
+        passes += 2 * config.adversary_steps + 1
+    if config.adversary == "trades":
+        passes += 3
+    return passes
 
 
 def _matrix_rate(size: int = 2048) -> float:

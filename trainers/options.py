@@ -16,7 +16,9 @@ from tfrobust.training import STRATEGIES
 FLAGS = flags.FLAGS
 
 MODELS = ("resnet18", "resnet34", "vgg11", "mlp")
-VARIANTS = ("standard", "lcnn")
+VARIANTS = ("standard", "softplus", "lcnn")
+ADVERSARIES = ("off", "pgd", "trades")
+ADVERSARY_NORMS = ("1", "2", "inf")
 AUGMENTATIONS = ("none", "crop_flip")
 PRECISIONS = ("off", "bfloat16", "float16")
 
@@ -45,6 +47,14 @@ class TrainConfig:
     curvature_absolute: bool
     curvature_scale: float
     gradient_norm: float
+    cure: float
+    cure_step: float
+    adversary: str
+    adversary_norm: str
+    adversary_eps: float
+    adversary_steps: int
+    adversary_step_size: float
+    trades: float
     weight_decay: float
     epochs: int
     batch_size: int
@@ -73,6 +83,7 @@ def define_flags() -> None:
     _define_data()
     _define_network()
     _define_loss()
+    _define_adversary()
     _define_optimisation()
     _define_machine()
     _define_run()
@@ -97,10 +108,12 @@ def _define_network() -> None:
     group = _group("Network")
     _enum(group, "model", "resnet18", MODELS, "Architecture.")
     _enum(group, "variant", "standard", VARIANTS, "standard, or lcnn: the same skeleton"
-          " with low-curvature layers.")  # fmt: skip
+          " with low-curvature layers, or softplus: standard with activations at"
+          " --initial_beta.")  # fmt: skip
     _integer(group, "width", 64, "Channels of the first stage; 64 is the published"
              " network, 16 suits a laptop. For mlp: hidden units.", 1)  # fmt: skip
-    _float(group, "initial_beta", 5.0, "Where every beta of an lcnn starts.", 1e-6)
+    _float(group, "initial_beta", 5.0, "Where every beta of an lcnn starts, or the"
+           " fixed one of a softplus.", 1e-6)  # fmt: skip
     _float(group, "initial_gamma", 10.0, "Where every gamma of an lcnn starts.", 1e-6)
 
 
@@ -116,8 +129,28 @@ def _define_loss() -> None:
            " penalty; short runs want less than 1 (docs/RESULTS.md).")  # fmt: skip
     _float(group, "gradient_norm", 0.0, "Weight of the mean squared norm of the loss's"
            " gradient in the image (GradReg); the paper's is 0.0061.")  # fmt: skip
+    _float(group, "cure", 0.0, "Weight of the curvature penalty of CURE, the squared"
+           " change of the input gradient over a finite step.")  # fmt: skip
+    _float(group, "cure_step", 0.6, "Length of that step, in pixel units, in the"
+           " direction of the gradient's sign.", 1e-6)  # fmt: skip
     _float(group, "weight_decay", 5e-4, "L2 weight decay in PyTorch's sense (it passes"
            " through the momentum); beta and gamma are left out.")  # fmt: skip
+
+
+def _define_adversary() -> None:
+    group = _group("Adversary")
+    _enum(group, "adversary", "off", ADVERSARIES, "pgd: train on the images that PGD"
+          " finds in place of the clean ones. trades: on the clean ones, plus --trades"
+          " times the divergence of the prediction under PGD.")  # fmt: skip
+    _enum(
+        group, "adversary_norm", "2", ADVERSARY_NORMS, "Norm of the adversary's ball."
+    )
+    _fraction(group, "adversary_eps", "0.1", "Radius of the ball in pixel units of"
+              " [0, 1]: 0.1, 8/255.", 0.0)  # fmt: skip
+    _integer(group, "adversary_steps", 3, "Gradient steps of the adversary.", 1)
+    _fraction(group, "adversary_step_size", "0", "Length of a step. 0: 2 eps / steps.",
+              0.0)  # fmt: skip
+    _float(group, "trades", 6.0, "Weight of the divergence with --adversary=trades.")
 
 
 def _define_optimisation() -> None:
@@ -164,6 +197,13 @@ def _define_checks() -> None:
     def _curvature_needs_lcnn(values: dict[str, object]) -> bool:
         wanted = values["curvature_beta"] or values["curvature_gamma"]
         return values["variant"] == "lcnn" or not wanted
+
+    @flags.multi_flags_validator(
+        ["adversary", "adversary_eps"],
+        message="--adversary_eps must be above 0 with --adversary=pgd or trades.",
+    )
+    def _adversary_needs_room(values: dict[str, Any]) -> bool:
+        return values["adversary"] == "off" or values["adversary_eps"] > 0
 
     @flags.multi_flags_validator(
         ["jit_compile", "distribute"],
@@ -227,6 +267,31 @@ def _float(
     )
     # Bounds let NaN through: it is neither below nor above anything.
     flags.register_validator(name, math.isfinite, message="must be a finite number.")
+
+
+class FractionParser(flags.FloatParser):
+    """Parses `8/255` as well as `0.03`; a finite number not below a bound."""
+
+    def __init__(self, lower_bound: float) -> None:
+        super().__init__(lower_bound=lower_bound)
+
+    def convert(self, argument: float | int | str) -> float:
+        """The number that a text such as `8/255` stands for."""
+        numerator, slash, denominator = str(argument).partition("/")
+        try:
+            value = float(numerator) / (float(denominator) if slash else 1.0)
+        except ZeroDivisionError:
+            raise ValueError(f"{argument} divides by zero") from None
+        if not math.isfinite(value):
+            raise ValueError(f"{argument} is not a finite number")
+        return value
+
+
+def _fraction(
+    group: list[str], name: str, default: str, text: str, lower_bound: float
+) -> None:
+    group.append(name)
+    flags.DEFINE(FractionParser(lower_bound), name, default, text, serializer=None)
 
 
 def config_from_flags() -> TrainConfig:

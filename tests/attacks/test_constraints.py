@@ -1,24 +1,26 @@
 """Norm balls: projections, steps and random starts against float64 oracles."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfrobust.attacks import L2, Linf, from_norm
+from tfrobust.attacks import L1, L2, Linf, from_norm
 
-NORMS = [L2(), Linf()]
+NORMS = [L1(), L2(), Linf()]
 SHAPE = (3, 4, 5, 2)
 
 
 def norms(delta, constraint):
     """Row norms in float64."""
     rows = np.asarray(delta, np.float64).reshape(len(delta), -1)
-    order = 2 if isinstance(constraint, L2) else np.inf
+    order = {L1: 1, L2: 2, Linf: np.inf}[type(constraint)]
     return np.linalg.norm(rows, ord=order, axis=1)
 
 
@@ -29,7 +31,7 @@ def deltas(bound=2.0):
 
 
 @pytest.mark.parametrize("constraint", NORMS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(delta=deltas(), eps=st.floats(0.0, 3.0))
 def test_projection_lands_in_the_ball_and_stays(constraint, delta, eps):
     projected = constraint.project(tf.constant(delta), eps).numpy()
@@ -73,7 +75,7 @@ def test_step_of_zero_and_of_broken_gradients_is_finite(constraint):
 
 
 @pytest.mark.parametrize("constraint", NORMS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(delta=deltas())
 def test_distance_is_the_norm(constraint, delta):
     distance = constraint.distance(tf.constant(delta))
@@ -100,7 +102,10 @@ def test_random_start_depends_on_the_seed_alone(constraint):
 
 @pytest.mark.parametrize("constraint", NORMS)
 def test_random_start_is_uniform_in_the_ball(constraint):
-    """In a uniform ball of dimension d, (norm / eps)**d is uniform on [0, 1]."""
+    """In a uniform ball of dimension d, (norm / eps)**d is uniform on [0, 1].
+
+    So the mean of norm / eps is d / (d + 1), and all orthants are alike.
+    """
     seeds = tf.stack([tf.range(2000, dtype=tf.int64)] * 2, axis=1)
     delta = tf.function(constraint.random_start)([1, 3, 1], seeds, 0.5).numpy()
     volume = np.sort((norms(delta, constraint) / 0.5) ** 3)
@@ -108,6 +113,86 @@ def test_random_start_is_uniform_in_the_ball(constraint):
     uniform = np.arange(1, 2001) / 2000
     assert np.abs(volume - uniform).max() < 1.95 / math.sqrt(2000)
     np.testing.assert_allclose(delta.mean(axis=0), 0.0, atol=0.03)
+    # Its standard deviation is sqrt(3 / 80) / sqrt(2000) = 0.0043.
+    assert norms(delta, constraint).mean() / 0.5 == pytest.approx(0.75, abs=0.018)
+    orthants = (delta.reshape(2000, 3) > 0) @ [1, 2, 4]
+    np.testing.assert_allclose(np.bincount(orthants) / 2000, 1 / 8, atol=0.03)
+
+
+@pytest.mark.parametrize("constraint", NORMS)
+def test_each_row_may_have_its_own_radius(constraint):
+    """In projections and in random starts."""
+    delta = np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+    eps = np.array([0.25, 0.0, 1e4], np.float32)
+    projected = constraint.project(tf.constant(delta), eps[:, None, None, None])
+    expected = np.minimum(eps, norms(delta, constraint))
+    np.testing.assert_allclose(norms(projected, constraint), expected, rtol=1e-5)
+    seeds = tf.constant([[1, 2], [3, 4], [5, 6]], tf.int64)
+    started = constraint.random_start([4, 5, 2], seeds, eps[:, None, None, None])
+    lengths = norms(started, constraint)
+    assert np.all(lengths <= eps * (1 + 1e-6))
+    assert np.all(lengths[eps > 0] > 0.5 * eps[eps > 0])
+
+
+def l1_projection(delta, eps):
+    """Nearest point in float64, by bisection on the amount that entries shrink."""
+    sizes = np.abs(np.asarray(delta, np.float64))
+    if sizes.sum() <= eps:
+        return np.asarray(delta, np.float64)
+    shrink = scipy.optimize.brentq(
+        lambda amount: np.maximum(sizes - amount, 0.0).sum() - eps,
+        0.0,
+        sizes.max(),
+        xtol=1e-15,
+    )
+    return np.sign(delta) * np.maximum(sizes - shrink, 0.0)
+
+
+@settings(max_examples=50)
+@given(delta=deltas(), eps=st.floats(1e-3, 50.0))
+def test_l1_projection_is_the_nearest_point(delta, eps):
+    """Against the condition that all entries shrink by the same amount."""
+    projected = L1().project(tf.constant(delta), eps)
+    for row, found in zip(delta, projected, strict=True):
+        # The ball aimed at is smaller by a millionth, see `_INSIDE`.
+        np.testing.assert_allclose(
+            found, l1_projection(row, eps), atol=2e-6 + 1e-6 * eps
+        )
+
+
+def test_l1_projection_of_many_pixels_stays_in_the_ball():
+    """Sums of 12288 entries in float32, far from the ball and near to it."""
+    rng = np.random.default_rng(4)
+    delta = rng.normal(size=(3, 64, 64, 3)).astype(np.float32)
+    delta *= np.array([1.0, 1e-2, 1e-3], np.float32)[:, None, None, None]
+    for eps in (0.5, 5.0, 12.0):
+        projected = L1().project(tf.constant(delta), eps)
+        assert np.all(norms(projected, L1()) <= eps + 1e-6)
+
+
+def test_l1_step_is_the_steepest_on_as_many_entries():
+    """Against equal steps on every other choice of three entries out of eight."""
+    rng = np.random.default_rng(5)
+    gradient = rng.normal(size=(4, 2, 4, 1)).astype(np.float32)
+    step = L1(share=0.4).normalise(tf.constant(gradient)).numpy()
+    for slope, found in zip(
+        gradient.reshape(4, 8).astype(np.float64), step.reshape(4, 8), strict=True
+    ):
+        assert np.count_nonzero(found) == 3
+        np.testing.assert_allclose(np.abs(found[found != 0]), 1 / 3, rtol=1e-6)
+        best = max(
+            sum(abs(slope[i]) for i in chosen) / 3
+            for chosen in itertools.combinations(range(8), 3)
+        )
+        assert slope @ found == pytest.approx(best, rel=1e-6)
+
+
+def test_l1_step_is_shared_by_a_hundredth_of_the_entries():
+    """And by one of them at least."""
+    rng = np.random.default_rng(6)
+    for shape, count in (((2, 20, 10, 2), 4), ((2, 3, 3, 1), 1)):
+        step = L1().normalise(tf.constant(rng.normal(size=shape), tf.float32))
+        assert np.all(np.count_nonzero(step, axis=(1, 2, 3)) == count)
 
 
 @pytest.mark.parametrize("norm", [np.inf, math.inf, "inf"])
@@ -115,9 +200,14 @@ def test_from_norm_knows_the_names_of_infinity(norm):
     assert from_norm(norm) == Linf()
 
 
-@pytest.mark.parametrize("norm", [1, 0, "l2", None])
+def test_from_norm_knows_the_finite_norms():
+    assert from_norm(1) == L1()
+    assert from_norm(2.0) == L2()
+
+
+@pytest.mark.parametrize("norm", [3, 0, "l2", None])
 def test_from_norm_rejects_the_rest(norm):
     with pytest.raises(ValueError) as error:
         from_norm(norm)
-    expected = f'`norm` must be 2 or "inf". Received: norm={norm!r}'
+    expected = f'`norm` must be 1, 2 or "inf". Received: norm={norm!r}'
     assert str(error.value) == expected

@@ -1,47 +1,13 @@
 """Perturbed images for adversarial training: no verdict, no side effects."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.attacks import L2, PGD, Attack, Linf
+from tests.attacks.common import SHAPE, Shift, brightness, grey
+from tfrobust.attacks import FGSM, L2, PGD, Linf
 from tfrobust.training import RobustModel
-
-SHAPE = (2, 3, 1)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Shift(Attack):
-    """Adds a constant to every pixel, whatever that does."""
-
-    amount: float
-    eps: float | None = None
-
-    @property
-    def constraint(self):
-        return L2()
-
-    @property
-    def budget(self):
-        return self.eps
-
-    def run(self, classifier, images, goal):
-        return images + self.amount
-
-
-def brightness(images):
-    """Class 1 if the mean pixel is above 1/2."""
-    mean = tf.reduce_mean(images, axis=[1, 2, 3])
-    return tf.stack([tf.zeros_like(mean), 10.0 * (mean - 0.5)], axis=-1)
-
-
-def grey(*levels):
-    return tf.ones((len(levels), *SHAPE)) * tf.reshape(
-        tf.constant(levels, tf.float32), [-1, 1, 1, 1]
-    )
 
 
 def test_failed_and_needless_attacks_are_kept():
@@ -52,6 +18,23 @@ def test_failed_and_needless_attacks_are_kept():
     np.testing.assert_array_equal(attack(brightness, images, labels)[0], images)
     found = attack.perturb(brightness, images, labels)
     np.testing.assert_allclose(found, grey(0.3, 0.6), rtol=1e-6)
+
+
+def test_misclassified_images_are_attacked_too():
+    """One step of FGSM goes on from an image that is wrong already."""
+    found = FGSM(eps=0.125).perturb(brightness, grey(0.25, 0.75), [0, 0])
+    np.testing.assert_allclose(found, grey(0.375, 0.875), rtol=1e-6)
+    attack = PGD(norm="inf", eps=0.125, steps=3)
+    found = attack.perturb(brightness, grey(0.25, 0.75), [0, 0])
+    np.testing.assert_allclose(found, grey(0.375, 0.875), rtol=1e-6)
+
+
+def test_a_radius_for_each_image():
+    """Adversarial training may draw them."""
+    attack = PGD(norm="inf", eps=0.5, steps=3)
+    images, eps = grey(0.25, 0.25), tf.constant([0.125, 0.0625])
+    found = attack.perturb(brightness, images, [0, 0], eps=eps)
+    np.testing.assert_allclose(found, grey(0.375, 0.3125), rtol=1e-6)
 
 
 def test_a_search_that_overspends_is_projected():

@@ -1,4 +1,4 @@
-"""The parts of both variants, and the check of image shapes."""
+"""The parts of the variants, and the check of image shapes."""
 
 import dataclasses
 
@@ -50,6 +50,16 @@ def test_lcnn_parts():
     assert len(activation.trainable_variables) == 1
     assert type(dense) is layers.SpectralDense
     assert dense.use_bias
+
+
+def test_softplus_parts():
+    """The standard parts, but for the fixed beta asked for."""
+    convolution, norm, activation, dense = made(Parts(variant="softplus", beta=3.0))
+    assert type(convolution) is keras.layers.Conv2D
+    assert type(norm) is keras.layers.BatchNormalization
+    assert float(activation.beta) == pytest.approx(3.0)
+    assert activation.trainable_variables == []
+    assert type(dense) is keras.layers.Dense
 
 
 @pytest.mark.parametrize("synchronized", [False, True])
@@ -112,5 +122,5 @@ def test_bad_variant():
     with pytest.raises(ValueError) as error:
         Parts(variant="robust")
     assert str(error.value) == (
-        "`variant` must be one of standard, lcnn. Received: variant='robust'"
+        "`variant` must be one of standard, softplus, lcnn. Received: variant='robust'"
     )

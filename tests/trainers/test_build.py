@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfrobust import data, penalties
+from tfrobust import attacks, data, penalties
 from tfrobust.training import step_decay
 from trainers import build
 from trainers.program import UsageError
@@ -149,11 +149,49 @@ def test_penalties_have_the_weights_of_their_flags(parse):
             ["weight_penalty"],
         ),
         (["--gradient_norm=1", "--weight_decay=0"], ["gradient_penalty"]),
+        (["--cure=1", "--weight_decay=0"], ["cure_penalty"]),
+        (["--adversary=trades", "--weight_decay=0"], ["trades_penalty"]),
+        (["--adversary=pgd", "--weight_decay=0"], []),
     ],
 )
 def test_no_penalty_of_weight_zero(parse, flags, names):
     """What has no weight costs nothing."""
     assert [term.name for term in build.make_penalties(parse(*flags))] == names
+
+
+PGD = ("--adversary_norm=inf", "--adversary_eps=8/255", "--adversary_steps=10")
+
+
+def test_adversary_has_the_settings_of_its_flags(parse):
+    """Fractions are read as such, and a step of 0 stands for the attack's own."""
+    assert build.make_adversary(parse()) is None
+    expected = attacks.PGD(norm="inf", eps=8 / 255, steps=10)
+    assert build.make_adversary(parse("--adversary=pgd", *PGD)) == expected
+    small = parse("--adversary=pgd", "--adversary_step_size=2/255")
+    expected = attacks.PGD(norm=2, eps=0.1, steps=3, step_size=2 / 255)
+    assert build.make_adversary(small) == expected
+
+
+def test_trades_attacks_the_divergence(parse):
+    """The adversary's flags, within the penalty, in place of an adversary."""
+    config = parse("--adversary=trades", "--trades=5", "--weight_decay=0", *PGD)
+    assert build.make_adversary(config) is None
+    (trades,) = build.make_penalties(config)
+    assert trades.weight == 5
+    assert trades.attack == attacks.PGD(norm="inf", eps=8 / 255, steps=10, loss="kl")
+
+
+def test_cure_has_the_settings_of_its_flags(parse):
+    """Weight and step."""
+    cure = build.make_penalties(parse("--cure=0.5", "--cure_step=0.25"))[0]
+    assert (cure.weight, cure.step) == (0.5, 0.25)
+
+
+def test_model_is_trained_against_the_adversary(parse):
+    """The compiled model has it."""
+    config = parse(*SHAPES, "--adversary=pgd", *PGD)
+    model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 78)
+    assert model.adversary == build.make_adversary(config)
 
 
 def test_model_has_the_papers_optimiser(parse):

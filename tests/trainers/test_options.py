@@ -25,6 +25,14 @@ OTHER = {
     "curvature_absolute": True,
     "curvature_scale": 2 / 3,
     "gradient_norm": 6.1e-3,
+    "cure": 1e-3,
+    "cure_step": 0.1 + 0.7,
+    "adversary": "trades",
+    "adversary_norm": "inf",
+    "adversary_eps": 8 / 255,
+    "adversary_steps": 7,
+    "adversary_step_size": 2 / 255,
+    "trades": 1 / 7,
     "weight_decay": 0.0,
     "epochs": 3,
     "batch_size": 5,
@@ -67,7 +75,7 @@ def test_help_names_every_flag_once_with_its_default(cifar):
     assert "  --workdir, default ''" in lines
     assert "  --resume, default False" in lines
     assert "  --learning_rate, default 0.1" in lines
-    assert "  --variant (standard|lcnn), default 'standard'" in lines
+    assert "  --variant (standard|softplus|lcnn), default 'standard'" in lines
     for title in options.GROUPS:
         assert f"{title}:" in lines
     assert max(map(len, lines)) <= 88

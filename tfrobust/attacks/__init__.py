@@ -1,20 +1,47 @@
 """Attacks on image classifiers.
 
 An attack is a frozen dataclass of its settings; calling it searches for adversarial
-images. Any callable that maps float32 images in [0, 1] to logits can be attacked.
+images. Keras models, SavedModels and any callable that maps float32 images in [0, 1] to
+logits can be attacked.
 """
 
-from tfrobust.attacks.base import Attack, AttackResult, Goal
-from tfrobust.attacks.constraints import L2, Constraint, Linf, from_norm
+from tfrobust.attacks.base import Attack, AttackResult
+from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
+from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
+from tfrobust.attacks.ddn import DDN
+from tfrobust.attacks.deepfool import DeepFool
+from tfrobust.attacks.evaluation import (
+    Evaluation,
+    Outcome,
+    combine,
+    evaluate,
+)
+from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
+from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.pgd import PGD
+from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.threat import ThreatModel
 
 __all__ = [
+    "BIM",
+    "DDN",
+    "FGSM",
+    "L1",
+    "L2",
+    "MIFGSM",
     "PGD",
     "Attack",
     "AttackResult",
+    "CarliniWagnerL2",
     "Constraint",
+    "DeepFool",
+    "Evaluation",
     "Goal",
-    "L2",
     "Linf",
+    "Outcome",
+    "Problem",
+    "ThreatModel",
+    "combine",
+    "evaluate",
     "from_norm",
 ]

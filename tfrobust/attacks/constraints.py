@@ -38,17 +38,23 @@ class Constraint(abc.ABC):
         """
 
     @abc.abstractmethod
-    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
-        """Nearest perturbation of norm at most `eps`, `[B, H, W, C]`."""
+    def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
+        """Nearest perturbation of norm at most `eps`, `[B, H, W, C]`.
+
+        `eps` is a number, or a radius for each row as `[B, 1, 1, 1]`.
+        """
 
     @abc.abstractmethod
-    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+    def random_start(
+        self, shape: tf.Tensor, seeds: tf.Tensor, eps: float | tf.Tensor
+    ) -> tf.Tensor:
         """One uniform draw from the ball of radius `eps` for each seed.
 
         Args:
             shape: int32 `[3]`, the shape `(H, W, C)` of one image.
             seeds: int64 `[B, 2]`. Equal rows give equal draws, whatever the batch.
-            eps: Radius of the ball, in pixel units.
+            eps: Radius of the ball in pixel units, or one for each row,
+                `[B, 1, 1, 1]`.
 
         Returns:
             float32 `[B, H, W, C]`.
@@ -79,20 +85,22 @@ class L2(Constraint):
         scaled = tf.math.divide_no_nan(gradient, _largest_entry(gradient))
         return tf.math.divide_no_nan(scaled, _euclidean_norm(scaled))
 
-    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
+    def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
         """Scale a perturbation that is too long back to norm `eps`."""
         norm = _euclidean_norm(delta)
         scale = tf.math.divide_no_nan(eps * _INSIDE, norm)
         return tf.where(norm > eps * _INSIDE, delta * scale, delta)
 
-    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+    def random_start(
+        self, shape: tf.Tensor, seeds: tf.Tensor, eps: float | tf.Tensor
+    ) -> tf.Tensor:
         """Uniform in the Euclidean ball of d dimensions.
 
         The first d coordinates of a uniform point on the sphere in d + 2 dimensions are
         uniform in the ball (Barthe et al. 2005, Annals of Probability 33(2)): one draw
         gives direction and radius.
         """
-        size = tf.reduce_prod(shape)
+        size = _size(shape)
 
         def draw(seed: tf.Tensor) -> tf.Tensor:
             return tf.random.stateless_normal([size + 2], seed, alg="philox")
@@ -123,11 +131,13 @@ class Linf(Constraint):
         """The sign of the gradient."""
         return tf.sign(_zero_where_not_finite(gradient))
 
-    def project(self, delta: tf.Tensor, eps: float) -> tf.Tensor:
+    def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
         """Clip every entry to [-eps, eps]."""
         return tf.clip_by_value(delta, -eps, eps)
 
-    def random_start(self, shape: tf.Tensor, seeds: tf.Tensor, eps: float) -> tf.Tensor:
+    def random_start(
+        self, shape: tf.Tensor, seeds: tf.Tensor, eps: float | tf.Tensor
+    ) -> tf.Tensor:
         """Every entry uniform in [-eps, eps), independently."""
 
         def draw(seed: tf.Tensor) -> tf.Tensor:
@@ -138,14 +148,95 @@ class Linf(Constraint):
         return eps * tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class L1(Constraint):
+    """The sum of absolute changes of all pixels and channels.
+
+    The steepest step of norm 1 changes one entry alone, which fills an image too
+    slowly. As in SLIDE (Tramer and Boneh 2019) the step is shared by the entries with
+    the largest gradients, a hundredth of them.
+
+    Example:
+        >>> delta = tf.reshape(tf.constant([3.0, -1.0]), [1, 1, 2, 1])
+        >>> L1().distance(delta).numpy().tolist()
+        [4.0]
+        >>> [round(float(x), 3) for x in tf.reshape(L1().project(delta, 2.0), [-1])]
+        [2.0, 0.0]
+    """
+
+    share: float = 0.01
+
+    def distance(self, delta: tf.Tensor) -> tf.Tensor:
+        """Sum of absolute entries of each perturbation, `[B]`."""
+        return tf.reduce_sum(tf.abs(delta), axis=[1, 2, 3])
+
+    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Equal steps in the entries with the largest gradients, L1 norm 1 in all."""
+        gradient = _zero_where_not_finite(gradient)
+        rows = tf.reshape(tf.abs(gradient), [tf.shape(gradient)[0], -1])
+        size = tf.shape(rows)[1]
+        count = tf.maximum(1, tf.cast(self.share * tf.cast(size, tf.float32), tf.int32))
+        least = tf.math.top_k(rows, count).values[:, -1]
+        large = tf.abs(gradient) >= tf.reshape(least, [-1, 1, 1, 1])
+        step = tf.where(large, tf.sign(gradient), 0.0)
+        total = tf.reduce_sum(tf.abs(step), axis=[1, 2, 3], keepdims=True)
+        return tf.math.divide_no_nan(step, total)
+
+    def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
+        """Nearest point of the L1 ball (Duchi et al. 2008, figure 1).
+
+        All entries shrink towards 0 by the same amount, the one that leaves a norm of
+        eps.
+        """
+        shape = tf.shape(delta)
+        sizes = tf.abs(tf.reshape(delta, [shape[0], -1]))
+        eps = tf.reshape(tf.cast(eps, tf.float32), [-1, 1]) * _INSIDE
+        ordered = tf.sort(sizes, axis=1, direction="DESCENDING")
+        excess = tf.cumsum(ordered, axis=1) - eps
+        rank = tf.cast(tf.range(1, tf.shape(sizes)[1] + 1), tf.float32)
+        kept = tf.reduce_sum(
+            tf.cast(ordered * rank > excess, tf.int32), axis=1, keepdims=True
+        )
+        last = tf.maximum(kept - 1, 0)
+        shrink = tf.gather(excess / rank, last, axis=1, batch_dims=1)
+        shrunk = tf.maximum(sizes - tf.maximum(shrink, 0.0), 0.0)
+        # The sums above lose digits to the entries that end at 0.
+        total = tf.reduce_sum(shrunk, axis=1, keepdims=True)
+        shrunk *= tf.math.divide_no_nan(eps, total)
+        outside = tf.reduce_sum(sizes, axis=1, keepdims=True) > eps
+        shrunk = tf.where(outside, shrunk, sizes)
+        return tf.sign(delta) * tf.reshape(shrunk, shape)
+
+    def random_start(
+        self, shape: tf.Tensor, seeds: tf.Tensor, eps: float | tf.Tensor
+    ) -> tf.Tensor:
+        """Uniform in the ball.
+
+        The first d of d + 1 exponential draws over their sum are uniform in the
+        simplex; random signs spread it over the ball (Devroye 1986, chapter V).
+        """
+        size = _size(shape)
+
+        def draw(seed: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_uniform(
+                [2 * size + 1], seed, minval=1e-7, alg="philox"
+            )
+
+        uniform = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+        sizes = -tf.math.log(uniform[:, : size + 1])
+        shares = sizes[:, :size] / tf.reduce_sum(sizes, axis=1, keepdims=True)
+        signed = tf.sign(uniform[:, size + 1 :] - 0.5) * shares
+        return tf.reshape(signed, tf.concat([[-1], shape], axis=0)) * (eps * _INSIDE)
+
+
 def from_norm(norm: float | str) -> Constraint:
     """The constraint a norm stands for.
 
     Args:
-        norm: 2, `"inf"` or `math.inf`.
+        norm: 1, 2, `"inf"` or `math.inf`.
 
     Returns:
-        `L2()` or `Linf()`.
+        `L1()`, `L2()` or `Linf()`.
 
     Raises:
         ValueError: If the norm is none of these.
@@ -154,11 +245,19 @@ def from_norm(norm: float | str) -> Constraint:
         >>> from_norm("inf")
         Linf()
     """
+    if norm == 1:
+        return L1()
     if norm == 2:
         return L2()
     if norm == "inf" or norm == math.inf:
         return Linf()
-    raise ValueError(f'`norm` must be 2 or "inf". Received: norm={norm!r}')
+    raise ValueError(f'`norm` must be 1, 2 or "inf". Received: norm={norm!r}')
+
+
+def _size(shape: tf.Tensor) -> tf.Tensor | int:
+    """Entries of one image; a number where known, or an empty batch has no shape."""
+    known = tf.get_static_value(tf.convert_to_tensor(shape))
+    return tf.reduce_prod(shape) if known is None else int(known.prod())
 
 
 def _largest_entry(delta: tf.Tensor) -> tf.Tensor:

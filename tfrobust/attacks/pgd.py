@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.attacks import constraints
-from tfrobust.attacks.base import Attack, Classifier, Goal
+from tfrobust.attacks.base import Attack
+from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.seeds import seeds_of
+from tfrobust.attacks.settings import require, require_positive, require_steps
+from tfrobust.attacks.threat import ThreatModel
 
-LOSSES = ("cross_entropy", "margin")
+LOSSES = ("cross_entropy", "margin", "dlr", "kl")
 
 # The best images so far, their scores, and whether they reach the goal.
 _Best = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
@@ -25,24 +30,34 @@ class PGD(Attack):
     image is the best point visited over all steps and restarts, where a point that
     reaches the goal beats one that does not, and then the higher loss wins.
 
-    Adversarial training uses `perturb`, which also moves the images that the network
-    already gets wrong; a call returns those as they came.
+    Gradients that push a pixel out of [0, 1] where it is at that bound already are left
+    out before the normalisation, so that no length of the step is wasted on them.
 
-    Costs `restarts * steps` gradients and `restarts + 2` forward passes.
+    Adversarial training uses `perturb`, which also moves the images that the network
+    already gets wrong and never stops early; a call returns those as they came.
+
+    Costs at most `restarts * steps` gradients and `restarts + 3` forward passes.
 
     Attributes:
-        norm: 2, `"inf"` or `math.inf`. The step is the gradient over its L2 norm, or
-            the sign of the gradient.
-        eps: Radius of the ball in pixel units of [0, 1], for instance `8 / 255`.
+        norm: 1, 2, `"inf"` or `math.inf`. The step is the gradient over its L2 norm,
+            its sign, or for 1 the signs of its largest entries (`L1`).
+        eps: Radius of the ball in pixel units of [0, 1], for instance `8 / 255`. A call
+            may give one for each image instead.
         steps: Gradient steps from each start, at least 1.
         step_size: Length of a step in the norm. `2 * eps / steps` if `None`, enough to
             cross the ball.
         random_start: Start at a uniform draw from the ball rather than at the image.
             The draw depends on the image and `seed` alone, not on the batch around it.
         restarts: Searches for each image. More than 1 needs `random_start`.
-        loss: `"cross_entropy"` or `"margin"`. The first is climbed through its
-            log-odds, which point the same way and do not saturate; see `Goal.log_odds`.
-        attacks_reached: Also attack images that reach the goal as they are.
+        loss: What is climbed: `"cross_entropy"` (through its log-odds, which point the
+            same way and do not saturate), `"margin"` (Carlini and Wagner's),
+            `"dlr"` (a margin without a scale) or `"kl"` (divergence from the clean
+            prediction, as TRADES has it; needs `random_start`, since its gradient is 0
+            at the image). See `Goal`.
+        momentum: Share of the past directions kept in each step, at least 0 (Dong et
+            al. 2018). 0 is plain PGD.
+        early_stop: Leave an image alone once it is fooled, which saves its gradients.
+            `False` goes on to the highest loss, for transfer for instance.
         seed: Of the random starts, in [0, 2**31). Under XLA (`jit_compile=True`) the
             same seed gives other draws than without.
 
@@ -55,8 +70,8 @@ class PGD(Attack):
         ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
         ...     return tf.stack([total, 4.0 - total - 0.1], axis=-1)
         >>> result = PGD(norm="inf", eps=0.1)(model, images, tf.constant([0]))
-        >>> bool(result.success[0]), round(float(result.distortion[0]), 3)
-        (True, 0.1)
+        >>> bool(result.success[0]), bool(result.distortion[0] <= 0.1)
+        (True, True)
     """
 
     norm: float | str
@@ -66,167 +81,182 @@ class PGD(Attack):
     random_start: bool = True
     restarts: int = 1
     loss: str = "cross_entropy"
-    attacks_reached: bool = False
+    momentum: float = 0.0
+    early_stop: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        constraints.from_norm(self.norm)
-        _require(0 <= self.eps < math.inf, "eps", self.eps, "finite and at least 0")
-        _require(self.steps >= 1, "steps", self.steps, "at least 1")
-        _require(self.restarts >= 1, "restarts", self.restarts, "at least 1")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
-        _require(self.loss in LOSSES, "loss", self.loss, f"one of {LOSSES}")
+        ThreatModel(self.norm, self.eps)
+        require_steps("steps", self.steps)
+        require_steps("restarts", self.restarts)
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
+        require(self.loss in LOSSES, "loss", self.loss, f"one of {LOSSES}")
+        allowed = "finite and at least 0"
+        require(0 <= self.momentum < math.inf, "momentum", self.momentum, allowed)
         if self.step_size is not None:
-            allowed = "positive and finite, or None"
-            _require(
-                0 < self.step_size < math.inf, "step_size", self.step_size, allowed
-            )
-        if self.restarts > 1 and not self.random_start:
+            require_positive("step_size", self.step_size)
+        if not self.random_start:
+            self._check_fixed_start()
+
+    def _check_fixed_start(self) -> None:
+        if self.restarts > 1:
             raise ValueError(
                 "`restarts` above 1 needs `random_start=True`, or every search is the "
                 f"same. Received: restarts={self.restarts}"
             )
+        if self.loss == "kl":
+            raise ValueError(
+                '`loss="kl"` needs `random_start=True`: its gradient is 0 at the image '
+                "itself. Received: random_start=False"
+            )
 
     @property
-    def constraint(self) -> constraints.Constraint:
-        """The norm ball's shape."""
-        return constraints.from_norm(self.norm)
+    def threat(self) -> ThreatModel:
+        """The ball."""
+        return ThreatModel(self.norm, self.eps)
 
-    @property
-    def budget(self) -> float:
-        """The radius of the ball."""
-        return self.eps
+    def for_training(self) -> PGD:
+        """The same, without stopping early."""
+        return dataclasses.replace(self, early_stop=False)
 
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The loss that is climbed, float32 `[B]`."""
-        return goal.margin(logits) if self.loss == "margin" else goal.log_odds(logits)
+        if self.loss == "kl" and goal.clean is not None:
+            return goal.divergence(logits)
+        if self.loss == "dlr":
+            return goal.logits_ratio(logits)
+        return (
+            goal.log_odds(logits)
+            if self.loss == "cross_entropy"
+            else goal.margin(logits)
+        )
 
-    def run(self, classifier: Classifier, images: tf.Tensor, goal: Goal) -> tf.Tensor:
+    def run(self, problem: Problem) -> tf.Tensor:
         """Search from every start and keep the best point visited."""
+        if self.loss == "kl":
+            clean = problem.logits(problem.images, problem.wanted)
+            goal = dataclasses.replace(problem.goal, clean=clean)
+            problem = dataclasses.replace(problem, goal=goal)
         # Nothing is known yet: any finite point replaces this.
         best = (
-            images,
-            tf.fill(tf.shape(images)[:1], -math.inf),
-            tf.zeros(tf.shape(images)[:1], tf.bool),
+            problem.images,
+            tf.fill(tf.shape(problem.images)[:1], -math.inf),
+            tf.zeros(tf.shape(problem.images)[:1], tf.bool),
         )
         if self.restarts == 1:
-            return self._restart(classifier, images, goal, 0, best)[0]
-        _, best = tf.while_loop(
-            lambda restart, _: restart < self.restarts,
-            lambda restart, best: (
-                restart + 1,
-                self._restart(classifier, images, goal, restart, best),
-            ),
-            (tf.constant(0), best),
-            shape_invariants=_like((tf.constant(0), best)),
-            parallel_iterations=1,
-        )
+            return self._restart(problem, 0, best)[0]
+
+        def again(restart: tf.Tensor, best: _Best) -> tuple[tf.Tensor, _Best]:
+            return restart + 1, self._restart(problem, restart, best)
+
+        def is_needed(restart: tf.Tensor, best: _Best) -> tf.Tensor:
+            return (restart < self.restarts) & tf.reduce_any(self._open(problem, best))
+
+        _, best = loop(is_needed, again, (tf.constant(0), best))
         return best[0]
 
+    def _open(self, problem: Problem, best: _Best) -> tf.Tensor:
+        """The rows that are still worked on, bool `[B]`."""
+        return problem.wanted & ~best[2] if self.early_stop else problem.wanted
+
     def _restart(
-        self,
-        classifier: Classifier,
-        images: tf.Tensor,
-        goal: Goal,
-        restart: tf.Tensor | int,
-        best: _Best,
+        self, problem: Problem, restart: tf.Tensor | int, best: _Best
     ) -> _Best:
         """One search: `steps` gradient steps, and a look at the last point."""
-        start = self._start(images, restart)
+        start = self._start(problem, restart)
+        # No state where there is no momentum: it would be as large as the images.
+        velocity = tf.zeros_like(start) if self.momentum else tf.zeros([])
 
-        def body(step: tf.Tensor, point: tf.Tensor, best: _Best) -> tuple:
-            gradient, logits = self._gradient(classifier, point, goal)
-            best = self._keep_best(best, point, logits, goal)
-            return step + 1, self._step(point, gradient, images), best
+        def step(
+            number: tf.Tensor, point: tf.Tensor, velocity: tf.Tensor, best: _Best
+        ) -> tuple[Any, ...]:
+            active = self._open(problem, best)
+            gradient, logits = problem.gradient(point, self.score, active)
+            best = self._keep_best(problem, best, point, logits, active)
+            gradient = inward(gradient, point)
+            if self.momentum:
+                velocity = self.momentum * velocity + _share(gradient)
+                gradient = inward(velocity, point)
+            return number + 1, self._step(problem, point, gradient), velocity, best
 
-        state = (tf.constant(0), start, best)
-        _, last, best = tf.while_loop(
-            lambda step, *_: step < self.steps,
-            body,
-            state,
-            shape_invariants=_like(state),
-            parallel_iterations=1,
-        )
-        return self._keep_best(best, last, classifier(last), goal)
+        def is_needed(number: tf.Tensor, _p: Any, _v: Any, best: _Best) -> tf.Tensor:
+            return (number < self.steps) & tf.reduce_any(self._open(problem, best))
 
-    def _start(self, images: tf.Tensor, restart: tf.Tensor | int) -> tf.Tensor:
+        state = (tf.constant(0), start, velocity, best)
+        _, last, _, best = loop(is_needed, step, state)
+        active = self._open(problem, best)
+        logits = problem.logits(last, active)
+        return self._keep_best(problem, best, last, logits, active)
+
+    def _start(self, problem: Problem, restart: tf.Tensor | int) -> tf.Tensor:
+        images = problem.images
         if not self.random_start:
             return images
-        seeds = _seeds(images, self.seed, restart)
+        seeds = seeds_of(images, self.seed, restart)
+        # Known numbers where possible: draws of unknown shape fail on an empty batch.
         shape = tf.shape(images)[1:]
-        delta = self.constraint.random_start(shape, seeds, self.eps)
+        if images.shape[1:].is_fully_defined():
+            shape = tf.constant(list(images.shape[1:]))
+        delta = self.constraint.random_start(shape, seeds, _radius(problem))
         delta = tf.ensure_shape(delta, images.shape)
         return tf.clip_by_value(images + delta, 0.0, 1.0)
 
-    def _gradient(
-        self, classifier: Classifier, point: tf.Tensor, goal: Goal
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gradient of each example's loss in its own pixels, and the logits."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(point)
-            logits = classifier(point)
-            loss = tf.reduce_sum(self.score(logits, goal))
-        gradient = tape.gradient(loss, point)
-        if gradient is None:
-            raise ValueError(
-                "`model` must be differentiable in its images. Received: a model whose "
-                "logits have no gradient path to them"
-            )
-        return gradient, logits
-
     def _step(
-        self, point: tf.Tensor, gradient: tf.Tensor, images: tf.Tensor
+        self, problem: Problem, point: tf.Tensor, gradient: tf.Tensor
     ) -> tf.Tensor:
-        size = 2 * self.eps / self.steps if self.step_size is None else self.step_size
+        if self.step_size is None:
+            size = 2.0 * _radius(problem) / self.steps
+        else:
+            size = tf.constant(self.step_size, tf.float32)
         moved = point + size * self.constraint.normalise(gradient)
-        # Ball before box: clipping to the box only brings a point nearer to an image
-        # inside it, so the result satisfies both.
-        delta = self.constraint.project(moved - images, self.eps)
-        return tf.clip_by_value(images + delta, 0.0, 1.0)
+        return self.threat.project(problem.images, moved, problem.eps)
 
     def _keep_best(
-        self, best: _Best, point: tf.Tensor, logits: tf.Tensor, goal: Goal
+        self,
+        problem: Problem,
+        best: _Best,
+        point: tf.Tensor,
+        logits: tf.Tensor,
+        active: tf.Tensor,
     ) -> _Best:
         """Success first, then the higher loss."""
         image, score, reached = best
+        goal = problem.goal
         new_score, new_reached = self.score(logits, goal), goal.reached(logits)
         gained = new_reached & ~reached
         higher = (new_reached == reached) & (new_score > score)
-        better = gained | higher
+        better = active & (gained | higher)
         return (
             tf.where(better[:, None, None, None], point, image),
             tf.where(better, new_score, score),
-            new_reached | reached,
+            reached | (active & new_reached),
         )
 
 
-def _seeds(images: tf.Tensor, seed: int, restart: tf.Tensor | int) -> tf.Tensor:
-    """A seed for each image from its own pixels, int64 `[B, 2]`.
-
-    Two images that differ in a bit almost surely get different seeds, and an image gets
-    the same seed in any batch. Integers keep the sum exact in any order; no product
-    or sum below leaves the range of int64.
-    """
-    mask = 2**31 - 1
-    bits = tf.bitcast(tf.reshape(images, [tf.shape(images)[0], -1]), tf.int32)
-    bits = tf.cast(bits, tf.int64)
-    position = tf.range(1, tf.shape(bits, tf.int64)[1] + 1, dtype=tf.int64)
-    weight = tf.bitwise.bitwise_and(position * 2654435761, mask)
-    # Odd, so that no bit of a pixel is lost in the product.
-    product = bits * tf.bitwise.bitwise_or(weight, 1)
-    # The pixels 0, 1/2 and 1 have zeros for low bits: fold the high ones in.
-    folded = tf.bitwise.bitwise_xor(product, tf.bitwise.right_shift(product, 31))
-    content = tf.reduce_sum(tf.bitwise.bitwise_and(folded, mask), axis=1)
-    run = seed * 2**32 + tf.cast(restart, tf.int64)
-    return tf.stack([content, tf.fill(tf.shape(content), run)], axis=1)
+def inward(gradient: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
+    """The gradient without the entries that push a pixel out of [0, 1]."""
+    out = ((point <= 0.0) & (gradient < 0.0)) | ((point >= 1.0) & (gradient > 0.0))
+    return tf.where(out, tf.zeros_like(gradient), gradient)
 
 
-def _like(state: tuple) -> tuple:
-    """The static shapes of a loop's state, batch size unknown where it is."""
-    return tf.nest.map_structure(lambda tensor: tensor.shape, state)
+def loop(condition: Any, body: Any, state: tuple[Any, ...]) -> Any:
+    """A `tf.while_loop` over a nested state whose batch size may be unknown."""
+    shapes = tf.nest.map_structure(lambda tensor: tensor.shape, state)
+    return tf.while_loop(
+        condition, body, state, shape_invariants=shapes, parallel_iterations=1
+    )
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise ValueError(f"`{name}` must be {allowed}. Received: {name}={value}")
+def _radius(problem: Problem) -> tf.Tensor:
+    """The radius of each row, `[B, 1, 1, 1]`."""
+    return tf.reshape(problem.eps, [-1, 1, 1, 1])
+
+
+def _share(gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient over its L1 norm; 0 where it is 0 or not finite."""
+    gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+    largest = tf.reduce_max(tf.abs(gradient), axis=[1, 2, 3], keepdims=True)
+    scaled = tf.math.divide_no_nan(gradient, largest)
+    total = tf.reduce_sum(tf.abs(scaled), axis=[1, 2, 3], keepdims=True)
+    return tf.math.divide_no_nan(scaled, total)

@@ -16,6 +16,7 @@ from tfrobust.data.base import Dataset
 from tfrobust.data.catalog import DatasetInfo, check, describe, load
 from tfrobust.data.pipeline import eval_pipeline, steps_per_epoch, train_pipeline
 from tfrobust.data.shapes import make_shapes
+from tfrobust.data.toy import make_two_moons
 
 __all__ = [
     "Dataset",
@@ -26,6 +27,7 @@ __all__ = [
     "eval_pipeline",
     "load",
     "make_shapes",
+    "make_two_moons",
     "steps_per_epoch",
     "train_pipeline",
 ]

@@ -1,4 +1,4 @@
-"""Image classifiers in two variants of one skeleton: standard and low-curvature."""
+"""Image classifiers in three variants of one skeleton: standard, softplus, lcnn."""
 
 from tfrobust.models.coefficients import betas, gammas
 from tfrobust.models.cost import multiply_adds

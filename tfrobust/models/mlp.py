@@ -25,10 +25,10 @@ def MLP(
         input_shape: Shape of one input, any rank: `(2,)` for a point in the plane,
             `(28, 28, 1)` for an image; it is flattened.
         classes: Number of classes K.
-        variant: `"standard"` (dense, softplus at beta = 1000) or `"lcnn"` (spectral
-            dense, learnable beta).
+        variant: `"standard"` (dense, softplus at beta = 1000), `"softplus"` (at `beta`)
+            or `"lcnn"` (spectral dense, learnable beta).
         hidden: Units of each hidden layer.
-        beta: Initial beta of every activation (`lcnn` only).
+        beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         name: Name of the model.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The parts that turn one network into its standard and its low-curvature variant."""
+"""The parts that turn one skeleton into its standard, softplus and lcnn variants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrobust.layers import (
 )
 from tfrobust.layers.checks import check_positive_integer
 
-VARIANTS = ("standard", "lcnn")
+VARIANTS = ("standard", "softplus", "lcnn")
 
 # At this sharpness softplus is ReLU to within log(2)/1000; the paper's standard
 # networks use it so that curvature is defined for them too.
@@ -29,9 +29,10 @@ class Parts:
 
     Attributes:
         variant: `"standard"` (plain convolution, batch norm without scale and shift,
-            softplus at beta = 1000) or `"lcnn"` (spectral, gamma-Lipschitz, centered
-            softplus with a learnable beta).
-        beta: Initial beta of the `lcnn` activations.
+            softplus at beta = 1000), `"softplus"` (the same at a softer fixed beta) or
+            `"lcnn"` (spectral, gamma-Lipschitz, centered softplus with a learnable
+            beta).
+        beta: Of the activations: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of the `lcnn` norms.
         synchronized: Whether norms share statistics over replicas.
     """
@@ -85,8 +86,8 @@ class Parts:
         return layer(x)
 
     def activation(self, x: Any, name: str) -> Any:
-        """Centered softplus: learnable beta in `lcnn`, fixed at 1000 otherwise."""
-        beta = self.beta if self.is_lcnn else _STANDARD_BETA
+        """Centered softplus, its beta learnable in `lcnn` only."""
+        beta = _STANDARD_BETA if self.variant == "standard" else self.beta
         return CenteredSoftplus(beta, trainable=self.is_lcnn, name=name)(x)
 
     def convolution_block(

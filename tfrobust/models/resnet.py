@@ -26,14 +26,15 @@ def ResNet18(
     The CIFAR form: a 3x3 first convolution at full resolution, four stages of basic
     blocks at 1, 2, 4 and 8 times `width` channels, global average pooling, one dense
     layer. Each block returns half the sum of branch and shortcut, so that a block of
-    1-Lipschitz parts is 1-Lipschitz; both variants share this skeleton.
+    1-Lipschitz parts is 1-Lipschitz; all variants share this skeleton.
 
     Args:
         input_shape: `(height, width, channels)` of the images.
         classes: Number of classes K.
-        variant: `"standard"` or `"lcnn"`.
+        variant: `"standard"` (softplus at beta = 1000), `"softplus"` (at `beta`) or
+            `"lcnn"` (low-curvature layers).
         width: Channels of the first stage; 64 is the published network.
-        beta: Initial beta of every activation (`lcnn` only).
+        beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of every norm (`lcnn` only).
         synchronized: Whether batch norms share statistics over the replicas of a
             `tf.distribute` strategy.

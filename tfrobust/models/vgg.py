@@ -30,9 +30,10 @@ def VGG11(
     Args:
         input_shape: `(height, width, channels)`; height and width at least 32.
         classes: Number of classes K.
-        variant: `"standard"` or `"lcnn"`.
+        variant: `"standard"` (softplus at beta = 1000), `"softplus"` (at `beta`) or
+            `"lcnn"` (low-curvature layers).
         width: Channels of the first convolution; 64 is the published network.
-        beta: Initial beta of every activation (`lcnn` only).
+        beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of every norm (`lcnn` only).
         synchronized: Whether batch norms share statistics over the replicas of a
             `tf.distribute` strategy.

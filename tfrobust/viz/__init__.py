@@ -1,8 +1,19 @@
 """Figures from results, by matplotlib; nothing in the library imports this."""
 
+from tfrobust.viz.boundary import decision_boundaries
 from tfrobust.viz.curves import training_curves
 from tfrobust.viz.files import save
 from tfrobust.viz.images import image_rows
+from tfrobust.viz.robustness import accuracy_over_eps
+from tfrobust.viz.stability import gradient_stability
 from tfrobust.viz.tradeoff import accuracy_against_beta
 
-__all__ = ["accuracy_against_beta", "image_rows", "save", "training_curves"]
+__all__ = [
+    "accuracy_against_beta",
+    "accuracy_over_eps",
+    "decision_boundaries",
+    "gradient_stability",
+    "image_rows",
+    "save",
+    "training_curves",
+]

@@ -1,0 +1,98 @@
+"""Claim: a Hessian norm by 10 iterations costs at most 1.1 times 10 bare products.
+
+    python -m benchmarks.curvature --width=16 --batch_size=32 --rounds=8
+
+A bare product is one graph from images and a vector to the Hessian times that vector,
+by backpropagation through backpropagation. The two sides take turns, and what is
+compared is each round's ratio, so that a busy neighbour slows both. It can come out
+well below 1: the power iteration runs the forward pass and the gradient once for all
+its products, and ten bare products run them ten times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrobust import geometry, models
+
+Run = Callable[[], None]
+
+
+def main() -> None:
+    """Times both sides in turn and prints the median ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--variant", choices=("standard", "lcnn"), default="lcnn")
+    arguments = parser.parse_args()
+    keras.utils.set_random_seed(0)
+    network = models.ResNet18((32, 32, 3), 10, arguments.variant, arguments.width)
+    random = np.random.default_rng(0)
+    shape = (arguments.batch_size, 32, 32, 3)
+    images = tf.constant(random.random(shape), tf.float32)
+    labels = tf.constant(random.integers(0, 10, arguments.batch_size), tf.int32)
+    count = arguments.iterations
+    sides = (
+        lambda: geometry.hessian_norm(network, images, labels, count).numpy(),
+        _bare_products(network, images, labels, count),
+    )
+    for side in sides:
+        side()  # traces the graph
+    seconds = np.array(
+        [[_time(side) for side in sides] for _ in range(arguments.rounds)]
+    )
+    (wall, cpu), (bare_wall, bare_cpu) = np.median(seconds, axis=0)
+    ratios = seconds[:, 0] / seconds[:, 1]
+    wall_ratio, cpu_ratio = np.median(ratios, axis=0)
+    spread = np.std(ratios[:, 1]) / np.sqrt(len(ratios))
+    print(
+        f"ResNet-18 ({arguments.variant}), width {arguments.width}, batch "
+        f"{arguments.batch_size}, 32x32x3, TensorFlow {tf.__version__}, "
+        f"{arguments.rounds} rounds"
+    )
+    print(f"{'':<24}{'wall s':>8}{'CPU s':>8}")
+    print(f"{f'hessian_norm, {count}':<24}{wall:>8.3f}{cpu:>8.3f}")
+    print(f"{f'{count} bare products':<24}{bare_wall:>8.3f}{bare_cpu:>8.3f}")
+    print(f"{'ratio':<24}{wall_ratio:>8.3f}{cpu_ratio:>8.3f} +-{spread:.3f}")
+
+
+def _bare_products(
+    network: keras.Model, images: tf.Tensor, labels: tf.Tensor, count: int
+) -> Run:
+    @tf.function(autograph=False)
+    def product(vectors: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            outer.watch(images)
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(images)
+                logits = network(images, training=False)
+                loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+                total = tf.reduce_sum(loss)
+            gradient = inner.gradient(total, images)
+        return outer.gradient(gradient, images, output_gradients=vectors)
+
+    vectors = tf.random.stateless_normal(images.shape, [0, 0])
+
+    def run() -> None:
+        for _ in range(count):
+            product(vectors).numpy()
+
+    return run
+
+
+def _time(run: Run) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,562 @@
+"""Claim: on the same model, images and budget, no peer attacks better or faster.
+
+Foolbox, ART and CleverHans pin old packages, so they get an environment of their own:
+
+    python3.11 -m venv /tmp/peers
+    /tmp/peers/bin/pip install -r requirements.lock foolbox==3.3.4 \
+        adversarial-robustness-toolbox==1.20.1 cleverhans==4.0.0 tensorflow-probability
+    PYTHONPATH=. /tmp/peers/bin/python -m benchmarks.peers --model=c4_mnist.keras
+
+Images: the first `--examples` of MNIST's test set, in the order in which it was
+published, that the model classifies correctly; all in one batch. Every adversarial
+image, ours too, is judged here by the same Keras model: a success is classified wrongly,
+in [0, 1] and within the radius if there is one. D is the mean L2 distance over
+successes; both again after rounding to 8 bits.
+
+Warm-up is outside the timing: ours runs once as it is, because the graph belongs to the
+budget; a peer runs one step on the same batch. Then all libraries take turns, and a
+ratio is the median over rounds of a peer's time over ours. A peer that raises is
+reported with the first line of its error and not patched; one that would take longer
+than `--patience` seconds, judged by four images, is not run. Peers get what suits them
+best: Foolbox and CleverHans the model as a `tf.function`, which is faster for them than
+the Keras model that ART insists on; Foolbox int64 labels; each the whole batch at once.
+CleverHans's Carlini-Wagner takes targets only as labels, and so gets none.
+
+Steps are the same for all; where an algorithm has other settings (Carlini-Wagner: first
+constant and rate; DDN: gamma), ours are the library's defaults, and the peers' are
+Foolbox's for DDN and c = 15, rate .1 for Carlini-Wagner, better than their defaults
+at 100 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import importlib.metadata
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrobust import attacks, data
+
+# Images and labels to adversarial images.
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+ATTACKS = (
+    "fgsm",
+    "bim",
+    "pgd_linf",
+    "pgd_l2",
+    "carlini_wagner",
+    "deepfool",
+    "ddn",
+    "combination",
+)
+PEERS = {
+    "foolbox": "foolbox",
+    "art": "adversarial-robustness-toolbox",
+    "cleverhans": "cleverhans",
+}
+OURS = "ours"
+# Norm and radius of the attacks that have one; the others minimise the L2 norm.
+_BUDGETS = {
+    "fgsm": (np.inf, 0.3),
+    "bim": (np.inf, 0.3),
+    "pgd_linf": (np.inf, 0.3),
+    "pgd_l2": (2, 2.0),
+}
+_BIM_STEP, _LINF_STEP, _L2_STEP = 0.08, 0.01, 0.1
+_SEARCHES, _CONST, _RATE, _OVERSHOOT = 9, 15.0, 0.1, 0.02
+_STEPS = {
+    "fgsm": 1,
+    "bim": 10,
+    "pgd_linf": 40,
+    "pgd_l2": 40,
+    "carlini_wagner": 100,
+    "deepfool": 50,
+    "ddn": 100,
+}
+_PROBED = 4  # images by which a peer's time is estimated
+_SLACK = 1e-4  # share by which a peer may leave the ball: float32 projections do
+_COLUMNS = {
+    "attack": "",
+    "library": "",
+    "success": ".3f",
+    "D": ".4f",
+    "success_8bit": ".3f",
+    "D_8bit": ".4f",
+    "ms_per_image": ".2f",
+    "cpu_ms_per_image": ".2f",
+    "time_over_ours": ".2f",
+    "cpu_over_ours": ".2f",
+    "note": "",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One library's version of an attack.
+
+    Attributes:
+        library: Its name in the table.
+        run: The attack.
+        warm: A cheap run that traces and caches the same; `run` itself if `None`.
+    """
+
+    library: str
+    run: Run
+    warm: Run | None = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the attacks chosen in turn and prints and writes a table."""
+    arguments = _parse(argv)
+    model = keras.saving.load_model(arguments.model, compile=False)
+    images, labels = _load(model, arguments.data_dir, arguments.examples)
+    rows, kept = [], {}
+    print(f"{_title(arguments)}\n\n{_header()}")
+    for attack in arguments.attacks:
+        entries = _ours(model, attack)
+        entries += [_peer(peer, model, attack) for peer in arguments.peers]
+        timed = _attack(entries, images, labels, arguments)
+        for row in _rows(model, attack, timed, images, labels):
+            rows.append(row)
+            print(_markdown(row), flush=True)
+        kept |= {(attack, name): found for name, (found, _, _) in timed.items()}
+    summary = _floor(model, kept, images, labels)
+    print(f"\n{summary}")
+    if arguments.out:
+        _write(pathlib.Path(arguments.out), _title(arguments), rows, summary)
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="an MNIST network, .keras")
+    parser.add_argument("--data_dir", help="folder of prepared data sets")
+    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--patience", type=float, default=600.0, help="most seconds for one attack"
+    )
+    parser.add_argument("--out", help="path of the results, without .csv and .md")
+    return parser.parse_args(argv)
+
+
+def _load(
+    model: keras.Model, data_dir: str | None, examples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first correctly classified images of MNIST's test set, in [0, 1]."""
+    test = data.load("mnist", "test", data_dir)
+    order = _published_order(len(test))
+    images = test.images[order].astype(np.float32) / 255.0
+    labels = test.labels[order]
+    right = model.predict(images, verbose=0).argmax(axis=-1) == labels
+    first = np.flatnonzero(right)[:examples]
+    return images[first], labels[first]
+
+
+def _published_order(count: int) -> np.ndarray:
+    """Where TFDS, which sorts by a hash of the position, has put each test image."""
+    from tensorflow_datasets.core import hashing
+
+    hasher = hashing.Hasher("test")
+    shuffled = sorted(range(count), key=hasher.hash_key)
+    return np.argsort(shuffled)
+
+
+def _ours(model: keras.Model, attack: str) -> list[Entry]:
+    """This library's attack, and its variants."""
+    steps = _STEPS.get(attack, 100)
+    found: dict[str, dict[str, list[attacks.Attack]]] = {
+        "fgsm": {OURS: [attacks.FGSM(eps=0.3)]},
+        "bim": {OURS: [attacks.BIM(eps=0.3, steps=steps, step_size=_BIM_STEP)]},
+        "pgd_linf": {
+            OURS: [attacks.PGD(norm="inf", eps=0.3, steps=steps, step_size=_LINF_STEP)]
+        },
+        "pgd_l2": {
+            OURS: [attacks.PGD(norm=2, eps=2.0, steps=steps, step_size=_L2_STEP)]
+        },
+        "carlini_wagner": {
+            OURS: [attacks.CarliniWagnerL2(steps=steps, search_steps=_SEARCHES)]
+        },
+        "deepfool": {OURS: [attacks.DeepFool(steps=steps, overshoot=_OVERSHOOT)]},
+        "ddn": {
+            OURS: [attacks.DDN(steps=steps)],
+            f"{OURS}, rounding": [attacks.DDN(steps=steps, rounding=True)],
+        },
+        "combination": {
+            f"{OURS}: DDN + DDN(init_eps=.3)": [
+                attacks.DDN(steps=steps),
+                attacks.DDN(steps=steps, init_eps=0.3),
+            ],
+            f"{OURS}: DDN + DDN(init_eps=.3) + C&W": [
+                attacks.DDN(steps=steps),
+                attacks.DDN(steps=steps, init_eps=0.3),
+                attacks.CarliniWagnerL2(steps=100, search_steps=_SEARCHES),
+            ],
+        },
+    }
+    return [
+        Entry(name, _combined(model, parts)) for name, parts in found[attack].items()
+    ]
+
+
+def _combined(model: keras.Model, parts: list[attacks.Attack]) -> Run:
+    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        results = [part(model, images, labels) for part in parts]
+        return attacks.combine(results).adversarial.numpy()
+
+    return run
+
+
+def _peer(peer: str, model: keras.Model, attack: str) -> Entry:
+    """A peer's attack. What it lacks or cannot import raises when it is run."""
+    make = {"foolbox": _foolbox, "art": _art, "cleverhans": _cleverhans}[peer]
+
+    def with_steps(steps: int) -> Run:
+        def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            return np.asarray(make(model, attack, steps)(images, labels))
+
+        return run
+
+    return Entry(peer, with_steps(_STEPS.get(attack, 1)), with_steps(1))
+
+
+def _foolbox(model: keras.Model, attack: str, steps: int) -> Run:
+    import foolbox
+
+    make: dict[str, Callable[[], object]] = {
+        "fgsm": lambda: foolbox.attacks.LinfFastGradientAttack(),
+        "bim": lambda: foolbox.attacks.LinfBasicIterativeAttack(
+            steps=steps, abs_stepsize=_BIM_STEP
+        ),
+        "pgd_linf": lambda: foolbox.attacks.LinfPGD(
+            steps=steps, abs_stepsize=_LINF_STEP
+        ),
+        "pgd_l2": lambda: foolbox.attacks.L2PGD(steps=steps, abs_stepsize=_L2_STEP),
+        "carlini_wagner": lambda: foolbox.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=_SEARCHES if steps > 1 else 1,
+            steps=steps,
+            stepsize=_RATE,
+            initial_const=_CONST,
+        ),
+        "deepfool": lambda: foolbox.attacks.L2DeepFoolAttack(
+            steps=steps, overshoot=_OVERSHOOT
+        ),
+        "ddn": lambda: foolbox.attacks.DDNAttack(steps=steps),
+    }
+    search = _made(make, attack)
+    wrapped = foolbox.TensorFlowModel(_as_graph(model), bounds=(0, 1))
+    _, eps = _BUDGETS.get(attack, (2, None))
+
+    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        classes = tf.constant(labels, tf.int64)
+        return search(wrapped, tf.constant(images), classes, epsilons=eps)[1].numpy()
+
+    return run
+
+
+def _art(model: keras.Model, attack: str, steps: int) -> Run:
+    from art.attacks import evasion
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    classes = model.output_shape[-1]
+    classifier = TensorFlowV2Classifier(
+        model, classes, model.input_shape[1:], loss, clip_values=(0.0, 1.0)
+    )
+    norm, eps = _BUDGETS.get(attack, (2, None))
+    step = {"bim": _BIM_STEP, "pgd_linf": _LINF_STEP, "pgd_l2": _L2_STEP}.get(attack)
+    descent = {"norm": norm, "eps": eps, "eps_step": step, "max_iter": steps}
+
+    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        batch = {"batch_size": len(images)}
+        quiet = batch | {"verbose": False}
+        make: dict[str, Callable[[], object]] = {
+            "fgsm": lambda: evasion.FastGradientMethod(
+                classifier, norm=norm, eps=eps, **batch
+            ),
+            "bim": lambda: evasion.ProjectedGradientDescent(
+                classifier, **descent, **quiet
+            ),
+            "pgd_linf": lambda: evasion.ProjectedGradientDescent(
+                classifier, num_random_init=1, **descent, **quiet
+            ),
+            "pgd_l2": lambda: evasion.ProjectedGradientDescent(
+                classifier, num_random_init=1, **descent, **quiet
+            ),
+            "carlini_wagner": lambda: evasion.CarliniL2Method(
+                classifier,
+                binary_search_steps=_SEARCHES if steps > 1 else 1,
+                max_iter=steps,
+                learning_rate=_RATE,
+                initial_const=_CONST,
+                **quiet,
+            ),
+            "deepfool": lambda: evasion.DeepFool(
+                classifier, max_iter=steps, epsilon=_OVERSHOOT, **quiet
+            ),
+        }
+        one_hot = np.eye(classes, dtype=np.float32)[labels]
+        return _made(make, attack).generate(images, one_hot)
+
+    return run
+
+
+def _cleverhans(model: keras.Model, attack: str, steps: int) -> Run:
+    from cleverhans.tf2.attacks import (
+        carlini_wagner_l2,
+        fast_gradient_method,
+        projected_gradient_descent,
+    )
+
+    graph = _as_graph(model)
+    norm, eps = _BUDGETS.get(attack, (2, None))
+    step = {"bim": _BIM_STEP, "pgd_linf": _LINF_STEP, "pgd_l2": _L2_STEP}.get(attack)
+    clip = {"clip_min": 0.0, "clip_max": 1.0}
+
+    def descend(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return projected_gradient_descent.projected_gradient_descent(
+            graph,
+            tf.constant(images),
+            eps,
+            step,
+            steps,
+            norm,
+            y=tf.constant(labels, tf.int64),
+            rand_init=attack != "bim",
+            **clip,
+        )
+
+    make: dict[str, Callable[[], Run]] = {
+        "fgsm": lambda: (
+            lambda images, labels: fast_gradient_method.fast_gradient_method(
+                graph,
+                tf.constant(images),
+                eps,
+                norm,
+                y=tf.constant(labels, tf.int64),
+                **clip,
+            )
+        ),
+        "bim": lambda: descend,
+        "pgd_linf": lambda: descend,
+        "pgd_l2": lambda: descend,
+        "carlini_wagner": lambda: (
+            lambda images, _labels: carlini_wagner_l2.carlini_wagner_l2(
+                graph,
+                tf.constant(images),
+                batch_size=len(images),
+                binary_search_steps=_SEARCHES if steps > 1 else 1,
+                max_iterations=steps,
+                learning_rate=_RATE,
+                initial_const=_CONST,
+                **clip,
+            )
+        ),
+    }
+    return _made(make, attack)
+
+
+class Lacking(Exception):
+    """A peer has no such attack."""
+
+
+def _made(make: dict[str, Callable[[], object]], attack: str) -> Callable[..., object]:
+    if attack not in make:
+        raise Lacking
+    return make[attack]()
+
+
+_GRAPHS: dict[int, Callable[[tf.Tensor], tf.Tensor]] = {}
+
+
+def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """One compiled function for a model, so that a warm-up warms the timed run."""
+    if id(model) not in _GRAPHS:
+        _GRAPHS[id(model)] = tf.function(
+            lambda images: model(images, training=False), autograph=False
+        )
+    return _GRAPHS[id(model)]
+
+
+# The images found, seconds `[rounds, 2]` of wall clock and CPU, and a note.
+Timed = tuple[np.ndarray | None, np.ndarray, str]
+
+
+def _attack(
+    entries: list[Entry],
+    images: np.ndarray,
+    labels: np.ndarray,
+    arguments: argparse.Namespace,
+) -> dict[str, Timed]:
+    """Runs all versions of an attack, in turn; those left out have no images."""
+    notes = {
+        entry.library: _warm_up(entry, images, labels, arguments.patience)
+        for entry in entries
+    }
+    entries = [entry for entry in entries if notes[entry.library] is not None]
+    ready = [entry for entry in entries if not notes[entry.library]]
+    seconds: dict[str, list[tuple[float, float]]] = {e.library: [] for e in entries}
+    found: dict[str, np.ndarray | None] = {e.library: None for e in entries}
+    for _ in range(arguments.rounds):
+        for entry in list(ready):
+            wall, cpu = time.perf_counter(), time.process_time()
+            try:
+                found[entry.library] = entry.run(images, labels)
+            except Exception as error:  # noqa: BLE001
+                notes[entry.library] = _first_line(error)
+                ready.remove(entry)
+                continue
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            seconds[entry.library].append(spent)
+    return {name: (found[name], np.array(seconds[name]), notes[name]) for name in found}
+
+
+def _warm_up(
+    entry: Entry, images: np.ndarray, labels: np.ndarray, patience: float
+) -> str | None:
+    """Why an attack cannot be timed, or an empty string; `None` if there is none."""
+    if entry.warm is None:
+        entry.run(images, labels)
+        return ""
+    try:
+        entry.warm(images[:_PROBED], labels[:_PROBED])
+        start = time.perf_counter()
+        entry.run(images[:_PROBED], labels[:_PROBED])
+        expected = (time.perf_counter() - start) / _PROBED * len(images)
+        # A batch costs less than its images one by one, so this is generous: only a
+        # peer that works image by image can be this slow.
+        if expected > patience:
+            return f"not done: about {expected / len(images):.1f} s an image"
+        entry.warm(images, labels)
+    except Lacking:
+        return None
+    except Exception as error:  # noqa: BLE001
+        return _first_line(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    message = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {message[0]}"[:160]
+
+
+def _rows(
+    model: keras.Model,
+    attack: str,
+    timed: dict[str, Timed],
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Iterator[dict[str, object]]:
+    """One row of the table for each version of an attack."""
+    base = next(iter(timed.values()))[1]
+    for name, (found, seconds, note) in timed.items():
+        row: dict[str, object] = {"attack": attack, "library": name, "note": note}
+        if found is not None:
+            whole, rounded = found, np.round(found * 255.0) / 255.0
+            success, distance = _judge(model, attack, whole, images, labels)
+            row |= {"success": success.mean(), "D": _mean(distance[success])}
+            success, distance = _judge(model, "", rounded, images, labels)
+            row |= {"success_8bit": success.mean(), "D_8bit": _mean(distance[success])}
+            wall, cpu = np.median(seconds, axis=0) / len(images) * 1000.0
+            row |= {"ms_per_image": wall, "cpu_ms_per_image": cpu}
+            if note == "":
+                wall, cpu = np.median(seconds / base, axis=0)
+                row |= {"time_over_ours": wall, "cpu_over_ours": cpu}
+        yield row
+
+
+def _judge(
+    model: keras.Model,
+    attack: str,
+    found: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which images are adversarial and allowed, bool `[N]`, and L2 distances `[N]`."""
+    logits = model.predict(found, batch_size=len(found), verbose=0)
+    delta = (found - images).reshape(len(images), -1).astype(np.float64)
+    distance = np.linalg.norm(delta, axis=-1)
+    norm, eps = _BUDGETS.get(attack, (2, np.inf))
+    inside = np.linalg.norm(delta, norm, axis=-1) <= eps * (1.0 + _SLACK)
+    inside &= ((found >= 0.0) & (found <= 1.0)).all(axis=(1, 2, 3))
+    wrong = (logits.argmax(axis=-1) != labels) & np.isfinite(logits).all(axis=-1)
+    return wrong & inside, distance
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _floor(
+    model: keras.Model,
+    kept: dict[tuple[str, str], np.ndarray | None],
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> str:
+    """The smallest distortion of each image over all attacks, ours and the peers'."""
+    least = {True: np.full(len(images), np.inf), False: np.full(len(images), np.inf)}
+    for (attack, name), found in kept.items():
+        if found is not None:
+            success, distance = _judge(model, attack, found, images, labels)
+            ours = name.startswith(OURS)
+            found_least = np.where(success, distance, np.inf)
+            least[ours] = np.minimum(least[ours], found_least)
+    return (
+        "Smallest distortion of each image over all attacks above, on average: "
+        f"peers {least[False].mean():.4f}, ours {least[True].mean():.4f}."
+    )
+
+
+def _title(arguments: argparse.Namespace) -> str:
+    versions = [f"{peer} {_version(PEERS[peer])}" for peer in arguments.peers]
+    return (
+        f"{pathlib.Path(arguments.model).name}, {arguments.examples} MNIST test images, "
+        f"TensorFlow {tf.__version__}, keras {keras.__version__}, "
+        f"{', '.join([*versions, f'rounds: {arguments.rounds}'])}"
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _header() -> str:
+    names = " | ".join(name.replace("_", " ") for name in _COLUMNS)
+    return f"| {names} |\n|{'---|' * len(_COLUMNS)}"
+
+
+def _markdown(row: dict[str, object]) -> str:
+    cells = [
+        format(row[name], layout) if name in row else ""
+        for name, layout in _COLUMNS.items()
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _write(
+    path: pathlib.Path, title: str, rows: list[dict[str, object]], summary: str
+) -> None:
+    """`path.csv` with all digits, and `path.md` as printed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [title, "", _header(), *map(_markdown, rows), "", summary, ""]
+    pathlib.Path(f"{path}.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

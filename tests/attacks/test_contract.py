@@ -1,0 +1,351 @@
+"""What every attack guarantees, whatever it searches for and however."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.attacks.common import (
+    CLASSES,
+    CONV_SHAPE,
+    Affine,
+    affine,
+    build_convnet,
+    conv_images,
+    convnet,
+    distances,
+)
+from tfrobust.attacks import (
+    BIM,
+    DDN,
+    FGSM,
+    MIFGSM,
+    PGD,
+    CarliniWagnerL2,
+    DeepFool,
+)
+
+ATTACKS = {
+    "fgsm": FGSM(eps=0.05),
+    "fgsm-l2": FGSM(norm=2, eps=0.4),
+    "bim": BIM(eps=0.05, steps=4),
+    "mifgsm": MIFGSM(eps=0.05, steps=4),
+    "pgd-linf": PGD(norm="inf", eps=0.05, steps=4),
+    "pgd-linf-dlr": PGD(norm="inf", eps=0.05, steps=4, loss="dlr", early_stop=False),
+    "pgd-linf-kl": PGD(norm="inf", eps=0.05, steps=4, loss="kl"),
+    "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),
+    "pgd-l2-momentum": PGD(norm=2, eps=0.4, steps=4, momentum=0.5, seed=3),
+    "pgd-l1": PGD(norm=1, eps=1.5, steps=4),
+    "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
+    "cw-tanh": CarliniWagnerL2(
+        steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False
+    ),
+    "cw-confident": CarliniWagnerL2(steps=12, search_steps=3, confidence=0.3),
+    "ddn": DDN(steps=12),
+    "ddn-linf": DDN(norm="inf", steps=12),
+    "ddn-rounding": DDN(steps=12, rounding=True),
+    "deepfool": DeepFool(steps=10),
+    "deepfool-narrow": DeepFool(steps=4, candidates=1),
+}
+every_attack = pytest.mark.parametrize("name", ATTACKS)
+# Where this many logits lie between two classes, float32 may take either.
+CLOSE = 1e-4
+
+
+def some_images(count=6):
+    """Correctly classified images but for the second, whose label is wrong."""
+    images, labels = conv_images(count)
+    labels[1] = (labels[1] + 1) % CLASSES
+    return images, labels
+
+
+@functools.cache
+def attacked(name, targeted=False):
+    """The attack's result on `some_images`, once for all tests."""
+    images, labels = some_images()
+    targets = (labels + 1) % CLASSES if targeted else None
+    result = ATTACKS[name](convnet(), images, labels, targets)
+    return type(result)(*(field.numpy() for field in result))
+
+
+def lead(logits, classes, targeted):
+    """By how much the goal is reached, in float64 NumPy."""
+    logits = np.asarray(logits, np.float64)
+    rows = np.arange(len(logits))
+    own = logits[rows, classes]
+    others = logits.copy()
+    others[rows, classes] = -np.inf
+    return (own - others.max(axis=1)) * (1 if targeted else -1)
+
+
+def check_verdict(images, classes, found, success, distortion, norm, targeted):
+    """Success and distortion against the network's answer and NumPy's norm."""
+    np.testing.assert_allclose(
+        distortion, distances(images, found, norm), rtol=1e-5, atol=1e-7
+    )
+    margin = lead(convnet()(found, training=False), classes, targeted)
+    assert np.all(margin[success] > -CLOSE)
+    assert np.all(margin[~success] < CLOSE)
+
+
+@every_attack
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_verdict_is_that_of_the_network(name, targeted):
+    """Images, ball, success and distortion, before and after rounding to 8 bits."""
+    images, labels = some_images()
+    classes = (labels + 1) % CLASSES if targeted else labels
+    result, threat = attacked(name, targeted), ATTACKS[name].threat
+    found = result.adversarial
+    assert found.dtype == result.distortion.dtype == np.float32
+    assert found.min() >= 0.0 and found.max() <= 1.0
+    if threat.eps is not None:
+        assert np.all(distances(images, found, threat.norm) <= threat.eps + 1e-6)
+    check = functools.partial(
+        check_verdict, images, classes, norm=threat.norm, targeted=targeted
+    )
+    check(found, result.success, result.distortion)
+    rounded = (np.rint(found * np.float32(255)) / 255).astype(np.float32)
+    check(rounded, result.success_rounded, result.distortion_rounded)
+    clean = lead(convnet()(images, training=False), classes, targeted) > 0
+    np.testing.assert_array_equal(result.already, clean)
+    # Not in vain: the settings above fool the network at least once.
+    assert np.any(result.success & ~result.already)
+
+
+@every_attack
+@pytest.mark.parametrize("targeted", [False, True])
+def test_images_that_need_no_attack_come_back_bit_for_bit(name, targeted):
+    """A wrong one, and where there is a target one that is taken for it already."""
+    images, labels = some_images()
+    result = attacked(name, targeted)
+    if targeted:
+        # The label of the second image is one above the answer, its target two above.
+        assert not result.already[1]
+        labels[:], targets = (labels + 1) % CLASSES, labels.copy()
+        answers = np.argmax(convnet()(images, training=False), axis=-1)
+        here = targets == answers
+        result = ATTACKS[name](convnet(), images, labels, targets)
+        np.testing.assert_array_equal(result.already, here)
+    else:
+        here = np.arange(len(images)) == 1
+    assert np.any(here)
+    np.testing.assert_array_equal(result.already, here)
+    np.testing.assert_array_equal(np.array(result.adversarial)[here], images[here])
+    assert np.all(np.array(result.success)[here])
+    np.testing.assert_array_equal(np.array(result.distortion)[here], 0.0)
+
+
+@every_attack
+def test_no_variable_changes(name):
+    """Weights, batch-norm statistics and the seed generator of dropout."""
+    images, labels = some_images()
+    before = [np.array(variable) for variable in convnet().variables]
+    kinds = {variable.path.split("/")[-1] for variable in convnet().variables}
+    assert {"moving_mean", "seed_generator_state"} <= kinds
+    ATTACKS[name](convnet(), images, labels)
+    ATTACKS[name].perturb(convnet(), images, labels)
+    for variable, value in zip(convnet().variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+
+
+@every_attack
+def test_the_result_is_the_same_every_time(name):
+    """To the last bit."""
+    images, labels = some_images()
+    again, first = ATTACKS[name](convnet(), images, labels), attacked(name)
+    for field, value in first._asdict().items():
+        np.testing.assert_array_equal(getattr(again, field), value, err_msg=field)
+
+
+@every_attack
+def test_an_image_does_not_depend_on_its_batch(name):
+    """Alone, in reversed order, and among others.
+
+    Not exact: convolutions round differently at other batch sizes.
+    """
+    images, labels = some_images()
+    expected = attacked(name).adversarial
+    attack = functools.partial(ATTACKS[name], convnet())
+    backwards = attack(images[::-1], labels[::-1]).adversarial[::-1]
+    np.testing.assert_allclose(backwards, expected, atol=1e-4)
+    for i in (0, 2):
+        alone = attack(images[i : i + 1], labels[i : i + 1]).adversarial
+        np.testing.assert_allclose(alone[0], expected[i], atol=1e-4)
+    others, answers = conv_images(3, seed=9)
+    mixed = attack(
+        np.concatenate([others, images]), np.concatenate([answers, labels])
+    ).adversarial
+    np.testing.assert_allclose(mixed[3:], expected, atol=1e-4)
+
+
+@every_attack
+def test_inside_a_graph_of_unknown_batch_size(name):
+    """The same as outside, where the batch shrinks with the images that are left."""
+    signature = [
+        tf.TensorSpec([None, *CONV_SHAPE], tf.float32),
+        tf.TensorSpec([None], tf.int64),
+    ]
+
+    @tf.function(input_signature=signature)
+    def step(images, labels):
+        return ATTACKS[name](convnet(), images, labels)
+
+    images, labels = some_images()
+    for count in (6, 3):
+        result = step(images[:count], labels[:count].astype(np.int64))
+        assert result.adversarial.shape == (count, *CONV_SHAPE)
+        expected = attacked(name)
+        np.testing.assert_allclose(
+            result.adversarial, expected.adversarial[:count], atol=1e-4
+        )
+        np.testing.assert_array_equal(result.success, expected.success[:count])
+
+
+XLA = [name for name in ATTACKS if not getattr(ATTACKS[name], "random_start", False)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", XLA)
+def test_under_xla(name):
+    """Without random starts: XLA draws other numbers from the same seed."""
+    images, labels = some_images(4)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled(images, labels):
+        return ATTACKS[name](convnet(), images, labels)
+
+    result, expected = compiled(images, labels), attacked(name)
+    np.testing.assert_allclose(result.adversarial, expected.adversarial[:4], atol=1e-4)
+    np.testing.assert_array_equal(result.success, expected.success[:4])
+
+
+@every_attack
+def test_a_smaller_last_batch_is_not_traced_anew(name):
+    """Nor an equal attack, nor labels of another dtype."""
+    model = affine(3, seed=2)
+    images = np.random.default_rng(0).random((7, 3, 4, 2), np.float32)
+    labels = np.argmax(model.logits(images), axis=-1)
+    attack = ATTACKS[name]
+    attack(model, images, labels)
+    calls = model.calls
+    attack(model, images[:2], labels[:2].astype(np.int32))
+    type(attack)(**vars(attack))(model, images[:1], labels[:1])
+    assert model.calls == calls
+
+
+@every_attack
+def test_empty_batches(name):
+    """Outside a graph and in one, with a model that can answer for none."""
+    model = affine(3, seed=2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 2], tf.float32)])
+    def step(images):
+        labels = tf.zeros(tf.shape(images)[:1], tf.int32)
+        return ATTACKS[name](model, images, labels)
+
+    images = np.zeros((0, 3, 4, 2), np.float32)
+    for result in (ATTACKS[name](model, images, np.zeros(0, int)), step(images)):
+        assert result.adversarial.shape == images.shape
+        for field in result[1:]:
+            assert field.shape == (0,)
+
+
+@pytest.fixture(scope="module")
+def half_precision():
+    """The network computed in bfloat16, with the same weights."""
+    network = build_convnet("mixed_bfloat16")
+    assert network(np.zeros((1, *CONV_SHAPE))).dtype == tf.bfloat16
+    return network
+
+
+@every_attack
+def test_mixed_precision_models_give_float32(name, half_precision):
+    """The images keep all their bits; success is judged by that network."""
+    images, labels = some_images()
+    result = ATTACKS[name](half_precision, images, labels)
+    found, eps = result.adversarial.numpy(), ATTACKS[name].budget
+    assert found.dtype == np.float32 and result.distortion.dtype == tf.float32
+    if eps is not None:
+        norm = ATTACKS[name].threat.norm
+        assert np.all(distances(images, found, norm) <= eps + 1e-6)
+    answers = np.argmax(half_precision(found, training=False), axis=-1)
+    # bfloat16 rounds to 1 in 256, so other batches may tip over what is on the edge.
+    agree = result.success.numpy() == (answers != labels)
+    assert np.mean(agree) >= 2 / 3
+    assert np.any(result.success & ~result.already)
+
+
+@every_attack
+def test_perturb_gives_images_in_the_ball(name):
+    """Clean images as well as misclassified ones are moved."""
+    images, labels = some_images()
+    found = ATTACKS[name].perturb(convnet(), images, labels).numpy()
+    assert found.min() >= 0.0 and found.max() <= 1.0
+    threat = ATTACKS[name].threat
+    moved = distances(images, found, threat.norm)
+    if threat.eps is None:
+        return
+    assert np.all(moved <= threat.eps + 1e-6)
+    assert np.all(moved > 0.1 * threat.eps)
+
+
+@every_attack
+def test_a_flat_model_gives_no_nan(name):
+    """Gradients of exactly 0 everywhere: the image comes back, or a harmless one."""
+    model = Affine(np.zeros((24, 3)), [1.0, 0.0, 0.5])
+    images = np.random.default_rng(0).random((2, 3, 4, 2), np.float32)
+    with pytest.warns(UserWarning, match="gradients of exactly 0 on 2 of the first 2"):
+        result = ATTACKS[name](model, images, [0, 0])
+    np.testing.assert_array_equal(result.adversarial, images)
+    assert not np.any(result.success)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_inside_the_replicas_of_a_strategy(tmp_path):
+    """Two replicas attack half of the batch each, as one device attacks all of it."""
+    program = Path(__file__).with_name("replica_attack.py")
+    root = program.parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "found.npz")],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=450,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = np.load(tmp_path / "found.npz")
+    assert found["replicas"] == 2
+    for name in ATTACKS:
+        np.testing.assert_allclose(
+            found[name], attacked(name).adversarial, atol=1e-4, err_msg=name
+        )
+
+
+def test_low_curvature_networks_keep_their_power_iteration_state():
+    """The library's own layers have state of their own."""
+    from tfrobust import layers
+
+    inputs = keras.Input(CONV_SHAPE)
+    x = layers.SpectralConv2D(4, 3)(inputs)
+    x = layers.LipschitzBatchNormalization()(x)
+    x = layers.CenteredSoftplus()(x)
+    x = keras.layers.Flatten()(x)
+    network = keras.Model(inputs, layers.SpectralDense(CLASSES)(x))
+    images, _ = conv_images(4)
+    network(images, training=True)
+    labels = tf.argmax(network(images, training=False), axis=-1)
+    before = [variable.numpy() for variable in network.variables]
+    for attack in (PGD(norm=2, eps=1.0, steps=5), DDN(steps=5)):
+        result = attack(network, images, labels)
+        assert np.all(result.distortion > 0)
+    for variable, value in zip(network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.path)

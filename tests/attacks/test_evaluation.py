@@ -1,0 +1,259 @@
+"""Several attacks on a data set: unions for each image, and how sure they are."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.attacks.common import (
+    Affine,
+    Shift,
+    affine,
+    brightness,
+    conv_images,
+    convnet,
+    grey,
+)
+from tfrobust.attacks import (
+    DDN,
+    FGSM,
+    L2,
+    PGD,
+    Attack,
+    AttackResult,
+    DeepFool,
+    ThreatModel,
+    combine,
+    evaluate,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Half(Attack):
+    """Shifts the images whose first pixel is below 1/2, or the others."""
+
+    lower: bool
+    amount: float
+
+    @property
+    def threat(self):
+        return ThreatModel(2, 10.0)
+
+    def run(self, problem):
+        low = problem.images[:, :1, :1, :1] < 0.5
+        hit = low if self.lower else ~low
+        return problem.images + tf.where(hit, self.amount, 0.0)
+
+
+def two_halves():
+    """Four images of class 0 and one that is wrong; the first pixel tells the half."""
+    images = grey(0.4, 0.4, 0.4, 0.4, 0.9).numpy()
+    images[:, 0, 0, 0] = [0.2, 0.8, 0.3, 0.7, 0.2]
+    return images, np.zeros(5, int)
+
+
+def test_robust_accuracy_is_a_union():
+    """Each of two attacks breaks half of the images: nothing is left."""
+    images, labels = two_halves()
+    found = evaluate(
+        brightness,
+        [(images, labels)],
+        {"low": Half(lower=True, amount=0.3), "high": Half(lower=False, amount=0.3)},
+    )
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.clean_correct.tolist() == [True] * 4 + [False]
+    assert found.accuracy().value == pytest.approx(0.8)
+    assert found.robust_accuracy(["low"]).value == pytest.approx(0.4)
+    assert found.robust_accuracy(["high"]).value == pytest.approx(0.4)
+    assert found.robust_accuracy().value == 0.0
+    # No attack at all leaves the clean accuracy, without the image that was wrong.
+    assert found.robust_accuracy([]).value == pytest.approx(0.8)
+
+
+def test_the_union_after_rounding_is_one_of_its_own():
+    """An image may be broken before rounding by one attack, after it by another."""
+
+    def model(images):
+        """Class 1 above 0.4985, which lies between 127 / 255 and 128 / 255."""
+        return brightness(images + 0.0015)
+
+    # By 0.4991, which is saved as 127 / 255 = 0.498, and by 0.51.
+    attacks = {"near": Shift(amount=0.0491), "far": Shift(amount=0.06)}
+    images = grey(0.45, 0.45, 0.2)
+    found = evaluate(model, [(images, [0, 0, 0])], attacks)
+    third = pytest.approx(1 / 3)
+    assert found.robust_accuracy(["near"]).value == third
+    assert found.robust_accuracy(["near"], rounded=True).value == 1.0
+    assert found.robust_accuracy(["far"], rounded=True).value == third
+    assert found.robust_accuracy(rounded=True).value == third
+
+
+def test_standard_errors_are_those_of_a_mean():
+    """Bernoulli: `sqrt(p (1 - p) / (n - 1))`; distortions: by NumPy."""
+    images, labels = conv_images(9)
+    labels[4] = (labels[4] + 1) % 3
+    found = evaluate(
+        convnet(), [(images, labels)], {"a": PGD(norm=2, eps=0.3, steps=3)}
+    )
+    share = 8 / 9
+    assert found.accuracy().value == pytest.approx(share)
+    assert found.accuracy().standard_error == pytest.approx(
+        math.sqrt(share * (1 - share) / 8)
+    )
+    outcome = found.results["a"]
+    chosen = outcome.distortion[outcome.success & ~outcome.already].astype(np.float64)
+    assert 1 < len(chosen) < 9
+    mean, error = outcome.mean_distortion()
+    assert mean == pytest.approx(sum(chosen) / len(chosen))
+    spread = math.sqrt(sum((chosen - mean) ** 2) / (len(chosen) - 1))
+    assert error == pytest.approx(spread / math.sqrt(len(chosen)))
+    rounded = outcome.distortion_rounded[outcome.success_rounded & ~outcome.already]
+    assert outcome.mean_distortion(rounded=True).value == pytest.approx(
+        float(np.mean(rounded, dtype=np.float64))
+    )
+
+
+def test_too_few_images_have_no_error():
+    """Of one there is a mean, of none not even that."""
+    one = evaluate(brightness, [(grey(0.45), [0])], {"a": FGSM(eps=0.1)})
+    assert one.accuracy().value == 1.0
+    assert math.isnan(one.accuracy().standard_error)
+    failed = evaluate(brightness, [(grey(0.1), [0])], {"a": FGSM(eps=0.1)})
+    assert math.isnan(failed.results["a"].mean_distortion().value)
+
+
+def test_batches_are_put_together():
+    """In their order, the smaller last one included, as one batch would be."""
+    images, labels = conv_images(7)
+    attacks = {"pgd": PGD(norm="inf", eps=0.05, steps=3), "deepfool": DeepFool(steps=5)}
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(3)
+    parts = evaluate(convnet(), data, attacks, keep_images=True)
+    whole = evaluate(convnet(), [(images, labels)], attacks, keep_images=True)
+    np.testing.assert_array_equal(parts.labels, labels)
+    for name in attacks:
+        one, other = parts.results[name], whole.results[name]
+        assert one.threat == attacks[name].threat
+        np.testing.assert_allclose(one.adversarial, other.adversarial, atol=1e-4)
+        np.testing.assert_array_equal(one.success, other.success)
+        np.testing.assert_allclose(one.distortion, other.distortion, atol=1e-4)
+    assert evaluate(convnet(), data, attacks).results["pgd"].adversarial is None
+
+
+def test_the_smaller_last_batch_is_not_traced_anew():
+    """A Python callable is asked as often for two batches as for three."""
+    images = np.random.default_rng(0).random((7, 3, 4, 2), np.float32)
+    calls = []
+    for count in (6, 7):
+        model = affine(3)
+        labels = np.argmax(model.logits(images), axis=1)
+        batches = [
+            (images[i : min(i + 3, count)], labels[i : min(i + 3, count)])
+            for i in range(0, count, 3)
+        ]
+        evaluate(model, batches, {"a": PGD(norm=2, eps=0.1, steps=2)})
+        calls.append(model.calls - len(batches))  # one for the clean accuracy
+    assert calls[0] == calls[1]
+
+
+def test_images_of_other_dtypes():
+    """float64 from NumPy, integers of any kind as labels."""
+    images, labels = conv_images(3)
+    found = evaluate(
+        convnet(),
+        [(images.astype(np.float64), labels.astype(np.uint8))],
+        {"a": FGSM(eps=0.05)},
+    )
+    assert found.labels.dtype == np.int32
+    assert np.all(found.clean_correct)
+
+
+def test_what_cannot_be_evaluated():
+    """No batch, and the name of no attack."""
+    with pytest.raises(ValueError) as caught:
+        evaluate(brightness, [], {"a": FGSM(eps=0.1)})
+    message = "`batches` must hold at least one batch. Received: none"
+    assert str(caught.value) == message
+    found = evaluate(brightness, [(grey(0.4), [0])], {"a": FGSM(eps=0.1)})
+    with pytest.raises(ValueError) as caught:
+        found.robust_accuracy(["b"])
+    assert str(caught.value) == "`names` must be among a. Received: 'b'"
+
+
+def test_progress_is_shown_on_request(capsys):
+    """On standard error, or not at all."""
+    batches = [(grey(0.4), [0])]
+    evaluate(brightness, batches, {"a": FGSM(eps=0.1)})
+    assert capsys.readouterr() == ("", "")
+    evaluate(brightness, batches, {"a": FGSM(eps=0.1)}, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "attacks" in err
+
+
+def made_up(success, distortion):
+    """A result whose fields tell where they come from."""
+    count = len(success)
+    values = tf.constant(distortion, tf.float32)
+    return AttackResult(
+        adversarial=tf.ones([count, 2, 2, 1]) * tf.reshape(values, [-1, 1, 1, 1]),
+        success=tf.constant(success),
+        distortion=values,
+        success_rounded=tf.constant(success),
+        distortion_rounded=values + 0.5,
+        already=tf.zeros([count], tf.bool),
+    )
+
+
+def test_combine_takes_the_nearest_success_of_each_image():
+    """All fields from the same attack; failures only where there is nothing else."""
+    best = combine(
+        [
+            made_up([True, False, False, True], [2.0, 0.1, 0.3, 1.0]),
+            made_up([True, True, False, False], [1.0, 5.0, 0.2, 0.5]),
+            made_up([True, True, False, True], [3.0, 4.0, 0.1, 1.0]),
+        ]
+    )
+    expected = [1.0, 4.0, np.float32(0.3), 1.0]
+    np.testing.assert_array_equal(best.distortion, expected)
+    np.testing.assert_array_equal(best.success, [True, True, False, True])
+    np.testing.assert_array_equal(best.adversarial[:, 0, 0, 0], expected)
+    np.testing.assert_allclose(best.distortion_rounded, np.add(expected, 0.5))
+
+
+def test_combine_of_real_attacks_is_no_worse_than_any():
+    images, labels = conv_images(6)
+    results = [
+        attack(convnet(), images, labels)
+        for attack in (DDN(steps=10), DeepFool(), DDN(steps=60))
+    ]
+    best = combine(results)
+    distances = [np.where(r.success, r.distortion, np.inf) for r in results]
+    np.testing.assert_array_equal(best.distortion, np.min(distances, axis=0))
+    np.testing.assert_allclose(
+        L2().distance(best.adversarial - images), best.distortion, rtol=1e-5
+    )
+
+
+def test_what_cannot_be_combined():
+    """Nothing, and results of different images."""
+    with pytest.raises(ValueError) as caught:
+        combine([])
+    message = "`results` must hold at least one result. Received: none"
+    assert str(caught.value) == message
+    with pytest.raises(ValueError) as caught:
+        combine([made_up([True], [1.0]), made_up([True, True], [1.0, 2.0])])
+    assert str(caught.value) == (
+        "`results` must be of the same images. Received: shapes "
+        "[(1, 2, 2, 1), (2, 2, 2, 1)]"
+    )
+
+
+def test_minimal_attacks_break_every_linear_model():
+    """Robust accuracy without a radius is that of unlimited change: none."""
+    model = Affine(np.ones((6, 2)) * [-1.0, 1.0], [3.0, -3.0])
+    found = evaluate(model, [(grey(0.1, 0.3, 0.8), [0, 0, 1])], {"a": DDN()})
+    assert found.robust_accuracy().value == 0.0
+    exact = np.abs(np.array([0.1, 0.3, 0.8]) - 0.5) * 6**0.5
+    mean = found.results["a"].mean_distortion().value
+    assert mean == pytest.approx(exact.mean(), rel=0.02)

@@ -1,0 +1,90 @@
+"""A batch that shrinks with the images that are left, against one that does not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.attacks.common import affine
+from tfrobust.attacks import Goal, Problem
+
+SHAPE = (3, 4, 2)
+COUNT = 19
+
+
+def problem(compact, classifier=None):
+    """Nineteen images, so that batches are filled up to multiples of three."""
+    images = np.random.default_rng(0).random((COUNT, *SHAPE), np.float32)
+    return Problem(
+        classifier=classifier or affine(3),
+        images=tf.constant(images),
+        goal=Goal(tf.constant(np.arange(COUNT) % 3), targeted=False),
+        eps=None,
+        wanted=tf.ones([COUNT], tf.bool),
+        compact=compact,
+    )
+
+
+def margin(logits, goal):
+    return goal.margin(logits)
+
+
+def squared(logits, goal):
+    return tf.reduce_sum(logits**2, axis=-1) * tf.cast(goal.classes, tf.float32)
+
+
+@given(active=st.lists(st.booleans(), min_size=COUNT, max_size=COUNT))
+def test_active_rows_get_what_they_would_without_compaction(active):
+    """Logits, values and gradients of two scores, each where it belongs."""
+    active = np.array(active)
+    points = tf.constant(np.random.default_rng(1).random((COUNT, *SHAPE), np.float32))
+    compact, whole = (
+        problem(way).gradients(points, [margin, squared], tf.constant(active))
+        for way in (True, False)
+    )
+    for found, expected in zip(
+        tf.nest.flatten(compact), tf.nest.flatten(whole), strict=True
+    ):
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(
+            found.numpy()[active], expected.numpy()[active], rtol=1e-4, atol=1e-4
+        )
+    logits = problem(True).logits(points, tf.constant(active)).numpy()
+    expected = affine(3).logits(points)
+    np.testing.assert_allclose(logits[active], expected[active], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("active", "asked"), [(0, 3), (1, 3), (3, 3), (4, 6), (18, 18), (19, 19)]
+)
+def test_the_network_sees_the_active_rows_and_few_more(active, asked):
+    """In steps of an eighth of the batch, and never none."""
+    sizes = []
+
+    def classifier(images):
+        sizes.append(images.shape[0])
+        return affine(3)(images)
+
+    rows = tf.range(COUNT)[::-1] < active
+    problem(True, classifier).logits(tf.zeros([COUNT, *SHAPE]), rows)
+    assert sizes == [asked]
+
+
+def test_a_model_without_a_path_is_refused():
+    """In one sentence."""
+    flat = problem(False, lambda x: affine(3)(tf.stop_gradient(x)))
+    with pytest.raises(ValueError) as caught:
+        flat.gradient(flat.images, margin, flat.wanted)
+    assert str(caught.value) == (
+        "`model` must be differentiable in its images. Received: a model whose logits "
+        "have no gradient path to them"
+    )
+
+
+def test_a_problem_is_frozen():
+    """Attacks replace parts of it, and change none in place."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        problem(True).compact = False

@@ -1,0 +1,130 @@
+"""Settings that no attack can work with, each refused in one sentence."""
+
+import pytest
+
+from tfrobust.attacks import (
+    BIM,
+    DDN,
+    FGSM,
+    MIFGSM,
+    PGD,
+    CarliniWagnerL2,
+    DeepFool,
+)
+
+LOSSES = "('cross_entropy', 'margin', 'dlr', 'kl')"
+NONE = "`eps` must be finite and at least 0. Received: eps="
+CASES = [
+    (PGD, {"eps": -1}, NONE + "-1"),
+    (PGD, {"eps": float("nan")}, NONE + "nan"),
+    (PGD, {"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
+    (PGD, {"steps": 0}, "`steps` must be at least 1. Received: steps=0"),
+    (PGD, {"restarts": 0}, "`restarts` must be at least 1. Received: restarts=0"),
+    (
+        PGD,
+        {"step_size": 0.0},
+        "`step_size` must be a finite number above 0. Received: step_size=0.0",
+    ),
+    (PGD, {"loss": "hinge"}, f"`loss` must be one of {LOSSES}. Received: loss=hinge"),
+    (
+        PGD,
+        {"momentum": -0.5},
+        "`momentum` must be finite and at least 0. Received: momentum=-0.5",
+    ),
+    (PGD, {"seed": -1}, "`seed` must be in [0, 2**31). Received: seed=-1"),
+    (PGD, {"seed": 2**31}, f"`seed` must be in [0, 2**31). Received: seed={2**31}"),
+    (
+        PGD,
+        {"restarts": 2, "random_start": False},
+        "`restarts` above 1 needs `random_start=True`, or every search is the same. "
+        "Received: restarts=2",
+    ),
+    (
+        PGD,
+        {"loss": "kl", "random_start": False},
+        '`loss="kl"` needs `random_start=True`: its gradient is 0 at the image itself. '
+        "Received: random_start=False",
+    ),
+    (FGSM, {"eps": float("inf")}, NONE + "inf"),
+    (FGSM, {"norm": "l2"}, "`norm` must be 1, 2 or \"inf\". Received: norm='l2'"),
+    (BIM, {"steps": 0}, "`steps` must be at least 1. Received: steps=0"),
+    (
+        MIFGSM,
+        {"momentum": float("inf")},
+        "`momentum` must be finite and at least 0. Received: momentum=inf",
+    ),
+    (CarliniWagnerL2, {"steps": 0}, "`steps` must be at least 1. Received: steps=0"),
+    (
+        CarliniWagnerL2,
+        {"search_steps": 0},
+        "`search_steps` must be at least 1. Received: search_steps=0",
+    ),
+    (
+        CarliniWagnerL2,
+        {"initial_const": 0},
+        "`initial_const` must be a finite number above 0. Received: initial_const=0",
+    ),
+    (
+        CarliniWagnerL2,
+        {"learning_rate": float("nan")},
+        "`learning_rate` must be a finite number above 0. Received: learning_rate=nan",
+    ),
+    (
+        CarliniWagnerL2,
+        {"confidence": -1},
+        "`confidence` must be finite and at least 0. Received: confidence=-1",
+    ),
+    (
+        CarliniWagnerL2,
+        {"space": "pixel"},
+        "`space` must be one of ('tanh', 'clip'). Received: space=pixel",
+    ),
+    (DDN, {"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
+    (DDN, {"steps": -2}, "`steps` must be at least 1. Received: steps=-2"),
+    (DDN, {"gamma": 1.0}, "`gamma` must be between 0 and 1. Received: gamma=1.0"),
+    (DDN, {"gamma": 0}, "`gamma` must be between 0 and 1. Received: gamma=0"),
+    (
+        DDN,
+        {"init_eps": 0.0},
+        "`init_eps` must be a finite number above 0. Received: init_eps=0.0",
+    ),
+    (
+        DDN,
+        {"step_size": -1.0},
+        "`step_size` must be a finite number above 0. Received: step_size=-1.0",
+    ),
+    (DeepFool, {"steps": 0}, "`steps` must be at least 1. Received: steps=0"),
+    (
+        DeepFool,
+        {"candidates": 0},
+        "`candidates` must be at least 1. Received: candidates=0",
+    ),
+    (
+        DeepFool,
+        {"overshoot": -0.1},
+        "`overshoot` must be finite and at least 0. Received: overshoot=-0.1",
+    ),
+]
+NEEDED = {PGD: {"norm": 2, "eps": 0.1}, FGSM: {"eps": 0.1}}
+NEEDED.update({BIM: {"eps": 0.1}, MIFGSM: {"eps": 0.1}})
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "message"),
+    CASES,
+    ids=[f"{kind.__name__}-{next(iter(change))}" for kind, change, _ in CASES],
+)
+def test_wrong_settings_are_named(attack, settings, message):
+    """The setting, what is allowed, and what came."""
+    with pytest.raises(ValueError) as caught:
+        attack(**{**NEEDED.get(attack, {}), **settings})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("attack", [PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
+def test_settings_that_do_not_exist_are_refused(attack):
+    """And none is given by position."""
+    with pytest.raises(TypeError):
+        attack(**NEEDED.get(attack, {}), epsilon=0.1)
+    with pytest.raises(TypeError):
+        attack(3)

@@ -1,0 +1,158 @@
+"""What is wrong with a call, or with the model, said in one sentence."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import tensorflow as tf
+
+from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.problem import Classifier
+
+# Images on which a model's gradients are looked at before its first attack.
+_PROBED = 32
+
+
+def check_images(images: Any) -> tf.Tensor:
+    """Images as float32 `[B,H,W,C]`; raises `ValueError` on another dtype or rank."""
+    images = tf.convert_to_tensor(images)
+    if not images.dtype.is_floating:
+        raise ValueError(
+            "`images` must be floating, with pixels in [0, 1]. "
+            f"Received: dtype={images.dtype.name}"
+        )
+    if images.shape.rank != 4:
+        raise ValueError(
+            f"`images` must have shape [B, H, W, C]. Received: shape={images.shape}"
+        )
+    return tf.cast(images, tf.float32)
+
+
+def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
+    """Labels or targets as int32 `[B]`; raises `ValueError` if they are not."""
+    classes = tf.convert_to_tensor(classes)
+    if not classes.dtype.is_integer:
+        raise ValueError(
+            f"`{name}` must be integers. Received: dtype={classes.dtype.name}"
+        )
+    if not classes.shape.is_compatible_with(images.shape[:1]):
+        raise ValueError(
+            f"`{name}` must have shape [B], one class for each of the "
+            f"{images.shape[0]} images. Received: shape={classes.shape}"
+        )
+    return tf.cast(classes, tf.int32)
+
+
+def check_eps(
+    eps: Any, images: tf.Tensor, default: float | None, name: str
+) -> tf.Tensor | None:
+    """A radius for each image, float32 `[B]`, or `None` for an attack without one."""
+    if default is None:
+        if eps is not None:
+            raise ValueError(
+                f"`eps` must be left out: {name} looks for the smallest perturbation "
+                "and has no radius"
+            )
+        return None
+    count = tf.shape(images)[0]
+    if eps is None:
+        return tf.fill([count], tf.constant(default, tf.float32))
+    eps = tf.cast(tf.convert_to_tensor(eps), tf.float32)
+    if eps.shape.rank == 0:
+        return tf.fill([count], eps)
+    if not eps.shape.is_compatible_with(images.shape[:1]):
+        raise ValueError(
+            "`eps` must be a number, or one number for each of the "
+            f"{images.shape[0]} images. Received: shape={eps.shape}"
+        )
+    return eps
+
+
+def check_values(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    targets: tf.Tensor | None,
+    eps: tf.Tensor | None,
+) -> None:
+    """Raises `ValueError` over pixels out of range, idle targets or a bad radius."""
+    # Written so that NaN fails too.
+    if not tf.reduce_all((images >= 0.0) & (images <= 1.0)):
+        raise ValueError(
+            "`images` must lie in [0, 1]. Received: values from "
+            f"{tf.reduce_min(images):g} to {tf.reduce_max(images):g}"
+        )
+    if targets is not None and tf.reduce_any(targets == labels):
+        raise ValueError(
+            "`targets` must differ from `labels`. Received: equal at index "
+            f"{int(tf.where(targets == labels)[0, 0])}"
+        )
+    if eps is not None and not tf.reduce_all((eps >= 0.0) & (eps < float("inf"))):
+        raise ValueError(
+            "`eps` must be finite and at least 0. Received: values from "
+            f"{tf.reduce_min(eps):g} to {tf.reduce_max(eps):g}"
+        )
+
+
+def check_logits(
+    logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None
+) -> None:
+    """Checks that need the model's answer on the clean images."""
+    count = int(logits.shape[1])
+    named = {"labels": labels} if targets is None else {"targets": targets}
+    for name, classes in {"labels": labels, **named}.items():
+        if tf.reduce_any((classes < 0) | (classes >= count)):
+            raise ValueError(
+                f"`{name}` must lie in [0, {count}). Received: values from "
+                f"{tf.reduce_min(classes)} to {tf.reduce_max(classes)}"
+            )
+    if not tf.reduce_all(tf.math.is_finite(logits)):
+        raise ValueError("`model` must return finite logits. Received: NaN or infinity")
+    total = tf.reduce_sum(logits, axis=-1)
+    if tf.reduce_all(logits >= 0.0) and tf.reduce_all(tf.abs(total - 1.0) < 1e-4):
+        _warn(
+            "`model` seems to return probabilities rather than logits; their gradients "
+            "vanish where the model is confident, and the attack will look weaker "
+            "than it is."
+        )
+
+
+def check_gradients(classifier: Classifier, images: tf.Tensor, goal: Goal) -> None:
+    """Warns of gradients that no attack can follow: NaN, or zero on most images.
+
+    Looks at the gradient of the margin, which does not saturate as the cross-entropy's
+    does, on the first images of a batch.
+    """
+    probed = images[:_PROBED]
+    goal = Goal(goal.classes[:_PROBED], goal.targeted)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(probed)
+        total = tf.reduce_sum(goal.margin(classifier(probed)))
+    gradient = tape.gradient(total, probed)
+    if gradient is None:  # The search itself says so, as an error.
+        return
+    count = int(probed.shape[0])
+    axes = [1, 2, 3]
+    finite = tf.reduce_all(tf.math.is_finite(gradient), axis=axes)
+    flawed = count - int(tf.math.count_nonzero(finite))
+    if flawed:
+        _warn(
+            f"`model` has NaN or infinite gradients on {flawed} of the first {count} "
+            "images; attacks take them for 0 and may look weaker than they are.",
+            callers=2,
+        )
+        return
+    zero = int(tf.math.count_nonzero(tf.reduce_all(gradient == 0.0, axis=axes)))
+    if 2 * zero > count:
+        _warn(
+            f"`model` has gradients of exactly 0 on {zero} of the first {count} "
+            "images, which hides its errors from gradient attacks: that is masking, "
+            "not robustness.",
+            callers=2,
+        )
+
+
+def _warn(sentence: str, callers: int = 1) -> None:
+    # Past this function, its caller, what called that within the package and
+    # `Attack.__call__`, to the user's own line.
+    warnings.warn(sentence, stacklevel=3 + callers)

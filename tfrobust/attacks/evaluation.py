@@ -1,0 +1,221 @@
+"""Attacks on whole data sets, and what is left of a model's accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from tfrobust.attacks.base import Attack, AttackResult
+from tfrobust.attacks.classifier import as_classifier
+from tfrobust.attacks.threat import ThreatModel
+from tfrobust.estimates import Estimate, mean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one attack did to each of N images; the arrays of `AttackResult`.
+
+    Attributes:
+        threat: Norm and radius of the attack.
+        success: bool `[N]`.
+        distortion: float32 `[N]`.
+        success_rounded: bool `[N]`.
+        distortion_rounded: float32 `[N]`.
+        already: bool `[N]`.
+        adversarial: float32 `[N,H,W,C]`, or `None` if they were not kept.
+    """
+
+    threat: ThreatModel
+    success: np.ndarray
+    distortion: np.ndarray
+    success_rounded: np.ndarray
+    distortion_rounded: np.ndarray
+    already: np.ndarray
+    adversarial: np.ndarray | None
+
+    def mean_distortion(self, rounded: bool = False) -> Estimate:
+        """Distortion over the successes on images that were classified correctly."""
+        success = self.success_rounded if rounded else self.success
+        distortion = self.distortion_rounded if rounded else self.distortion
+        return mean(distortion[success & ~self.already])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Several attacks on the same images.
+
+    Attributes:
+        labels: int32 `[N]`.
+        clean_correct: bool `[N]`, whether the clean image is classified correctly.
+        results: The outcome of each attack by name.
+    """
+
+    labels: np.ndarray
+    clean_correct: np.ndarray
+    results: dict[str, Outcome]
+
+    def accuracy(self) -> Estimate:
+        """Share of clean images classified correctly."""
+        return mean(self.clean_correct)
+
+    def robust_accuracy(
+        self, names: Sequence[str] | None = None, rounded: bool = False
+    ) -> Estimate:
+        """Share of images that are classified correctly and withstand every attack.
+
+        An image counts as broken if any one of the attacks breaks it: the union for
+        each image, never a mean over attacks.
+
+        Args:
+            names: The attacks that count; all if `None`.
+            rounded: Whether adversarial images are rounded to 8 bits before they are
+                shown to the model.
+
+        Raises:
+            ValueError: If a name is none of the attacks'.
+        """
+        chosen = list(self.results) if names is None else list(names)
+        for name in chosen:
+            if name not in self.results:
+                raise ValueError(
+                    f"`names` must be among {', '.join(self.results)}. "
+                    f"Received: {name!r}"
+                )
+        held = self.clean_correct.copy()
+        for name in chosen:
+            outcome = self.results[name]
+            held &= ~(outcome.success_rounded if rounded else outcome.success)
+        return mean(held)
+
+
+def evaluate(
+    model: Any,
+    batches: Iterable[tuple[Any, Any]],
+    attacks: Mapping[str, Attack],
+    *,
+    progress: bool = False,
+    keep_images: bool = False,
+) -> Evaluation:
+    """Runs attacks on a data set, batch by batch.
+
+    Each attack sees the clean images and reports by itself; `Evaluation` puts them
+    together. Smaller last batches are not traced anew.
+
+    Args:
+        model: As for an attack's call.
+        batches: `(images, labels)` batches, for instance a `tf.data.Dataset`; images
+            float32 in [0, 1].
+        attacks: The attacks by name; untargeted.
+        progress: Whether to show a progress bar with the time left on standard error.
+        keep_images: Whether to keep the adversarial images.
+
+    Returns:
+        The outcome for every image and attack.
+
+    Raises:
+        ValueError: If there is no batch, and as for an attack's call.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from tfrobust import attacks
+        >>> def model(x):
+        ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
+        ...     return tf.stack([total, 3.9 - total], axis=-1)
+        >>> data = [(tf.fill([2, 2, 2, 1], 0.5), [0, 0])] * 3
+        >>> found = attacks.evaluate(model, data, {"pgd": attacks.FGSM(eps=0.1)})
+        >>> found.accuracy().value, found.robust_accuracy().value
+        (1.0, 0.0)
+    """
+    classifier = as_classifier(model)
+    labels, correct = [], []
+    results: dict[str, list[AttackResult]] = {name: [] for name in attacks}
+    shown = tqdm.tqdm(batches, desc="attacks", unit="batch", disable=not progress)
+    for images, classes in shown:
+        logits = classifier(tf.cast(tf.convert_to_tensor(images), tf.float32))
+        labels.append(np.asarray(classes, np.int32))
+        correct.append(np.argmax(logits, axis=-1) == labels[-1])
+        for name, attack in attacks.items():
+            shown.set_postfix_str(name)
+            result = attack(model, images, classes)
+            if not keep_images:
+                result = result._replace(adversarial=tf.zeros([0]))
+            results[name].append(AttackResult(*(field.numpy() for field in result)))
+    if not labels:
+        raise ValueError("`batches` must hold at least one batch. Received: none")
+    return Evaluation(
+        labels=np.concatenate(labels),
+        clean_correct=np.concatenate(correct),
+        results={
+            name: _joined(attacks[name].threat, parts, keep_images)
+            for name, parts in results.items()
+        },
+    )
+
+
+def _joined(
+    threat: ThreatModel, parts: list[AttackResult], keep_images: bool
+) -> Outcome:
+    whole = AttackResult(
+        *(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    )
+    fields = whole._asdict()
+    if not keep_images:
+        fields["adversarial"] = None
+    return Outcome(threat=threat, **fields)
+
+
+def combine(results: Sequence[AttackResult]) -> AttackResult:
+    """The least distorted success of several attacks on each of the same images.
+
+    Where none succeeds, the first attack's result. Rounded fields are those of the
+    image chosen, so an image that only another attack breaks after rounding is not
+    counted; use `Evaluation` for the union of both.
+
+    Args:
+        results: One for each attack, of the same images and in the same norm.
+
+    Returns:
+        One result.
+
+    Raises:
+        ValueError: If there is none, or they are of different shapes.
+
+    Example:
+        >>> from tfrobust import attacks
+        >>> images = tf.fill([1, 2, 2, 1], 0.5)
+        >>> def model(x):
+        ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
+        ...     return tf.stack([total, 3.9 - total], axis=-1)
+        >>> both = [
+        ...     attacks.DDN(steps=steps)(model, images, tf.constant([0]))
+        ...     for steps in (10, 100)
+        ... ]
+        >>> best = attacks.combine(both)
+        >>> bool(best.distortion[0] == min(both[0].distortion, both[1].distortion)[0])
+        True
+    """
+    if not results:
+        raise ValueError("`results` must hold at least one result. Received: none")
+    shapes = {tuple(result.adversarial.shape) for result in results}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"`results` must be of the same images. Received: shapes {sorted(shapes)}"
+        )
+    best = results[0]
+    for other in results[1:]:
+        nearer = other.success & (~best.success | (other.distortion < best.distortion))
+        best = AttackResult(
+            *(_where(nearer, new, old) for new, old in zip(other, best, strict=True))
+        )
+    return best
+
+
+def _where(rows: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    """Rows of one of two tensors of any rank."""
+    shape = [-1] + [1] * (len(new.shape) - 1)
+    return tf.where(tf.reshape(rows, shape), new, old)

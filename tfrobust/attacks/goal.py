@@ -1,0 +1,135 @@
+"""What an attack wants of each image, and how far from it a prediction is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What an attack wants: to leave a class, or to reach one.
+
+    Attributes:
+        classes: int32 `[B]`. The labels to leave, or the targets to reach.
+        targeted: True if `classes` are targets.
+        clean: float32 `[B,K]`, logits of the unperturbed images, for losses that
+            measure how far a prediction has moved; `None` where none does.
+
+    Example:
+        >>> goal = Goal(tf.constant([0, 1]), targeted=False)
+        >>> logits = tf.constant([[2.0, 5.0], [0.0, 4.0]])
+        >>> goal.reached(logits).numpy().tolist()
+        [True, False]
+        >>> goal.margin(logits).numpy().tolist()
+        [3.0, -4.0]
+    """
+
+    classes: tf.Tensor
+    targeted: bool
+    clean: tf.Tensor | None = None
+
+    def reached(self, logits: tf.Tensor) -> tf.Tensor:
+        """Whether the predicted class is what the attack wants, bool `[B]`.
+
+        Never true where a logit is NaN or infinite: such an answer is no prediction.
+        """
+        predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+        hit = tf.equal(predicted, self.classes)
+        return finite & (hit if self.targeted else ~hit)
+
+    def margin(self, logits: tf.Tensor) -> tf.Tensor:
+        """Lead of the best wanted class over the best unwanted one, float32 `[B]`.
+
+        Positive where the goal is reached, 0 on the decision boundary.
+        """
+        own, others = self._split(logits)
+        return self._sign() * (tf.reduce_max(others, axis=-1) - own)
+
+    def log_odds(self, logits: tf.Tensor) -> tf.Tensor:
+        """Log-odds of the wanted classes, float32 `[B]`.
+
+        The cross-entropy of the label is `softplus(log_odds)` when untargeted, and that
+        of the target is `softplus(-log_odds)` when targeted. So this orders images as
+        the cross-entropy does and has a gradient in the same direction. Unlike the
+        cross-entropy it does not saturate: in float32 that has a gradient of exactly
+        zero at a margin of 100, and a wrong one from 17 on, as 1 - p rounds to 0.
+        """
+        own, others = self._split(logits)
+        return self._sign() * (tf.reduce_logsumexp(others, axis=-1) - own)
+
+    def logits_ratio(self, logits: tf.Tensor) -> tf.Tensor:
+        """Difference of logits ratio (DLR), float32 `[B]`: a margin without a scale.
+
+        The margin over the spread of the top logits: largest minus third largest
+        untargeted, largest minus the mean of the third and fourth when targeted (minus
+        the third if there are but three classes). Shifting or scaling all logits leaves
+        it as it is. When targeted, the best other class stands where Croce and Hein
+        have the label; until the target is reached the two are usually the same.
+
+        Reference: Croce and Hein 2020 (AutoAttack), equations 6 and 7.
+
+        Raises:
+            ValueError: With fewer than 3 classes, where it is constant.
+        """
+        classes = logits.shape[-1]
+        if classes is not None and classes < 3:
+            raise ValueError(
+                '`loss` must not be "dlr" with fewer than 3 classes, where it is '
+                f"constant. Received: {classes} classes"
+            )
+        count = 4 if self.targeted and classes is not None and classes > 3 else 3
+        top = tf.math.top_k(logits, count).values
+        spread = top[:, 0] - tf.reduce_mean(top[:, 2:], axis=-1)
+        return tf.math.divide_no_nan(self.margin(logits), spread)
+
+    def divergence(self, logits: tf.Tensor) -> tf.Tensor:
+        """Kullback-Leibler divergence from the clean prediction, float32 `[B]`.
+
+        `sum_k p_k (log p_k - log q_k)`, p of the clean logits, q of these. No gradient
+        flows into the clean ones.
+
+        Raises:
+            ValueError: If the goal has no clean logits.
+        """
+        if self.clean is None:
+            raise ValueError("`clean` must be given for a divergence. Received: None")
+        return divergence(tf.stop_gradient(self.clean), logits)
+
+    def rows(self, index: tf.Tensor) -> Goal:
+        """The goal of some of the images, int32 `[M]` indices into the batch."""
+        clean = None if self.clean is None else tf.gather(self.clean, index)
+        return Goal(tf.gather(self.classes, index), self.targeted, clean)
+
+    def _split(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The logit of the goal's class `[B]`, and the logits with it masked out."""
+        chosen = tf.one_hot(
+            self.classes, tf.shape(logits)[-1], on_value=True, off_value=False
+        )
+        own = tf.reduce_sum(tf.where(chosen, logits, tf.zeros_like(logits)), axis=-1)
+        return own, tf.where(chosen, logits.dtype.min, logits)
+
+    def _sign(self) -> float:
+        return -1.0 if self.targeted else 1.0
+
+
+def divergence(logits: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Kullback-Leibler divergence of two predictions given as logits, float32 `[B]`.
+
+    `sum_k p_k (log p_k - log q_k)`, p of `logits`, q of `others`, in logarithms
+    throughout: no probability is clamped.
+
+    Args:
+        logits: float32 `[B,K]`.
+        others: float32 `[B,K]`.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> p, q = tf.constant([[0.0, 0.0]]), tf.math.log([[0.25, 0.75]])
+        >>> round(float(divergence(p, q)[0]), 4)
+        0.1438
+    """
+    log_p, log_q = tf.nn.log_softmax(logits), tf.nn.log_softmax(others)
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)

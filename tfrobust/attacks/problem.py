@@ -1,0 +1,132 @@
+"""One batch under attack: the images, the goal, and the network that is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfrobust.attacks.goal import Goal
+
+Classifier = Callable[[tf.Tensor], tf.Tensor]
+"""Maps float32 images `[B, H, W, C]` in [0, 1] to logits `[B, K]`."""
+
+Score = Callable[[tf.Tensor, Goal], tf.Tensor]
+"""Maps logits `[B, K]` and a goal to what is climbed, `[B]`."""
+
+# A batch shrinks in so many steps: the convolutions prepare anew for each batch size.
+_SIZES = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a search works on.
+
+    Attributes:
+        classifier: Maps images `[B,H,W,C]` to float32 logits `[B,K]`, in inference
+            mode.
+        images: float32 `[B,H,W,C]` in [0, 1], the originals.
+        goal: What to achieve for each image.
+        eps: float32 `[B]`, radius for each image; `None` for attacks without one.
+        wanted: bool `[B]`, the rows to work on.
+        compact: Whether rows that are done are left out of the batch that the network
+            sees. It needs shapes that vary, which XLA does not have.
+    """
+
+    classifier: Classifier
+    images: tf.Tensor
+    goal: Goal
+    eps: tf.Tensor | None
+    wanted: tf.Tensor
+    compact: bool
+
+    def logits(self, points: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
+        """Logits float32 `[B,K]` of the active rows; others may be zeros.
+
+        Args:
+            points: float32 `[B,H,W,C]`.
+            active: bool `[B]`.
+        """
+        if not self.compact:
+            return self.classifier(points)
+        index = _chosen(active)
+        return _spread(index, self.classifier(self._rows(points, index)), active)
+
+    def gradient(
+        self, points: tf.Tensor, score: Score, active: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gradient of each active row's score in its own pixels, and the logits.
+
+        Args:
+            points: float32 `[B,H,W,C]`.
+            score: What to differentiate.
+            active: bool `[B]`. Other rows may get zeros for both.
+
+        Returns:
+            Gradients `[B,H,W,C]` and logits `[B,K]`.
+
+        Raises:
+            ValueError: If the logits do not depend on the images differentiably.
+        """
+        (gradient,), _, logits = self.gradients(points, [score], active)
+        return gradient, logits
+
+    def gradients(
+        self, points: tf.Tensor, scores: list[Score], active: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
+        """Gradients of several scores for one forward pass; see `gradient`.
+
+        Returns:
+            For each score its gradients `[B,H,W,C]`; for each its values `[B]`; and the
+            logits `[B,K]`.
+        """
+        if not self.compact:
+            return _gradients(self.classifier, points, scores, self.goal)
+        index = _chosen(active)
+        rows, goal = self._rows(points, index), self.goal.rows(index)
+        gradients, values, logits = _gradients(self.classifier, rows, scores, goal)
+        spread = [_spread(index, gradient, active) for gradient in gradients]
+        return (
+            [tf.ensure_shape(gradient, points.shape) for gradient in spread],
+            [_spread(index, value, active) for value in values],
+            _spread(index, logits, active),
+        )
+
+    def _rows(self, points: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        shape = [None, *points.shape[1:]]
+        return tf.ensure_shape(tf.gather(points, index), shape)
+
+
+def _chosen(active: tf.Tensor) -> tf.Tensor:
+    """Indices of the active rows, and of some others to fill up, int32 `[M]`."""
+    size = tf.shape(active)[0]
+    unit = -(-size // _SIZES)  # rounded up
+    # At least one: convolutions of oneDNN fail on an empty batch.
+    count = tf.maximum(1, tf.reduce_sum(tf.cast(active, tf.int32)))
+    filled = tf.minimum(size, -(-count // unit) * unit)
+    return tf.argsort(tf.cast(~active, tf.int32), stable=True)[:filled]
+
+
+def _spread(index: tf.Tensor, rows: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
+    """Rows put back where they came from, zeros elsewhere, `[B,...]`."""
+    shape = tf.concat([tf.shape(active), tf.shape(rows)[1:]], axis=0)
+    return tf.scatter_nd(index[:, None], rows, shape)
+
+
+def _gradients(
+    classifier: Classifier, points: tf.Tensor, scores: list[Score], goal: Goal
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
+    several = len(scores) > 1
+    with tf.GradientTape(several, watch_accessed_variables=False) as tape:
+        tape.watch(points)
+        logits = classifier(points)
+        values = [score(logits, goal) for score in scores]
+        totals = [tf.reduce_sum(value) for value in values]
+    gradients = [tape.gradient(total, points) for total in totals]
+    if any(gradient is None for gradient in gradients):
+        raise ValueError(
+            "`model` must be differentiable in its images. Received: a model whose "
+            "logits have no gradient path to them"
+        )
+    return gradients, values, logits

@@ -1,0 +1,36 @@
+"""The geometry of a classifier's loss: gradients, curvature, and what bounds them.
+
+Everything here is of the per-example cross-entropy as a function of the image.
+"""
+
+from tfrobust.geometry.bounds import CurvatureBound, curvature_bound
+from tfrobust.geometry.curvature import (
+    Curvature,
+    curvature,
+    gradient_norm,
+    hessian_norm,
+)
+from tfrobust.geometry.measurement import Measurement, discrepancy, measure
+from tfrobust.geometry.propositions import (
+    loss_bound,
+    relative_gradient_bound,
+    robust_radius,
+)
+from tfrobust.geometry.stability import gradient_stability, stability_bound
+
+__all__ = [
+    "Curvature",
+    "CurvatureBound",
+    "Measurement",
+    "curvature",
+    "curvature_bound",
+    "discrepancy",
+    "gradient_norm",
+    "gradient_stability",
+    "hessian_norm",
+    "loss_bound",
+    "measure",
+    "relative_gradient_bound",
+    "robust_radius",
+    "stability_bound",
+]

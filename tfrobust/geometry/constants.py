@@ -1,0 +1,290 @@
+"""Lipschitz constant and largest second derivative of single Keras layers.
+
+Every number is that of the layer at inference with its present weights, as a map from
+one flattened example to another with Euclidean norms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import layers as kl
+
+from tfrobust.layers import (
+    CenteredSoftplus,
+    LipschitzBatchNormalization,
+    SpectralConv2D,
+    SpectralDense,
+    linear_maps,
+)
+
+# A convolution with fewer inputs than this is written out as a matrix.
+_SMALL = 1024
+# For larger ones: rounds that leave a norm short by 1e-4 at most, usually far less.
+_KRYLOV_ROUNDS = 60
+
+
+class Constants(NamedTuple):
+    """Bounds on the derivatives of a map, over all inputs.
+
+    Attributes:
+        lipschitz: On the operator norm of the first derivative.
+        hessian: On that of the second derivative, a bilinear map: the largest
+            `norm(D2 f[a, b])` of unit vectors a and b. Infinite where the first
+            derivative jumps.
+    """
+
+    lipschitz: float
+    hessian: float = 0.0
+
+
+# name -> (largest first, largest second derivative) of elementwise functions.
+_ACTIVATIONS = {
+    "linear": Constants(1.0),
+    "relu": Constants(1.0, math.inf),
+    "softplus": Constants(1.0, 0.25),
+    "tanh": Constants(1.0, 4.0 / math.sqrt(27.0)),
+    "sigmoid": Constants(0.25, 1.0 / math.sqrt(108.0)),
+}
+
+
+def compose(outer: Constants, inner: Constants) -> Constants:
+    """Constants of `outer(inner(x))`, by the chain rule.
+
+    `D2(g o f)[a, b] = D2g[Df a, Df b] + Dg D2f[a, b]`.
+
+    Example:
+        >>> compose(Constants(2.0, 1.0), Constants(3.0, 5.0))
+        Constants(lipschitz=6.0, hessian=19.0)
+    """
+    bend = _product(outer.hessian, inner.lipschitz**2)
+    bend += _product(outer.lipschitz, inner.hessian)
+    return Constants(outer.lipschitz * inner.lipschitz, bend)
+
+
+def layer_constants(layer: Any, shape: Any) -> Constants:
+    """Constants of a layer with one input.
+
+    Args:
+        layer: A built Keras layer.
+        shape: Shape of its input, batch first.
+
+    Returns:
+        Its `Constants`.
+
+    Raises:
+        ValueError: If the layer's kind, or a setting of it, is not known.
+
+    Example:
+        >>> import keras
+        >>> layer_constants(keras.layers.Rescaling(1 / 4), (None, 8, 8, 3))
+        Constants(lipschitz=0.25, hessian=0.0)
+    """
+    # Not isinstance: a subclass may compute something else.
+    rule = _RULES.get(type(layer))
+    if rule is None:
+        raise ValueError(
+            "`network` must be made of layers whose constants are known. "
+            f"Received: a {type(layer).__name__} named {layer.name!r}"
+        )
+    return rule(layer, shape)
+
+
+def merge_constants(layer: Any, inputs: list[Constants]) -> Constants | None:
+    """Constants of a layer that merges several inputs, `None` for other layers.
+
+    Args:
+        layer: A Keras layer.
+        inputs: The constants of each input as functions of the network's input.
+
+    Returns:
+        The constants of the output as a function of the network's input.
+    """
+    slopes = [constants.lipschitz for constants in inputs]
+    bends = [constants.hessian for constants in inputs]
+    if type(layer) in (kl.Add, kl.Subtract):
+        return Constants(sum(slopes), sum(bends))
+    if type(layer) is kl.Average:
+        return Constants(sum(slopes) / len(slopes), sum(bends) / len(bends))
+    if type(layer) is kl.Concatenate:
+        return Constants(math.hypot(*slopes), math.hypot(*bends))
+    return None
+
+
+def _product(a: float, b: float) -> float:
+    """`a * b`, where zero times infinity is zero."""
+    return 0.0 if 0.0 in (a, b) else a * b
+
+
+def _isometry(layer: Any, shape: Any) -> Constants:
+    return Constants(1.0)
+
+
+def _activation(layer: Any, shape: Any) -> Constants:
+    return _named_activation(layer, layer.activation)
+
+
+def _named_activation(layer: Any, function: Any) -> Constants:
+    name = getattr(function, "__name__", "a function")
+    # By identity: a function of the user's may carry the same name.
+    if name not in _ACTIVATIONS or function is not keras.activations.get(name):
+        raise ValueError(
+            f"`network` must have activations among {', '.join(_ACTIVATIONS)}. "
+            f"Received: {name} in the layer named {layer.name!r}"
+        )
+    return _ACTIVATIONS[name]
+
+
+def _relu(layer: Any, shape: Any) -> Constants:
+    return Constants(max(1.0, abs(float(layer.negative_slope))), math.inf)
+
+
+def _centered_softplus(layer: CenteredSoftplus, shape: Any) -> Constants:
+    return Constants(1.0, float(layer.beta) / 4.0)
+
+
+def _rescaling(layer: Any, shape: Any) -> Constants:
+    return Constants(float(np.max(np.abs(np.asarray(layer.scale)))))
+
+
+def _batch_norm(layer: Any, shape: Any) -> Constants:
+    stretch = 1.0 / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
+    if layer.gamma is not None:
+        stretch = stretch * np.abs(np.asarray(layer.gamma))
+    return Constants(float(np.max(stretch)))
+
+
+def _lipschitz_batch_norm(layer: LipschitzBatchNormalization, shape: Any) -> Constants:
+    return Constants(float(layer.lipschitz_constant()))
+
+
+def _dense(layer: Any, shape: Any) -> Constants:
+    linear = Constants(_matrix_norm(layer.kernel))
+    return compose(_named_activation(layer, layer.activation), linear)
+
+
+def _spectral_dense(layer: SpectralDense, shape: Any) -> Constants:
+    return Constants(_matrix_norm(layer.normalized_kernel()))
+
+
+def _convolution(layer: Any, shape: Any) -> Constants:
+    settings = (layer.groups, layer.data_format, tuple(layer.dilation_rate))
+    if settings != (1, "channels_last", (1, 1)) or layer.padding == "causal":
+        raise ValueError(
+            "`network` must have convolutions with one group, channels last and no "
+            f"dilation. Received: groups={layer.groups}, "
+            f"data_format={layer.data_format!r}, dilation_rate={layer.dilation_rate} "
+            f"in the layer named {layer.name!r}"
+        )
+    norm = _convolution_norm(layer.kernel, shape, layer.strides, layer.padding)
+    return compose(_named_activation(layer, layer.activation), Constants(norm))
+
+
+def _spectral_convolution(layer: SpectralConv2D, shape: Any) -> Constants:
+    kernel = layer.normalized_kernel()
+    return Constants(_convolution_norm(kernel, shape, layer.strides, layer.padding))
+
+
+def _matrix_norm(matrix: Any) -> float:
+    return float(np.linalg.norm(np.asarray(matrix, np.float64), 2))
+
+
+def _convolution_norm(
+    kernel: Any, shape: Any, strides: tuple[int, int], padding: str
+) -> float:
+    """Largest singular value of a convolution at its input size."""
+    size = height, width, _ = _known(shape[1:])
+    kernel = keras.ops.convert_to_tensor(kernel)
+
+    def apply(x: Any) -> Any:
+        return linear_maps.convolution(x, kernel, strides, padding)
+
+    def adjoint(y: Any) -> Any:
+        return linear_maps.convolution_adjoint(
+            y, kernel, (height, width), strides, padding
+        )
+
+    count = math.prod(size)
+    if count <= _SMALL:
+        basis = np.eye(count, dtype=np.float32).reshape(count, *size)
+        return _matrix_norm(np.asarray(apply(basis)).reshape(count, -1))
+    zeros = keras.ops.zeros((1, *size))
+    start = keras.random.normal(apply(zeros).shape, seed=0)
+    _, right = linear_maps.krylov_iteration(apply, adjoint, start, _KRYLOV_ROUNDS)
+    return float(np.linalg.norm(np.asarray(apply(right), np.float64)))
+
+
+def _global_average(layer: Any, shape: Any) -> Constants:
+    _check_channels_last(layer)
+    return Constants(1.0 / math.sqrt(math.prod(_known(shape[1:3]))))
+
+
+def _average_pooling(layer: Any, shape: Any) -> Constants:
+    """The pooling matrix is the Kronecker product of one for each axis."""
+    _check_channels_last(layer)
+    axes = zip(_known(shape[1:3]), layer.pool_size, layer.strides, strict=True)
+    return Constants(math.prod(_axis_norm(*axis, layer.padding) for axis in axes))
+
+
+def _axis_norm(size: int, pool: int, stride: int, padding: str) -> float:
+    output, before, _ = linear_maps.convolution_geometry(size, pool, stride, padding)
+    matrix = np.zeros((output, size))
+    for row in range(output):
+        first = row * stride - before
+        window = slice(max(first, 0), min(first + pool, size))
+        matrix[row, window] = 1.0 / (window.stop - window.start)  # padding not counted
+    return _matrix_norm(matrix)
+
+
+def _max_pooling(layer: Any, shape: Any) -> Constants:
+    """Each pixel may win in every window that covers it."""
+    windows = [
+        -(-pool // stride)
+        for pool, stride in zip(layer.pool_size, layer.strides, strict=True)
+    ]
+    return Constants(math.sqrt(math.prod(windows)), math.inf)
+
+
+def _check_channels_last(layer: Any) -> None:
+    if layer.data_format != "channels_last":
+        raise ValueError(
+            "`network` must have its channels last. "
+            f"Received: {layer.data_format!r} in the layer named {layer.name!r}"
+        )
+
+
+def _known(size: Any) -> tuple[int, ...]:
+    if None in size:
+        raise ValueError(
+            "`network` must have a known image size, on which the norm of a "
+            f"convolution depends. Received: {tuple(size)}"
+        )
+    return tuple(size)
+
+
+_RULES: dict[type, Callable[[Any, Any], Constants]] = {
+    kl.Activation: _activation,
+    kl.AveragePooling2D: _average_pooling,
+    kl.BatchNormalization: _batch_norm,
+    kl.Conv2D: _convolution,
+    kl.Cropping2D: _isometry,
+    kl.Dense: _dense,
+    kl.Dropout: _isometry,
+    kl.Flatten: _isometry,
+    kl.GlobalAveragePooling2D: _global_average,
+    kl.Identity: _isometry,
+    kl.MaxPooling2D: _max_pooling,
+    kl.Permute: _isometry,
+    kl.ReLU: _relu,
+    kl.Rescaling: _rescaling,
+    kl.Reshape: _isometry,
+    kl.ZeroPadding2D: _isometry,
+    CenteredSoftplus: _centered_softplus,
+    LipschitzBatchNormalization: _lipschitz_batch_norm,
+    SpectralConv2D: _spectral_convolution,
+    SpectralDense: _spectral_dense,
+}

@@ -1,0 +1,184 @@
+"""Geometry of a model over a data set: values per example, means and their errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from tfrobust.estimates import Estimate, mean
+from tfrobust.geometry.checks import check_integer
+from tfrobust.geometry.curvature import EPSILON, curvature
+
+_NAMES = ("gradient_norm", "hessian_norm", "curvature")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Geometry at every example of a data set, in the order of the data.
+
+    Attributes:
+        gradient_norm: float32 `[N]`.
+        hessian_norm: float32 `[N]`.
+        curvature: float32 `[N]`. The mean of these ratios, which the paper reports, is
+            not the ratio of the means.
+
+    Example:
+        >>> import numpy as np
+        >>> ones = np.ones(4, np.float32)
+        >>> Measurement(ones, ones, ones).summary()["curvature"]
+        Estimate(value=1.0, standard_error=0.0)
+    """
+
+    gradient_norm: np.ndarray
+    hessian_norm: np.ndarray
+    curvature: np.ndarray
+
+    def summary(self) -> dict[str, Estimate]:
+        """Mean and standard error of each quantity, `{name: (mean, error)}`."""
+        return {name: mean(getattr(self, name)) for name in _NAMES}
+
+
+def measure(
+    model: Any,
+    batches: Any,
+    power_iterations: int = 10,
+    tolerance: float | None = None,
+    seed: int = 0,
+    epsilon: float = EPSILON,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> Measurement:
+    """Gradient norm, Hessian norm and curvature at every example of a data set.
+
+    Nothing depends on how the examples are batched, up to float32 rounding.
+
+    Args:
+        model: As for `curvature`.
+        batches: Any iterable of `(images, labels)` batches, such as a
+            `tf.data.Dataset`; or one pair of arrays, `(images, labels)`, which is cut
+            into batches. A third element, the weights of a padded pipeline, marks
+            padding by 0, and such examples are left out.
+        power_iterations: As `iterations` of `hessian_norm`.
+        tolerance: As for `hessian_norm`.
+        seed: As for `hessian_norm`.
+        epsilon: As for `curvature`.
+        batch_size: Of a pair of arrays, at least 1.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A `Measurement` of N examples.
+
+    Raises:
+        ValueError: As for `curvature`; also if there is no example, or a batch is not
+            `(images, labels)`.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 5, table of curvature measures.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from tfrobust import geometry
+        >>> model = lambda x: tf.concat([x, -x], axis=-1)
+        >>> data = (np.zeros((3, 1), np.float32), np.zeros(3, np.int32))
+        >>> geometry.measure(model, data, batch_size=2).summary()["hessian_norm"]
+        Estimate(value=1.0, standard_error=0.0)
+    """
+    if _is_pair(batches):
+        images, labels = batches
+        size = check_integer("batch_size", batch_size, least=1)
+        batches = _Batches(images, labels, size)
+    parts = []
+    for batch in tqdm.tqdm(batches, disable=not progress, desc="geometry"):
+        images, labels, real = _unpack(batch)
+        found = curvature(
+            model, images, labels, power_iterations, tolerance, seed, epsilon
+        )
+        parts.append([np.asarray(values)[real] for values in found])
+    if not sum(len(part[0]) for part in parts):
+        raise ValueError("`batches` must hold at least one example. Received: none")
+    return Measurement(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def discrepancy(test_values: Any, train_values: Any) -> Estimate:
+    """How far the mean on training data is from that on test data, relatively.
+
+    `|(mean_test - mean_train) / mean_test|`, of gradient norms or curvatures. A model
+    whose geometry overfits is flat at the images that it was trained on only.
+
+    Args:
+        test_values: `[N]`, per-example values on test data, with a mean other than 0.
+        train_values: `[M]`, the same on training data.
+
+    Returns:
+        The discrepancy and its standard error, to first order in the errors of the two
+        means (delta method), which are taken for independent. Where the discrepancy is
+        smaller than its error, it is biased upwards, as any absolute value is.
+
+    Raises:
+        ValueError: If a sample is empty or the mean on test data is 0.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 5, train-test discrepancy.
+
+    Example:
+        >>> discrepancy([2.0, 2.0], [1.0, 1.0])
+        Estimate(value=0.5, standard_error=0.0)
+    """
+    test, test_error = mean(_check_values("test_values", test_values))
+    train, train_error = mean(_check_values("train_values", train_values))
+    if test == 0:
+        raise ValueError("`test_values` must have a mean other than 0. Received: 0")
+    ratio = train / test
+    error = math.hypot(train_error, ratio * test_error) / abs(test)
+    return Estimate(abs(1.0 - ratio), error)
+
+
+class _Batches:
+    """Two arrays cut into batches."""
+
+    def __init__(self, images: Any, labels: Any, batch_size: int) -> None:
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        if len(images) != len(labels):
+            raise ValueError(
+                "`batches` must hold as many labels as images. "
+                f"Received: {len(images)} images, {len(labels)} labels"
+            )
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for first in range(0, len(self.images), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            yield self.images[part], self.labels[part]
+
+
+def _is_pair(batches: Any) -> bool:
+    """Whether this is `(images, labels)` rather than a sequence of such pairs."""
+    return (
+        isinstance(batches, (tuple, list))
+        and len(batches) == 2
+        and all(hasattr(part, "shape") for part in batches)
+    )
+
+
+def _unpack(batch: Any) -> tuple[Any, Any, np.ndarray]:
+    """Images, labels, and which of them are no padding."""
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise ValueError(
+            f"`batches` must yield (images, labels). Received: a {type(batch).__name__}"
+        )
+    images, labels, *weights = batch
+    real = np.asarray(weights[0]) > 0 if weights else np.ones(len(images), bool)
+    return images, labels, real
+
+
+def _check_values(name: str, values: Any) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.size == 0:
+        raise ValueError(f"`{name}` must hold at least one value. Received: none")
+    return values

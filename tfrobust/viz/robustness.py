@@ -1,0 +1,60 @@
+"""What is left of the accuracy as an attack may go further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
+
+
+def accuracy_over_eps(curves: Mapping[str, Curve], norm: str = "L2") -> Figure:
+    """One curve a network: accuracy under attack against the radius of the attack.
+
+    Args:
+        curves: `{name: (eps, accuracy, standard error)}`, E numbers each, accuracy and
+            its error in [0, 1]. Start at eps 0 to show the clean accuracy.
+        norm: What eps is measured in, for the axis.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: If there are no curves, or the sequences of one differ in length.
+
+    Example:
+        >>> from tfrobust import viz
+        >>> curve = ([0, 0.1, 0.2], [0.9, 0.6, 0.3], [0.01, 0.02, 0.02])
+        >>> viz.accuracy_over_eps({"plain": curve}).axes[0].get_xlabel()
+        'eps, L2'
+    """
+    if not curves:
+        raise ValueError("`curves` must hold at least one network. Received: none")
+    figure = Figure(figsize=(5.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, (eps, accuracy, error)) in enumerate(curves.items()):
+        if not len(eps) == len(accuracy) == len(error):
+            raise ValueError(
+                "`curves` must hold sequences of one length. Received: lengths "
+                f"{[len(eps), len(accuracy), len(error)]} for {name!r}"
+            )
+        axes.errorbar(
+            eps,
+            [100 * value for value in accuracy],
+            [100 * value for value in error],
+            color=f"C{index % 10}",
+            marker="os^Dv"[index % 5],
+            markersize=4,
+            capsize=3,
+            # Thinner and thinner: a curve under another can be seen.
+            linewidth=max(1.2, 2.4 - 0.4 * index),
+            label=name,
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"eps, {norm}")
+    axes.set_ylabel("accuracy under attack, %")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure

@@ -1,0 +1,236 @@
+r"""Measures one or several classifiers side by side, as the tables of a paper.
+
+    python -m trainers.evaluate --model=runs/standard --model=runs/lcnn \
+        --dataset=cifar10 --flagfile=trainers/flags/evaluate_lcnn.flags
+
+Prints the tables and writes to --out: evaluation.html, one page with all tables and
+figures inside; evaluation.md with its figures beside it; evaluation.csv, a number and
+its standard error a line; evaluation.json, all of it with settings and versions;
+per_example.csv, the same for each image; and evaluation.flags, which repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any, NamedTuple, Protocol
+
+from absl import logging
+
+from tfrobust import data, viz
+from trainers import (
+    evaluate_data,
+    lcnn_files,
+    lcnn_suite,
+    lcnn_tables,
+    options,
+    program,
+    report,
+)
+from trainers.evaluate_options import (
+    EvaluateConfig,
+    config_from_flags,
+    define_flags,
+    flag_lines,
+)
+from trainers.loading import Loaded, find_model, load_classifier
+from trainers.program import UsageError
+from trainers.run_folder import versions, write_json, write_text
+from trainers.tables import Table
+
+
+class Outcome(NamedTuple):
+    """What a suite found, for people and for programs.
+
+    Attributes:
+        facts: Settings in words, by name.
+        sections: Tables and figures, in order.
+        results: Means and errors by model, ready for JSON.
+        means: The same, one line each.
+        per_example: One line an image and model.
+    """
+
+    facts: dict[str, str]
+    sections: list[report.Section]
+    results: dict[str, dict[str, Any]]
+    means: Table
+    per_example: Table
+
+
+class Suite(Protocol):
+    """What stands behind a value of --suite."""
+
+    def __init__(self, config: EvaluateConfig) -> None:
+        """Raises `UsageError` if the settings cannot be; does no work."""
+
+    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
+        """Takes the data."""
+
+    def measure(self, model: Loaded) -> None:
+        """Measures one model, whose name is its own."""
+
+    def outcome(self) -> Outcome:
+        """What was found on all models."""
+
+
+class _Lcnn:
+    """Tables 1 to 3 and figure 2 of the LCNN paper."""
+
+    def __init__(self, config: EvaluateConfig) -> None:
+        self._config = config
+        self._attacks = lcnn_suite.make_attacks(config)
+
+    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
+        self._measurer = lcnn_suite.Measurer(self._config, self._attacks, train, test)
+
+    def measure(self, model: Loaded) -> None:
+        self._measurer.measure(model)
+
+    def outcome(self) -> Outcome:
+        found = self._measurer.findings
+        return Outcome(
+            lcnn_tables.facts(found),
+            lcnn_tables.sections(found),
+            lcnn_files.results(found),
+            lcnn_files.long_table(found),
+            lcnn_files.per_example(found),
+        )
+
+
+_SUITES: dict[str, type[Suite]] = {"lcnn": _Lcnn}
+
+_RESULT = "evaluation.json"
+
+
+def main() -> None:
+    """Checks everything first, then measures, prints and writes."""
+    config = config_from_flags()
+    out = pathlib.Path(config.out).expanduser()
+    _check_out(out, config.overwrite)
+    for path in config.model:
+        find_model(path)
+    info = evaluate_data.check(config)
+    suite: Suite = _SUITES[config.suite](config)
+    models = _load_models(config)
+    for model in models:
+        model.check(info.image_shape, info.classes, config.dataset)
+    suite.begin(*evaluate_data.load(config))
+    for place, model in enumerate(models, start=1):
+        began = time.perf_counter()
+        _tell(f"{model.name}, model {place} of {len(models)}")
+        try:
+            suite.measure(model)
+        except ValueError as error:
+            raise UsageError(f"--model={model.source}: {error}") from error
+        _tell(f"{model.name} took {time.perf_counter() - began:.0f} s")
+    outcome = suite.outcome()
+    _write(out, config, outcome, models)
+    print(report.text(outcome.sections))
+    print(f"Wrote {out / 'evaluation.html'}")
+
+
+def _load_models(config: EvaluateConfig) -> list[Loaded]:
+    """Every model under a name of its own."""
+    names = config.name or ("",) * len(config.model)
+    models = [
+        load_classifier(path, name)
+        for path, name in zip(config.model, names, strict=True)
+    ]
+    taken = [model.name for model in models]
+    for name in taken:
+        if taken.count(name) > 1:
+            raise UsageError(
+                f"Two models would both be called {name!r}; give each a --name."
+            )
+    return models
+
+
+def _check_out(out: pathlib.Path, overwrite: bool) -> None:
+    """Raises `UsageError` if the results may not be written there."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out={out} is a file, not a folder.")
+    place = out
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise UsageError(
+            f"--out={out} cannot be written: {place} is not a folder that this user "
+            "may write to."
+        )
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise UsageError(
+            f"--out={out} already holds files; choose another folder, or replace an "
+            "evaluation with --overwrite."
+        )
+    if not (out / _RESULT).exists():
+        raise UsageError(
+            f"--out={out} holds files but no {_RESULT}, so --overwrite will not touch "
+            "it; choose another folder."
+        )
+
+
+def _write(
+    out: pathlib.Path, config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
+) -> None:
+    title = f"Evaluation on {config.dataset}"
+    facts = _facts(config, outcome, models)
+    out.mkdir(parents=True, exist_ok=True)
+    # It says that an evaluation is complete: it goes first and comes last.
+    (out / _RESULT).unlink(missing_ok=True)
+    texts = {
+        "evaluation.html": report.page(title, facts, outcome.sections),
+        "evaluation.md": report.markdown(title, facts, outcome.sections),
+        "evaluation.csv": outcome.means.csv(),
+        "per_example.csv": outcome.per_example.csv(),
+        "evaluation.flags": "\n".join(flag_lines(config)) + "\n",
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    for section in outcome.sections:
+        if section.draw is not None:
+            viz.save(section.draw(), out / f"{section.figure_name}.png")
+    write_json(out / _RESULT, _results(config, outcome, models))
+
+
+def _facts(
+    config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
+) -> dict[str, str]:
+    facts = {f"model {model.name}": f"{model.kind}, {model.source}" for model in models}
+    return {**facts, **outcome.facts, "seed": str(config.seed), **versions()}
+
+
+def _results(
+    config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
+) -> dict[str, Any]:
+    return {
+        "suite": config.suite,
+        "dataset": config.dataset,
+        "flags": flag_lines(config),
+        "versions": versions(),
+        "models": [
+            {
+                "name": model.name,
+                "kind": model.kind,
+                "path": str(model.source),
+                **outcome.results[model.name],
+            }
+            for model in models
+        ],
+    }
+
+
+def _tell(line: str) -> None:
+    """Where the program is, for who watches it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    define_flags()
+    # TensorFlow would tell of every SavedModel's fingerprint.
+    logging.set_stderrthreshold(logging.ERROR)
+    program.run(main, lambda: options.grouped_help(__doc__))
