@@ -16,8 +16,8 @@ It takes turns with three ways of running the attack, for each norm:
 
 Without `--model` the network is untrained, the images are noise, and the labels are the
 network's own answers. What is compared is each round's ratio to the bare gradients of
-the same round, so that a busy neighbour slows both; CPU seconds (user and system time of
-the process) depend less on what else the machine is doing.
+the same round, so that a busy neighbour slows both; CPU seconds (user and system time
+of the process) depend less on what else the machine is doing.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     network, images, labels = _load(arguments)
     print(
         f"{arguments.model or f'ResNet-18, width {arguments.width}, untrained'}; batch "
-        f"{arguments.batch_size}, {arguments.steps} steps, TensorFlow {tf.__version__}, "
-        f"{arguments.rounds} rounds\n"
+        f"{arguments.batch_size}, {arguments.steps} steps, {arguments.rounds} rounds, "
+        f"TensorFlow {tf.__version__}\n"
     )
     print("| norm | run | wall s | CPU s | wall ratio | CPU ratio | +- |")
     print("|---|---|---|---|---|---|---|")

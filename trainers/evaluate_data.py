@@ -112,10 +112,7 @@ def _numbered(sample: Sample, count: int, seed: int) -> Sample:
 
 def _trained_on(model: Loaded, config: EvaluateConfig) -> tuple[int, int]:
     """How many training images, drawn by which seed; 0 images if unknown or all."""
-    if model.run is None:
-        return 0, 0
-    lines = model.run.flags.read_text().splitlines()
-    stated = dict(line[2:].split("=", 1) for line in lines if line.startswith("--"))
+    stated = model.training
     if stated.get("dataset") != config.dataset:
         return 0, 0
     return int(stated.get("train_examples", 0)), int(stated.get("seed", 0))

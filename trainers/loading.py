@@ -13,9 +13,11 @@ import tensorflow as tf
 
 import tfrobust.layers  # noqa: F401  Registers the layers for loading.
 from export.saved_model import SIGNATURE, versions
+from tfrobust import models
 from trainers.program import UsageError
 from trainers.run_folder import RunFolder
 
+PRETRAINED = "pretrained:"
 _GRAPH = "saved_model.pb"
 
 
@@ -30,7 +32,7 @@ class Loaded:
         input_shape: `(H, W, C)`; `None` where any size fits.
         classes: K.
         source: The file or folder that was loaded.
-        run: The folder of the training run it came from, if that is at hand.
+        training: Flags of the training run it came from; empty where none is at hand.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Loaded:
     input_shape: tuple[int | None, ...]
     classes: int
     source: pathlib.Path
-    run: RunFolder | None
+    training: dict[str, str]
 
     @property
     def kind(self) -> str:
@@ -80,15 +82,19 @@ def find_model(path: str | os.PathLike[str]) -> pathlib.Path:
     """The `.keras` file or the folder with `saved_model.pb` that a path stands for.
 
     Args:
-        path: Such a file or folder; a run folder of `trainers.cifar`, for its
-            `model.keras`; or a folder of numbered versions, for the newest.
+        path: Such a file or folder; `pretrained:NAME` for a network of the zoo; a run
+            folder of `trainers.cifar`, for its `model.keras`; or a folder of numbered
+            versions, for the newest.
 
     Returns:
-        The path to load.
+        The path to load; `pretrained:NAME` stays as it is.
 
     Raises:
         UsageError: If there is none.
     """
+    if str(path).startswith(PRETRAINED):
+        _card_of(path)
+        return pathlib.Path(path)
     place = pathlib.Path(path).expanduser()
     if not str(path).strip() or not place.exists():
         raise UsageError(f"--model={path} does not exist.")
@@ -131,7 +137,10 @@ def load_classifier(path: str | os.PathLike[str], name: str = "") -> Loaded:
             maps images `[B, H, W, C]` to logits.
     """
     source = find_model(path)
+    if str(path).startswith(PRETRAINED):
+        return _load_pretrained(path, name)
     run = _run_of(source)
+    training = run.stated_flags() if run else {}
     load = _load_keras if source.is_file() else _load_served
     call, images, logits = load(source)
     if len(images or ()) != 4 or len(logits or ()) != 2 or (logits[1] or 0) < 2:
@@ -139,7 +148,28 @@ def load_classifier(path: str | os.PathLike[str], name: str = "") -> Loaded:
             f"--model={source} must map images [B, H, W, C] to logits [B, K], but maps "
             f"{_plain(images)} to {_plain(logits)}."
         )
-    return Loaded(name or _name_of(source), call, images[1:], logits[1], source, run)
+    return Loaded(
+        name or _name_of(source), call, images[1:], logits[1], source, training
+    )
+
+
+def _card_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return models.pretrained_card(str(path).removeprefix(PRETRAINED))
+    except ValueError as error:
+        raise UsageError(f"--model={path}: {error}") from error
+
+
+def _load_pretrained(path: str | os.PathLike[str], name: str) -> Loaded:
+    shipped = str(path).removeprefix(PRETRAINED)
+    try:
+        network = models.pretrained(shipped)
+    except ValueError as error:
+        raise UsageError(f"--model={path}: {error}") from error
+    training = _card_of(path)["training"]
+    shape, classes = network.input_shape[1:], network.output_shape[-1]
+    source = pathlib.Path(path)
+    return Loaded(name or shipped, network, shape, classes, source, training)
 
 
 def _load_keras(path: pathlib.Path) -> tuple[keras.Model, Any, Any]:

@@ -59,6 +59,11 @@ class RunFolder:
                 "that this user may write to."
             )
 
+    def stated_flags(self) -> dict[str, str]:
+        """The flags that the run began with, as they stand in `run.flags`."""
+        pairs = (line[2:].partition("=") for line in _flag_lines_of(self.flags))
+        return {name: value for name, _, value in pairs}
+
     def _occupied(self) -> bool:
         # A run that was killed in its very first moment leaves the one exception.
         unborn = _aside(self.flags)

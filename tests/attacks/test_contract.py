@@ -145,7 +145,7 @@ def test_images_that_need_no_attack_come_back_bit_for_bit(name, targeted):
 def test_no_variable_changes(name):
     """Weights, batch-norm statistics and the seed generator of dropout."""
     images, labels = some_images()
-    before = [np.array(variable) for variable in convnet().variables]
+    before = [variable.numpy() for variable in convnet().variables]
     kinds = {variable.path.split("/")[-1] for variable in convnet().variables}
     assert {"moving_mean", "seed_generator_state"} <= kinds
     ATTACKS[name](convnet(), images, labels)

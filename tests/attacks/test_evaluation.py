@@ -27,6 +27,7 @@ from tfrobust.attacks import (
     ThreatModel,
     combine,
     evaluate,
+    multi_target,
 )
 
 
@@ -257,3 +258,45 @@ def test_minimal_attacks_break_every_linear_model():
     exact = np.abs(np.array([0.1, 0.3, 0.8]) - 0.5) * 6**0.5
     mean = found.results["a"].mean_distortion().value
     assert mean == pytest.approx(exact.mean(), rel=0.02)
+
+
+def test_multi_target_is_the_best_of_its_searches():
+    """Never farther than any of them, and misclassified images stay as they are."""
+    images, labels = conv_images(6)
+    labels = np.array(labels)
+    labels[0] = (labels[0] + 1) % 3  # now misclassified
+    attack = DDN(steps=30)
+    found = multi_target(attack, convnet(), images, labels, count=9)
+    alone = attack(convnet(), images, labels)
+    np.testing.assert_array_equal(found.already, alone.already)
+    assert found.already[0] and found.distortion[0] == 0
+    np.testing.assert_array_equal(found.adversarial[0], images[0])
+    assert np.all(found.success.numpy() >= alone.success.numpy())
+    assert np.all(found.distortion <= alone.distortion)
+    for target in range(3):
+        rows = np.flatnonzero((labels != target) & ~alone.already.numpy())
+        aimed = attack(
+            convnet(),
+            tf.gather(images, rows),
+            labels[rows],
+            np.full(len(rows), target),
+        )
+        near = np.where(aimed.success, aimed.distortion, np.inf)
+        assert np.all(found.distortion.numpy()[rows] <= near * (1 + 1e-4))
+
+
+def test_multi_target_needs_a_target():
+    """At least one."""
+    with pytest.raises(ValueError, match="`count` must be at least 1. Received: cou"):
+        multi_target(DDN(), brightness, grey(0.4), [0], count=0)
+
+
+def test_minimal_norm_attacks_have_a_robust_accuracy_at_a_radius():
+    """Successes farther than eps do not count."""
+    images, labels = two_halves()
+    attacks = {"low": Half(lower=True, amount=0.7)}
+    found = evaluate(brightness, [(images, labels)], attacks)
+    near = found.results["low"].distortion
+    assert found.robust_accuracy().value == 0.4
+    assert found.robust_accuracy(eps=float(near.max()) + 1e-3).value == 0.4
+    assert found.robust_accuracy(eps=0.1).value == found.accuracy().value == 0.8

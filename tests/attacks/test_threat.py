@@ -55,6 +55,22 @@ def test_allows_is_a_comparison_of_distances(norm, images, others, share):
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("eps", [0.05, 0.5, 5.0])
+def test_rounding_of_many_pixels_does_not_leave_the_ball(norm, eps):
+    """12288 sums x + delta, each rounded: what is projected is still allowed."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.2, 0.8, (3, 64, 64, 3)).astype(np.float32)
+    # The sizes of a random start and a step: dense, near the ball.
+    delta = rng.laplace(size=images.shape) * 1.5
+    delta *= eps / distances(0 * delta, delta, norm)[:, None, None, None]
+    threat = ThreatModel(norm, eps)
+    found = threat.project(images, tf.constant(images + delta, tf.float32))
+    assert np.all(threat.allows(images, found))
+    assert np.all(distances(images, found, norm) <= eps + 1e-6)
+    assert np.all(distances(images, found, norm) > 0.9 * eps * (norm != "inf"))
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_each_image_may_have_its_own_radius(norm):
     """Projected rows end at their own distance."""
     images, others = np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 0.9, np.float32)

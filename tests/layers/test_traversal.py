@@ -2,7 +2,7 @@
 
 import keras
 
-from tfrobust.layers import CenteredSoftplus, find_layers
+from tfrobust.layers import CenteredSoftplus, find_layers, learnable_activations
 
 
 class Sharper(CenteredSoftplus):
@@ -45,3 +45,12 @@ def test_subclassed_models():
     layer = CenteredSoftplus()
     wrapper = Wrapper(keras.Sequential([keras.Input((4,)), layer]))
     assert find_layers(wrapper, CenteredSoftplus) == [layer]
+
+
+def test_learnable_activations_leave_out_fixed_ones():
+    """In the model's order, nested ones included."""
+    inner = keras.Sequential([keras.Input((2,)), CenteredSoftplus(name="b")])
+    fixed = CenteredSoftplus(1000.0, trainable=False)
+    first = CenteredSoftplus(name="a")
+    model = keras.Sequential([keras.Input((2,)), first, fixed, inner])
+    assert [layer.name for layer in learnable_activations(model)] == ["a", "b"]

@@ -112,7 +112,7 @@ def test_mixed_precision(variant):
     [
         (
             {"variant": ""},
-            "`variant` must be one of standard, lcnn. Received: variant=''",
+            "`variant` must be one of standard, softplus, lcnn. Received: variant=''",
         ),
         (
             {"classes": 0},

@@ -15,6 +15,7 @@ from tfrobust.attacks.evaluation import (
     Outcome,
     combine,
     evaluate,
+    multi_target,
 )
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
@@ -44,4 +45,5 @@ __all__ = [
     "combine",
     "evaluate",
     "from_norm",
+    "multi_target",
 ]

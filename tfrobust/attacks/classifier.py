@@ -53,6 +53,11 @@ def _caller(model: Any) -> Callable[[tf.Tensor], Any]:
         # The signature alone does not keep the loaded variables alive: `model` must be
         # what the closure holds.
         return lambda images: _by_name(model.signatures["serving_default"])(images)
+    if not callable(model):
+        raise ValueError(
+            "`model` must be callable, or a loaded SavedModel with the signature "
+            f'"serving_default". Received: {type(model).__name__}'
+        )
     return _by_name(model)
 
 

@@ -9,14 +9,16 @@ import math
 import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
+from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.pgd import loop
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.settings import require, require_steps
 from tfrobust.attacks.threat import ThreatModel
 
-# How far past a linearised boundary a step aims, in logits.
-_BEYOND = 1e-4
+# How far past a linearised boundary a step aims, as a share of the way there; its
+# square in pixel units is for points that are on the boundary already.
+_BEYOND = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,12 +122,12 @@ def _move(
     shortest = tf.fill(tf.shape(point)[:1], math.inf)
     slopes, values, _ = problem.gradients(point, scores, active)
     for slope, value in zip(slopes, values, strict=True):
-        squares = tf.reduce_sum(tf.square(slope), axis=[1, 2, 3])
+        steepness = L2().distance(slope)
         # A little beyond, or rounding may leave the point just short of it.
-        missing = tf.maximum(-value, 0.0) + _BEYOND
-        length = tf.where(squares > 0.0, missing * tf.math.rsqrt(squares), math.inf)
+        length = (1.0 + _BEYOND) * tf.maximum(-value, 0.0) / steepness + _BEYOND**2
+        length = tf.where(steepness > 0.0, length, math.inf)
         nearer = length < shortest
-        factor = tf.math.divide_no_nan(missing, squares)[:, None, None, None]
-        best = tf.where(nearer[:, None, None, None], factor * slope, best)
+        step = length[:, None, None, None] * L2().normalise(slope)
+        best = tf.where(nearer[:, None, None, None], step, best)
         shortest = tf.where(nearer, length, shortest)
     return best

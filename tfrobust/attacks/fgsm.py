@@ -8,13 +8,22 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.pgd import PGD
+from tfrobust.attacks.pgd import LOSSES, PGD
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.settings import require
 from tfrobust.attacks.threat import ThreatModel
 
 
 class _Gradient(Attack):
     """An attack that is projected gradient descent from the image itself."""
+
+    loss: str
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        allowed = tuple(loss for loss in LOSSES if loss != "kl")
+        require(self.loss in allowed, "loss", self.loss, f"one of {allowed}")
+        _ = self.pgd
 
     @property
     def threat(self) -> ThreatModel:
@@ -63,10 +72,6 @@ class FGSM(_Gradient):
     norm: float | str = "inf"
     loss: str = "cross_entropy"
 
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _ = self.pgd
-
     @property
     def pgd(self) -> PGD:
         """One step that leaves the ball, and back to its edge, whatever the radius."""
@@ -108,10 +113,6 @@ class BIM(_Gradient):
     step_size: float | None = None
     loss: str = "cross_entropy"
     early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        _ = self.pgd
 
     def for_training(self) -> BIM:
         """The same, without stopping early."""

@@ -135,6 +135,11 @@ class PGD(Attack):
     def run(self, problem: Problem) -> tf.Tensor:
         """Search from every start and keep the best point visited."""
         if self.loss == "kl":
+            if problem.goal.targeted:
+                raise ValueError(
+                    '`loss="kl"` has no target: it leads away from the clean '
+                    "prediction, anywhere. Received: targets"
+                )
             clean = problem.logits(problem.images, problem.wanted)
             goal = dataclasses.replace(problem.goal, clean=clean)
             problem = dataclasses.replace(problem, goal=goal)
@@ -200,7 +205,7 @@ class PGD(Attack):
             shape = tf.constant(list(images.shape[1:]))
         delta = self.constraint.random_start(shape, seeds, _radius(problem))
         delta = tf.ensure_shape(delta, images.shape)
-        return tf.clip_by_value(images + delta, 0.0, 1.0)
+        return self.threat.project(images, images + delta, problem.eps)
 
     def _step(
         self, problem: Problem, point: tf.Tensor, gradient: tf.Tensor
@@ -220,13 +225,15 @@ class PGD(Attack):
         logits: tf.Tensor,
         active: tf.Tensor,
     ) -> _Best:
-        """Success first, then the higher loss."""
+        """Success first, then the higher loss; in TRADES the divergence alone."""
         image, score, reached = best
         goal = problem.goal
         new_score, new_reached = self.score(logits, goal), goal.reached(logits)
-        gained = new_reached & ~reached
-        higher = (new_reached == reached) & (new_score > score)
-        better = active & (gained | higher)
+        better = new_score > score
+        if self.early_stop or self.loss != "kl":
+            gained = new_reached & ~reached
+            better = gained | ((new_reached == reached) & better)
+        better &= active
         return (
             tf.where(better[:, None, None, None], point, image),
             tf.where(better, new_score, score),

@@ -7,7 +7,7 @@ load a `.keras` file of a tfrobust model; nothing else of the library is importe
 from tfrobust.layers.activations import CenteredSoftplus, centered_softplus
 from tfrobust.layers.batch_norm import LipschitzBatchNormalization
 from tfrobust.layers.spectral import SpectralConv2D, SpectralDense
-from tfrobust.layers.traversal import find_layers
+from tfrobust.layers.traversal import find_layers, learnable_activations
 
 __all__ = [
     "CenteredSoftplus",
@@ -16,4 +16,5 @@ __all__ = [
     "SpectralDense",
     "centered_softplus",
     "find_layers",
+    "learnable_activations",
 ]

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import keras
 
+from tfrobust.layers.activations import CenteredSoftplus
+
 LayerType = TypeVar("LayerType", bound=keras.layers.Layer)
 
 
@@ -29,6 +31,26 @@ def find_layers(model: keras.Model, kind: type[LayerType]) -> list[LayerType]:
     """
     found = {id(layer): layer for layer in _walk(model) if isinstance(layer, kind)}
     return list(found.values())
+
+
+def learnable_activations(model: keras.Model) -> list[CenteredSoftplus]:
+    """The centered softplus layers whose beta is learnt, in the order of the model.
+
+    Args:
+        model: Any Keras model; models nested in it are searched too.
+
+    Returns:
+        List of layers, empty for a network of fixed activations.
+
+    Example:
+        >>> import keras
+        >>> from tfrobust.layers import CenteredSoftplus, learnable_activations
+        >>> fixed = CenteredSoftplus(1000.0, trainable=False)
+        >>> model = keras.Sequential([keras.Input((2,)), fixed, CenteredSoftplus()])
+        >>> len(learnable_activations(model))
+        1
+    """
+    return [layer for layer in find_layers(model, CenteredSoftplus) if layer.trainable]
 
 
 def _walk(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:

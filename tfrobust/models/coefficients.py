@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 
 from tfrobust.layers import (
-    CenteredSoftplus,
     LipschitzBatchNormalization,
     find_layers,
+    learnable_activations,
 )
 
 
@@ -29,11 +29,7 @@ def betas(network: keras.Model) -> dict[str, float]:
         >>> {name: round(beta, 3) for name, beta in models.betas(network).items()}
         {'hidden1_activation': 5.0}
     """
-    return {
-        layer.name: float(layer.beta)
-        for layer in find_layers(network, CenteredSoftplus)
-        if layer.trainable
-    }
+    return {layer.name: float(layer.beta) for layer in learnable_activations(network)}
 
 
 def gammas(network: keras.Model) -> dict[str, float]:

@@ -7,7 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization, find_layers
+from tfrobust.layers import (
+    LipschitzBatchNormalization,
+    find_layers,
+    learnable_activations,
+)
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 
 
@@ -56,7 +60,7 @@ class Curvature(Penalty):
 
     def check(self, network: keras.Model) -> None:
         """Raises `ValueError` unless the network has a learnable beta or a gamma."""
-        if not _learnable_betas(network) and not _norms(network):
+        if not learnable_activations(network) and not _norms(network):
             raise ValueError(
                 "`penalties` holds Curvature, which needs a network with a learnable "
                 "CenteredSoftplus or a LipschitzBatchNormalization, such as "
@@ -65,7 +69,7 @@ class Curvature(Penalty):
 
     def value(self, network: keras.Model) -> tf.Tensor:
         """The penalty of a network's current weights, a float32 scalar."""
-        betas = [layer.beta for layer in _learnable_betas(network)]
+        betas = [layer.beta for layer in learnable_activations(network)]
         logs = [
             tf.convert_to_tensor(layer.log_gamma.value) for layer in _norms(network)
         ]
@@ -76,11 +80,6 @@ class Curvature(Penalty):
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
         return self.value(context.network)
-
-
-def _learnable_betas(network: keras.Model) -> list[CenteredSoftplus]:
-    layers = find_layers(network, CenteredSoftplus)
-    return [layer for layer in layers if layer.trainable]
 
 
 def _norms(network: keras.Model) -> list[LipschitzBatchNormalization]:

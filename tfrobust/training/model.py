@@ -9,7 +9,11 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
-from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization, find_layers
+from tfrobust.layers import (
+    LipschitzBatchNormalization,
+    find_layers,
+    learnable_activations,
+)
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.penalties.gradient_norm import squared_norms
 
@@ -237,11 +241,7 @@ class RobustModel(keras.Model):
 
     def _coefficients(self) -> dict[str, tf.Tensor]:
         """Mean beta and gamma now, not averaged over the epoch."""
-        betas = [
-            layer.beta
-            for layer in find_layers(self.network, CenteredSoftplus)
-            if layer.trainable
-        ]
+        betas = [layer.beta for layer in learnable_activations(self.network)]
         norms = find_layers(self.network, LipschitzBatchNormalization)
         gammas = [layer.gamma for layer in norms]
         means = {"beta": betas, "gamma": gammas}
