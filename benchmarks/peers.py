@@ -25,8 +25,8 @@ CleverHans the model as a `tf.function`, which is faster for them than the Keras
 that ART insists on; Foolbox int64 labels; each the whole batch at once. CleverHans's
 Carlini-Wagner takes targets only as labels, and so gets none. Ours stop at a success
 where a radius is all that counts, so their D there says little; "every step" takes
-them all, as the peers do. A call of ours also tells success before and after rounding to
-8 bits, three forward passes that a single step like FGSM's feels.
+them all, as the peers do. A call of ours also tells success before and after rounding
+to 8 bits, three forward passes that a single step like FGSM's feels.
 
 Steps are the same for all; where an algorithm has other settings (Carlini-Wagner: first
 constant and rate; DDN: gamma), ours are the library's defaults, and the peers' are

@@ -11,7 +11,6 @@ per_example.csv, the same for each image; and evaluation.flags, which repeats it
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 import time
@@ -37,7 +36,7 @@ from trainers.evaluate_options import (
 )
 from trainers.loading import Loaded, find_model, load_classifier
 from trainers.program import UsageError
-from trainers.run_folder import versions, write_json, write_text
+from trainers.run_folder import check_writable, versions, write_json, write_text
 from trainers.tables import Table
 
 
@@ -149,16 +148,7 @@ def _load_models(config: EvaluateConfig) -> list[Loaded]:
 
 def _check_out(out: pathlib.Path, overwrite: bool) -> None:
     """Raises `UsageError` if the results may not be written there."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out={out} is a file, not a folder.")
-    place = out
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        raise UsageError(
-            f"--out={out} cannot be written: {place} is not a folder that this user "
-            "may write to."
-        )
+    check_writable("out", out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not overwrite:

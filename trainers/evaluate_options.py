@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 from absl import flags
 
-from trainers import options
+from trainers.options import define
 from trainers.program import UsageError
 
 FLAGS = flags.FLAGS
@@ -77,69 +77,57 @@ def define_flags() -> None:
 
 
 def _define_models() -> None:
-    _define("Models", flags.DEFINE_multi_string, "model", [], "A .keras file, a"
+    define("Models", flags.DEFINE_multi_string, "model", [], "A .keras file, a"
             " SavedModel folder (or the folder of its versions: the newest), or the"
             " folder of a run of trainers.cifar. Once for each model.")  # fmt: skip
-    _define("Models", flags.DEFINE_multi_string, "name", [], "What to call a model;"
+    define("Models", flags.DEFINE_multi_string, "name", [], "What to call a model;"
             " none, or one for each --model in the same order.")  # fmt: skip
-    _define("Models", flags.DEFINE_enum, "suite", SUITES[0], "What to measure: lcnn is"
+    define("Models", flags.DEFINE_enum, "suite", SUITES[0], "What to measure: lcnn is"
             " tables 1 to 3 and figure 2 of the LCNN paper.",
             enum_values=list(SUITES))  # fmt: skip
 
 
 def _define_data() -> None:
-    _define("Data", flags.DEFINE_string, "dataset", "cifar10", "Name of the data set,"
+    define("Data", flags.DEFINE_string, "dataset", "cifar10", "Name of the data set,"
             " as for trainers.cifar.")  # fmt: skip
-    _define("Data", flags.DEFINE_string, "data_dir", "", "Folder that holds prepared"
+    define("Data", flags.DEFINE_string, "data_dir", "", "Folder that holds prepared"
             " TFDS folders. Empty: TFDS's own place; downloads.")  # fmt: skip
-    _define("Data", flags.DEFINE_integer, "clean_examples", 0, "Measure the clean"
+    define("Data", flags.DEFINE_integer, "clean_examples", 0, "Measure the clean"
             " accuracy on the first so many test images. 0: all.",
             lower_bound=0)  # fmt: skip
-    _define("Data", flags.DEFINE_integer, "examples", 500, "Attack so many test images,"
+    define("Data", flags.DEFINE_integer, "examples", 500, "Attack so many test images,"
             " drawn by the seed and balanced over classes.", lower_bound=2)  # fmt: skip
-    _define("Data", flags.DEFINE_integer, "geometry_examples", 200, "Measure gradient"
+    define("Data", flags.DEFINE_integer, "geometry_examples", 200, "Measure gradient"
             " and curvature on so many test and as many training images.",
             lower_bound=2)  # fmt: skip
 
 
 def _define_attack() -> None:
-    _define("Attack", flags.DEFINE_multi_string, "eps", ["0.05,0.1,0.15,0.2"], "Radius"
+    define("Attack", flags.DEFINE_multi_string, "eps", ["0.05,0.1,0.15,0.2"], "Radius"
             " of the attack in units of [0, 1]; fractions as 8/255 too. Several: give"
             " the flag again, also after a flagfile's, or commas.")  # fmt: skip
-    _define("Attack", flags.DEFINE_enum, "norm", "2", "Norm of the attack.",
+    define("Attack", flags.DEFINE_enum, "norm", "2", "Norm of the attack.",
             enum_values=list(NORMS))  # fmt: skip
-    _define("Attack", flags.DEFINE_integer, "steps", 20, "Steps of PGD.", lower_bound=1)
-    _define("Attack", flags.DEFINE_integer, "restarts", 1, "Random starts of PGD.",
+    define("Attack", flags.DEFINE_integer, "steps", 20, "Steps of PGD.", lower_bound=1)
+    define("Attack", flags.DEFINE_integer, "restarts", 1, "Random starts of PGD.",
             lower_bound=1)  # fmt: skip
 
 
 def _define_geometry() -> None:
-    _define("Geometry", flags.DEFINE_integer, "power_iterations", 10, "Iterations for"
+    define("Geometry", flags.DEFINE_integer, "power_iterations", 10, "Iterations for"
             " the norm of the Hessian.", lower_bound=1)  # fmt: skip
 
 
 def _define_run() -> None:
-    _define("Run", flags.DEFINE_integer, "seed", 0, "Fixes the images drawn, the"
+    define("Run", flags.DEFINE_integer, "seed", 0, "Fixes the images drawn, the"
             " attack's starts and the noise.", lower_bound=0,
             upper_bound=2**31 - 1)  # fmt: skip
-    _define("Run", flags.DEFINE_integer, "batch_size", 100, "Images at a time; results"
+    define("Run", flags.DEFINE_integer, "batch_size", 100, "Images at a time; results"
             " do not depend on it beyond rounding.", lower_bound=1)  # fmt: skip
-    _define("Run", flags.DEFINE_string, "out", "", "Folder for the results. Empty:"
+    define("Run", flags.DEFINE_string, "out", "", "Folder for the results. Empty:"
             " runs/evaluation-DATASET.")  # fmt: skip
-    _define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace an evaluation"
+    define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace an evaluation"
             " that is in the folder.")  # fmt: skip
-
-
-def _define(
-    group: str,
-    define: Callable[..., Any],
-    name: str,
-    default: Any,
-    text: str,
-    **more: Any,
-) -> None:
-    options.GROUPS.setdefault(group, []).append(name)
-    define(name, default, help=text, **more)
 
 
 def config_from_flags() -> EvaluateConfig:

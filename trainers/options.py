@@ -6,7 +6,7 @@ import dataclasses
 import math
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -267,6 +267,28 @@ def _float(
     )
     # Bounds let NaN through: it is neither below nor above anything.
     flags.register_validator(name, math.isfinite, message="must be a finite number.")
+
+
+def define(
+    group: str,
+    define_flag: Callable[..., Any],
+    name: str,
+    default: Any,
+    text: str,
+    **more: Any,
+) -> None:
+    """Defines a flag under a heading of the help, for programs with flags of their own.
+
+    Args:
+        group: The heading.
+        define_flag: One of absl's, such as `flags.DEFINE_string`.
+        name: Of the flag.
+        default: Its default.
+        text: Its help.
+        **more: What else absl's function takes.
+    """
+    _group(group).append(name)
+    define_flag(name, default, help=text, **more)
 
 
 class FractionParser(flags.FloatParser):

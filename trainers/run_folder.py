@@ -33,9 +33,7 @@ class RunFolder:
 
     def check(self, config: TrainConfig) -> None:
         """Raises `UsageError` if the run may not be written here; writes nothing."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"--workdir={self.path} is a file, not a folder.")
-        self._check_writable()
+        check_writable("workdir", self.path)
         if config.resume:
             self._check_resume(config)
         elif self._occupied() and not config.overwrite:
@@ -47,16 +45,6 @@ class RunFolder:
             raise UsageError(
                 f"--workdir={self.path} holds files but no run.flags, so --overwrite "
                 "will not delete it; choose another folder."
-            )
-
-    def _check_writable(self) -> None:
-        place = self.path
-        while not os.path.lexists(place) and place != place.parent:
-            place = place.parent
-        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-            raise UsageError(
-                f"--workdir={self.path} cannot be written: {place} is not a folder "
-                "that this user may write to."
             )
 
     def stated_flags(self) -> dict[str, str]:
@@ -109,6 +97,25 @@ class RunFolder:
             *(f"# {name} {version}" for name, version in versions().items()),
         ]
         write_text(self.flags, "\n".join([*header, *flag_lines(config)]) + "\n")
+
+
+def check_writable(flag: str, path: pathlib.Path) -> None:
+    """Raises `UsageError` unless `path` is, or can become, a folder to write to.
+
+    Args:
+        flag: Name of the flag that named it, for the sentence.
+        path: The folder. Nothing is written.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--{flag}={path} is a file, not a folder.")
+    place = path
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise UsageError(
+            f"--{flag}={path} cannot be written: {place} is not a folder that this "
+            "user may write to."
+        )
 
 
 def versions() -> dict[str, str]:

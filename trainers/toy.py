@@ -26,8 +26,9 @@ from matplotlib.figure import Figure
 from tfrobust import data, geometry, models, penalties, viz
 from tfrobust.training import RobustModel
 from trainers import options, program
+from trainers.options import define
 from trainers.program import UsageError
-from trainers.run_folder import write_text
+from trainers.run_folder import check_writable, write_text
 from trainers.tables import Column, Table, number, percent
 
 FLAGS = flags.FLAGS
@@ -79,36 +80,24 @@ def define_flags() -> None:
     """Defines every flag of `ToyConfig` on absl's `FLAGS`, once."""
     if "task" in FLAGS:
         return
-    _define("Task", flags.DEFINE_enum, "task", "two_moons", "What to do.",
+    define("Task", flags.DEFINE_enum, "task", "two_moons", "What to do.",
             enum_values=list(_TASKS))  # fmt: skip
-    _define("Task", flags.DEFINE_integer, "seeds", 3, "Trainings of each network, each"
+    define("Task", flags.DEFINE_integer, "seeds", 3, "Trainings of each network, each"
             " from weights and on points of its own.", lower_bound=1)  # fmt: skip
-    _define("Task", flags.DEFINE_integer, "seed", 0, "Seed of the first training; the"
+    define("Task", flags.DEFINE_integer, "seed", 0, "Seed of the first training; the"
             " next ones count up.", lower_bound=0, upper_bound=2**31 - 1)  # fmt: skip
-    _define("Task", flags.DEFINE_integer, "examples", 200, "Points to train on.",
+    define("Task", flags.DEFINE_integer, "examples", 200, "Points to train on.",
             lower_bound=_BATCHES)  # fmt: skip
-    _define("Task", flags.DEFINE_float, "noise", 0.2, "Standard deviation of the"
+    define("Task", flags.DEFINE_float, "noise", 0.2, "Standard deviation of the"
             " points around their moon of radius 1.", lower_bound=0.0,
             upper_bound=1.0)  # fmt: skip
-    _define("Task", flags.DEFINE_integer, "steps", 1000, "Steps of Adam, its rate"
+    define("Task", flags.DEFINE_integer, "steps", 1000, "Steps of Adam, its rate"
             " falling from 0.01 to 0 along a cosine.",
             lower_bound=1)  # fmt: skip
-    _define("Run", flags.DEFINE_string, "out", "", "Folder for the results. Empty:"
+    define("Run", flags.DEFINE_string, "out", "", "Folder for the results. Empty:"
             " runs/TASK.")  # fmt: skip
-    _define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace the results of"
+    define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace the results of"
             " an earlier run in the folder.")  # fmt: skip
-
-
-def _define(
-    group: str,
-    define: Callable[..., Any],
-    name: str,
-    default: Any,
-    text: str,
-    **more: Any,
-) -> None:
-    options.GROUPS.setdefault(group, []).append(name)
-    define(name, default, help=text, **more)
 
 
 def main() -> None:
@@ -135,16 +124,7 @@ def _check_out(
     out: pathlib.Path, files: Iterable[pathlib.Path], overwrite: bool
 ) -> None:
     """Raises `UsageError` if the results may not be written; writes nothing."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out={out} is a file, not a folder.")
-    place = out
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        raise UsageError(
-            f"--out={out} cannot be written: {place} is not a folder that this user "
-            "may write to."
-        )
+    check_writable("out", out)
     there = [path.name for path in files if os.path.lexists(path)]
     if there and not overwrite:
         raise UsageError(

@@ -10,7 +10,15 @@ import pytest
 import tensorflow as tf
 
 from tests.attacks.common import SHAPE, Shift, brightness, distances, grey
-from tfrobust.attacks import DDN, PGD, AttackResult, CarliniWagnerL2, DeepFool
+from tfrobust.attacks import (
+    BIM,
+    DDN,
+    FGSM,
+    PGD,
+    AttackResult,
+    CarliniWagnerL2,
+    DeepFool,
+)
 
 
 def test_success_and_distortion_are_recomputed():
@@ -213,3 +221,40 @@ def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError) as error:
         Shift(amount=0.1, eps=1.0)(**{**call, **arguments})
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "attack", [FGSM(eps=0.1), BIM(eps=0.1), PGD(norm=2, eps=0.1), PGD(norm=1, eps=0.1)]
+)
+def test_radii_share_a_graph(attack):
+    """A second radius asks the Python of the model nothing, and is kept to."""
+    calls = []
+
+    def model(images):
+        calls.append(images.shape)
+        return brightness(images)
+
+    images = grey(0.1, 0.2)
+    attack(model, images, [0, 0])
+    asked = len(calls)
+    wide = dataclasses.replace(attack, eps=0.3)
+    result = wide(model, images, [0, 0])
+    assert len(calls) == asked
+    np.testing.assert_allclose(result.distortion, 0.3, rtol=1e-4)
+    fresh = wide(lambda x: brightness(x), images, [0, 0])
+    np.testing.assert_allclose(result.adversarial, fresh.adversarial, atol=1e-6)
+
+
+def test_radii_of_graphs_are_not_mixed_up_with_other_settings():
+    """Another step size is another graph."""
+    calls = []
+
+    def model(images):
+        calls.append(images.shape)
+        return brightness(images)
+
+    attack = PGD(norm=2, eps=0.1, steps=2)
+    attack(model, grey(0.1), [0])
+    asked = len(calls)
+    dataclasses.replace(attack, step_size=0.01)(model, grey(0.1), [0])
+    assert len(calls) > asked

@@ -128,3 +128,9 @@ def test_a_loaded_model_keeps_its_variables(tmp_path):
     images = np.full((2, *CONV_SHAPE), 0.5, np.float32)
     expected = convnet()(images, training=False)
     np.testing.assert_allclose(classifier(images), expected, atol=1e-5)
+
+
+def test_what_cannot_be_called_is_refused():
+    """In one sentence."""
+    with pytest.raises(ValueError, match="`model` must be callable, .*Received: obj"):
+        as_classifier(object())

@@ -132,3 +132,16 @@ def test_steps_end_the_search():
     images = np.full((1, *SHAPE), 0.5, np.float32)
     assert not DeepFool(steps=3, overshoot=0.0)(model, images, [0]).success[0]
     assert DeepFool(steps=150)(model, images, [0]).success[0]
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-4, 1e6])
+def test_the_scale_of_the_logits_does_not_matter(scale):
+    """The same distances for logits of any size."""
+    model = affine(3, SHAPE, lead=0.0)
+    images = random_images(8, 0.35, 0.65)
+    labels = answers(model, images)
+    scaled = Affine(scale * model.weights, scale * model.bias)
+    expected = DeepFool()(model, images, labels).distortion
+    found = DeepFool()(scaled, images, labels)
+    assert np.all(found.success)
+    np.testing.assert_allclose(found.distortion, expected, rtol=1e-3)

@@ -148,3 +148,10 @@ def test_fgsm_without_a_radius_does_nothing():
     result = FGSM(eps=0.0)(model, images, labels)
     np.testing.assert_array_equal(result.adversarial, images)
     assert not tf.reduce_any(result.success)
+
+
+def test_divergences_are_no_loss_of_a_single_gradient():
+    """Their gradient is 0 at the image, where these attacks start."""
+    for attack in (FGSM, BIM, MIFGSM):
+        with pytest.raises(ValueError, match="`loss` must be one of .*Received: lo"):
+            attack(eps=0.1, loss="kl")

@@ -400,3 +400,26 @@ def test_images_of_any_size_keep_their_static_shape():
         lambda images: attack.perturb(convnet(), images, tf.zeros([4], tf.int32))
     ).get_concrete_function(tf.TensorSpec([4, *CONV_SHAPE]))
     assert found.output_shapes == (4, *CONV_SHAPE)
+
+
+def test_a_divergence_has_no_target():
+    """And a sentence that says why."""
+    images, labels = conv_images(2)
+    attack = PGD(norm=2, eps=0.1, loss="kl")
+    with pytest.raises(ValueError, match='`loss="kl"` has no target'):
+        attack(convnet(), images, labels, (labels + 1) % 3)
+
+
+def test_trades_keeps_the_largest_divergence():
+    """In training even a fooled point gives way to one that diverges more."""
+    images, labels = conv_images(4)
+    clean = convnet()(images, training=False)
+    attack = PGD(norm="inf", eps=0.3, steps=6, loss="kl")
+    best = attack.perturb(convnet(), images, labels)
+    gains = []
+    for steps in range(1, 7):
+        part = dataclasses.replace(attack, steps=steps, step_size=0.1)
+        point = part.perturb(convnet(), images, labels)
+        gains.append(divergence(clean, convnet()(point, training=False)).numpy())
+    assert np.all(np.diff(gains, axis=0) >= -1e-6)
+    assert np.all(divergence(clean, convnet()(best, training=False)) > 0)

@@ -7,24 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tfrobust.penalties import Cure, StepContext
 from tfrobust.penalties.cure import _unit
 from tfrobust.training import RobustModel
 
-SHAPE, CLASSES = (2, 3, 2), 4
 DIRECTIONS = ["sign", "gradient"]
-
-
-def softmax_regression():
-    """A linear network whose weights are not small, and a batch of three."""
-    random = np.random.default_rng(0)
-    network = keras.Sequential(
-        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
-    )
-    kernel = random.normal(size=(12, CLASSES)).astype(np.float32)
-    bias = random.normal(size=CLASSES).astype(np.float32)
-    network.set_weights([kernel, bias])
-    return network, random.random((3, *SHAPE), np.float32), np.array([2, 0, 2])
 
 
 def normalised(width=2):

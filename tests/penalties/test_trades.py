@@ -8,11 +8,10 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
+from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tfrobust.attacks import PGD, Attack, ThreatModel
 from tfrobust.penalties import StepContext, Trades
 from tfrobust.training import RobustModel
-
-SHAPE, CLASSES = (2, 3, 2), 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,18 +32,6 @@ class Fixed(Attack):
 def moved(images):
     """What `Fixed` makes of images, by NumPy."""
     return np.clip(images + np.linspace(-0.5, 0.5, 12).reshape(SHAPE), 0.0, 1.0)
-
-
-def softmax_regression():
-    """A linear network whose weights are not small, and a batch of three."""
-    random = np.random.default_rng(0)
-    network = keras.Sequential(
-        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
-    )
-    kernel = random.normal(size=(12, CLASSES)).astype(np.float32)
-    bias = random.normal(size=CLASSES).astype(np.float32)
-    network.set_weights([kernel, bias])
-    return network, random.random((3, *SHAPE), np.float32), np.array([2, 0, 2])
 
 
 def by_hand(kernel, bias, images, weight):

@@ -53,7 +53,7 @@ def test_every_form_is_the_same_classifier(network, run, images, path, name, kin
     loaded = load_classifier(run / path)
     assert (loaded.name, loaded.kind) == (name, kind)
     assert (loaded.input_shape, loaded.classes) == (SHAPE, 3)
-    assert loaded.run.path == run.resolve()
+    assert loaded.training["dataset"] == "shapes"
     expected = network(images, training=False)
     np.testing.assert_allclose(loaded.call(tf.constant(images)), expected, atol=1e-6)
     assert load_classifier(run / path, "other").name == "other"
@@ -77,13 +77,13 @@ def test_the_newest_version_is_taken(network, tmp_path):
     version.with_name("11").mkdir()
     assert find_model(version.parent) == version.with_name("10")
     loaded = load_classifier(version.parent)
-    assert loaded.name == "net" and loaded.run is None
+    assert loaded.name == "net" and loaded.training == {}
 
 
 def test_a_file_outside_a_run_is_named_after_itself(network, tmp_path):
     network.save(tmp_path / "best.keras")
     loaded = load_classifier(tmp_path / "best.keras")
-    assert loaded.name == "best" and loaded.run is None
+    assert loaded.name == "best" and loaded.training == {}
 
 
 def write(folder, name, text=""):

@@ -92,6 +92,14 @@ class Attack(abc.ABC):
         """What the attack climbs, `[B]`. Says which of two failed images is better."""
         return goal.margin(logits)
 
+    def template(self) -> Attack:
+        """An attack that compiles to the same graph, whatever its radius.
+
+        The radius goes into the graph as a tensor, so attacks that differ in nothing
+        else need one graph between them.
+        """
+        return self
+
     def for_training(self) -> Attack:
         """The attack as `perturb` runs it: one that goes on after a success."""
         return self
@@ -272,6 +280,7 @@ def _compiled(attack: Attack, model: Any, images: tf.Tensor, goal: Goal) -> Any:
     if not _GRAPHS.knows(model):
         checks.check_gradients(as_classifier(model), images, goal)
     shape, targeted = images.shape[1:], goal.targeted
+    attack = attack.template()
     trace = functools.partial(_trace, attack, shape, targeted)
     return _GRAPHS.get(model, (attack, tuple(shape), targeted), trace)
 

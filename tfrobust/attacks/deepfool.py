@@ -16,9 +16,10 @@ from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.settings import require, require_steps
 from tfrobust.attacks.threat import ThreatModel
 
-# How far past a linearised boundary a step aims, as a share of the way there; its
-# square in pixel units is for points that are on the boundary already.
-_BEYOND = 1e-3
+# How far past a linearised boundary a step aims: a share of the way there, and a little
+# in pixel units, for points that are on the boundary already.
+_BEYOND = 1e-4
+_LEAST = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ def _move(
     for slope, value in zip(slopes, values, strict=True):
         steepness = L2().distance(slope)
         # A little beyond, or rounding may leave the point just short of it.
-        length = (1.0 + _BEYOND) * tf.maximum(-value, 0.0) / steepness + _BEYOND**2
+        length = (1.0 + _BEYOND) * tf.maximum(-value, 0.0) / steepness + _LEAST
         length = tf.where(steepness > 0.0, length, math.inf)
         nearer = length < shortest
         step = length[:, None, None, None] * L2().normalise(slope)

@@ -72,6 +72,10 @@ class FGSM(_Gradient):
     norm: float | str = "inf"
     loss: str = "cross_entropy"
 
+    def template(self) -> FGSM:
+        """The same with radius 1."""
+        return dataclasses.replace(self, eps=1.0)
+
     @property
     def pgd(self) -> PGD:
         """One step that leaves the ball, and back to its edge, whatever the radius."""
@@ -113,6 +117,10 @@ class BIM(_Gradient):
     step_size: float | None = None
     loss: str = "cross_entropy"
     early_stop: bool = True
+
+    def template(self) -> BIM:
+        """The same with radius 1."""
+        return dataclasses.replace(self, eps=1.0)
 
     def for_training(self) -> BIM:
         """The same, without stopping early."""

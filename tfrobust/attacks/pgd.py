@@ -116,6 +116,10 @@ class PGD(Attack):
         """The ball."""
         return ThreatModel(self.norm, self.eps)
 
+    def template(self) -> PGD:
+        """The same with radius 1."""
+        return dataclasses.replace(self, eps=1.0)
+
     def for_training(self) -> PGD:
         """The same, without stopping early."""
         return dataclasses.replace(self, early_stop=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrobust.attacks.checks import check_classes
 from tfrobust.attacks.classifier import as_classifier
 from tfrobust.attacks.graphs import GraphCache
 
@@ -86,7 +87,7 @@ def evaluate(
         ValueError: If images, labels or the model are not as described.
     """
     images = _check_images(images)
-    labels = _check_labels(labels, images)
+    labels = check_classes("labels", labels, images)
     if not tf.executing_eagerly():
         return measure(_Classifier(model).loss, images, labels, *tensors, **settings)
     if not tf.reduce_all(tf.math.is_finite(images)):
@@ -175,17 +176,3 @@ def _check_images(images: Any) -> tf.Tensor:
             f"Received: shape={images.shape}"
         )
     return tf.stop_gradient(tf.cast(images, tf.float32))
-
-
-def _check_labels(labels: Any, images: tf.Tensor) -> tf.Tensor:
-    labels = tf.convert_to_tensor(labels)
-    if not labels.dtype.is_integer:
-        raise ValueError(
-            f"`labels` must be integers. Received: dtype={labels.dtype.name}"
-        )
-    if not labels.shape.is_compatible_with(images.shape[:1]):
-        raise ValueError(
-            f"`labels` must have shape [B], one class for each of the "
-            f"{images.shape[0]} images. Received: shape={labels.shape}"
-        )
-    return tf.cast(labels, tf.int32)

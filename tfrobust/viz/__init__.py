@@ -6,10 +6,11 @@ from tfrobust.viz.files import save
 from tfrobust.viz.images import image_rows
 from tfrobust.viz.robustness import accuracy_over_eps
 from tfrobust.viz.stability import gradient_stability
-from tfrobust.viz.tradeoff import accuracy_against_beta
+from tfrobust.viz.tradeoff import accuracy_against_beta, accuracy_against_curvature
 
 __all__ = [
     "accuracy_against_beta",
+    "accuracy_against_curvature",
     "accuracy_over_eps",
     "decision_boundaries",
     "gradient_stability",
