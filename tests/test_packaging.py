@@ -21,7 +21,8 @@ import sys
 import tfrobust
 assert "tensorflow" not in sys.modules, "importing tfrobust loads TensorFlow"
 import export, trainers
-from tfrobust import layers
+from tfrobust import layers, models
+assert models.list_pretrained(), "the trained networks are not in the wheel"
 for module in (tfrobust, trainers, export, layers):
     print(module.__file__)
 print(tfrobust.__version__)
@@ -55,7 +56,7 @@ def test_the_wheel_holds_every_source_and_nothing_else(wheel):
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
-        if path.suffix in (".py", ".flags")
+        if path.suffix in (".py", ".flags", ".json", ".npz")
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
