@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.pgd import inward, loop
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.search import inward, loop
 from tfrobust.attacks.settings import require, require_positive, require_steps
 from tfrobust.attacks.threat import ThreatModel
 

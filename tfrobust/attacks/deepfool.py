@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.pgd import loop
 from tfrobust.attacks.problem import Problem, Score
+from tfrobust.attacks.search import loop
 from tfrobust.attacks.settings import require, require_steps
 from tfrobust.attacks.threat import ThreatModel
 

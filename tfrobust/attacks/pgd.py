@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.search import inward, loop
 from tfrobust.attacks.seeds import seeds_of
 from tfrobust.attacks.settings import require, require_positive, require_steps
 from tfrobust.attacks.threat import ThreatModel
@@ -243,20 +244,6 @@ class PGD(Attack):
             tf.where(better, new_score, score),
             reached | (active & new_reached),
         )
-
-
-def inward(gradient: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
-    """The gradient without the entries that push a pixel out of [0, 1]."""
-    out = ((point <= 0.0) & (gradient < 0.0)) | ((point >= 1.0) & (gradient > 0.0))
-    return tf.where(out, tf.zeros_like(gradient), gradient)
-
-
-def loop(condition: Any, body: Any, state: tuple[Any, ...]) -> Any:
-    """A `tf.while_loop` over a nested state whose batch size may be unknown."""
-    shapes = tf.nest.map_structure(lambda tensor: tensor.shape, state)
-    return tf.while_loop(
-        condition, body, state, shape_invariants=shapes, parallel_iterations=1
-    )
 
 
 def _radius(problem: Problem) -> tf.Tensor:

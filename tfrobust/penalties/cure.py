@@ -5,14 +5,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from tfrobust.layers import find_layers
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.penalties.gradient_norm import squared_norms
+from tfrobust.penalties.precision import gradient_scale
 
 _DIRECTIONS = ("sign", "gradient")
-
-# float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
-_FLOAT16_GRADIENT_SCALE = 1024.0
 
 
 class Cure(Penalty):
@@ -90,21 +87,13 @@ def _input_gradient(
     network: keras.Model, images: tf.Tensor, labels: tf.Tensor
 ) -> tf.Tensor:
     """Gradient of each example's cross-entropy in its image, inference mode."""
-    scale = _gradient_scale(network)
+    scale = gradient_scale(network)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         logits = tf.cast(network(images, training=False), tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         total = tf.reduce_sum(losses) * scale
     return tape.gradient(total, images) / scale
-
-
-def _gradient_scale(network: keras.Model) -> float:
-    half = any(
-        layer.compute_dtype == "float16"
-        for layer in find_layers(network, keras.layers.Layer)
-    )
-    return _FLOAT16_GRADIENT_SCALE if half else 1.0
 
 
 def _unit(vectors: tf.Tensor) -> tf.Tensor:

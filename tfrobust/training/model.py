@@ -16,9 +16,7 @@ from tfrobust.layers import (
 )
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.penalties.gradient_norm import squared_norms
-
-# float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
-_FLOAT16_GRADIENT_SCALE = 1024.0
+from tfrobust.penalties.precision import gradient_scale
 
 # What Keras's loops hand to a train function; `train_on_batch` hands over a generator.
 _ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
@@ -199,7 +197,7 @@ class RobustModel(keras.Model):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(images)
                 logits, losses = self._logits_and_losses(images, labels)
-                scale = self._gradient_scale()
+                scale = gradient_scale(self.network)
                 total = tf.reduce_sum(losses) * scale
             gradient = tape.gradient(total, images) / scale
         else:
@@ -218,13 +216,6 @@ class RobustModel(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = tf.cast(self.network(images, training=True), tf.float32)
         return logits, _cross_entropy(labels, logits)
-
-    def _gradient_scale(self) -> float:
-        half = any(
-            layer.compute_dtype == "float16"
-            for layer in find_layers(self.network, keras.layers.Layer)
-        )
-        return _FLOAT16_GRADIENT_SCALE if half else 1.0
 
     def _update(
         self,
