@@ -27,13 +27,17 @@ help:  ## List the targets
 
 install: $(STAMP)  ## Make the environment in .venv from requirements.lock
 
+# The lock is complete, so pip has nothing to look for: without --no-deps some versions
+# of it ask the index for newer releases and refuse the locked ones. The check after it
+# would find a lock that misses something.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; \
 		sys.exit("Python 3.11 or newer is needed. Received: " + v \
 		if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	@touch $@
 
 quickstart: install  ## Train, attack and export a small robust classifier
