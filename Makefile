@@ -41,7 +41,7 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@touch $@
 
 quickstart: install  ## Train, attack and export a small robust classifier
-	$(BIN)/python -m trainers.quickstart
+	$(BIN)/tfrobust quickstart
 
 # Slow tests wait a good deal, for graphs to be traced and for other processes.
 test: install  ## Run every test, the fast ones first
@@ -66,7 +66,7 @@ lock: install  ## Remake requirements.lock from setup.cfg
 	printf '%s\n' tensorflow==2.21.0 keras==3.15.1 numpy==2.4.6 \
 		tensorflow-datasets==4.9.10 > $(VENV)/constraints.txt
 	{ echo '# Python 3.11 to 3.13. Made from setup.cfg by `make lock`; do not edit.'; \
-		$(BIN)/uv pip compile setup.cfg --extra dev --quiet --universal \
+		$(BIN)/uv pip compile setup.cfg --extra train --extra dev --quiet --universal \
 			--python-version 3.11 --constraint $(VENV)/constraints.txt \
 			--generate-hashes --no-header --no-annotate --no-emit-index-url \
 			--no-emit-find-links; } > $(VENV)/requirements.lock

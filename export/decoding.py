@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from export.inputs import MAX_BATCH, checked_batch
+from export.inputs import checked_batch
+from export.limits import MAX_BATCH
 
 MAX_BYTES = 10 * 2**20
 """Length of a file, at most."""

@@ -12,11 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-MAX_BATCH = 256
-"""Images in one request, at most, unless the export says otherwise."""
-
-MAX_GRADIENTS = 64
-"""Images in one request for gradients, at most, unless the export says otherwise."""
+from export.limits import MAX_BATCH
 
 FREE_SIDES = (32, 96, 224, 320)
 """What is tried, in this order, where an image may have any size."""

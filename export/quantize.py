@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export.inputs import MAX_BATCH
+from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
 from trainers.program import first_line

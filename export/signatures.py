@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from export import decoding, inputs
+from export import decoding, inputs, limits
 from tfrobust import attacks, geometry, smoothing
 from tfrobust.settings import require, require_steps
 from tfrobust.smoothing import checks
@@ -77,9 +77,9 @@ class Settings:
     alpha: float = 0.95
     bandwidth: float = 0.1
     smooth_iterations: int | None = None
-    max_batch: int = inputs.MAX_BATCH
-    max_gradients: int = inputs.MAX_GRADIENTS
-    max_iterations: int = 100
+    max_batch: int = limits.MAX_BATCH
+    max_gradients: int = limits.MAX_GRADIENTS
+    max_iterations: int = limits.MAX_ITERATIONS
 
     def __post_init__(self) -> None:
         """Refuse what `Smoother` would, before anything is written."""
@@ -228,6 +228,7 @@ def _smooth(shape: Any, settings: Settings) -> Callable[..., Answer]:
             alpha=settings.alpha,
             bandwidth=settings.bandwidth,
             iterations=settings.smooth_steps,
+            for_export=True,
         )
         return {"smoothed": smoother(changes)}
 

@@ -13,24 +13,39 @@ best.keras, the network of the epoch that withstood an attack on held-out images
 
 from __future__ import annotations
 
-from tfrobust.training import is_chief_process
-from trainers import build, dry_run, options, program, session
+from tfrobust.cluster import is_chief_process
+from trainers import options, program
+from trainers.quiet import start_tensorflow
 from trainers.run_folder import RunFolder
 
 
 def main() -> None:
     """Checks everything first, then trains or prints the plan."""
     config = options.config_from_flags()
-    build.check_data(config)
     folder = RunFolder(config.workdir)
     if is_chief_process():
         folder.check(config)
+    # What can be refused without TensorFlow has been: it takes seconds to import.
+    start_tensorflow()
+    from trainers import build, dry_run, session
+
+    build.check_data(config)
     if config.dry_run:
         dry_run.describe(config)
     else:
         session.train(config, folder)
 
 
+def start(usage: str = __doc__, **defaults: object) -> None:
+    """Runs the program with the command line's flags.
+
+    Args:
+        usage: What `--help` begins with.
+        **defaults: Defaults of the flags, where they are not those of this program.
+    """
+    options.define_flags(**defaults)
+    program.run(main, lambda: options.grouped_help(usage))
+
+
 if __name__ == "__main__":
-    options.define_flags()
-    program.run(main, lambda: options.grouped_help(__doc__))
+    start()

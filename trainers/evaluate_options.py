@@ -6,26 +6,68 @@ import dataclasses
 import math
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from absl import flags
 
-from tfrobust.smoothing.checks import KERNELS, NEIGHBORS
 from trainers.options import FractionParser, define
-from trainers.program import UsageError
+from trainers.program import Need, UsageError, idle_flags, refuse_idle_flags
 
 FLAGS = flags.FLAGS
 
 SUITES = ("lcnn", "smooth", "pag", "dissect")
 ATTACKS = ("pgd", "fgsm", "pgd2", "spgd2")
 NORMS = {"2": "L2", "inf": "Linf", "1": "L1"}
+KERNELS = ("laplacian", "gaussian")
+NEIGHBORS = (4, 8)
 
 _LCNN = "Suite lcnn"
 _SMOOTH = "Suite smooth"
 _PAG = "Suite pag"
 _DISSECT = "Suite dissect"
+
+
+def _suite(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda values: values["suite"] in names
+
+
+def _smooths(values: Mapping[str, Any]) -> bool:
+    spgd2 = values["suite"] == "dissect" and "spgd2" in values["dissect_attacks"]
+    return values["suite"] == "smooth" or spgd2
+
+
+def _masks(values: Mapping[str, Any]) -> bool:
+    return values["suite"] == "pag" and values["masking"]
+
+
+def _keeps(values: Mapping[str, Any]) -> bool:
+    return values["suite"] == "dissect" and bool(values["checkpoints"])
+
+
+# Flags that do nothing unless others have them act.
+_NEEDS = (
+    Need(("eps", "norm"), _suite("lcnn"), "--suite=lcnn"),
+    Need(("geometry_examples", "power_iterations"), _suite("lcnn", "dissect"),
+         "--suite=lcnn or dissect"),
+    Need(("restarts",), _suite("lcnn", "pag", "dissect"),
+         "--suite=lcnn, pag or dissect"),
+    Need(("radii", "linf_eps", "l2_eps", "cw_steps", "cw_searches", "cw_const",
+          "cw_rate", "cw_space", "cw_confidence", "cw_rounding", "smooth_rate",
+          "budgets", "roughness_weight", "filter_std", "filter_range"),
+         _suite("smooth"), "--suite=smooth"),
+    Need(("smooth_alpha", "smooth_bandwidth", "smooth_kernel", "smooth_neighbors"),
+         _smooths, "--suite=smooth, or dissect with spgd2 in --dissect_attacks"),
+    Need(("judge", "pag_linf", "pag_l2", "pag_samples", "pag_moved", "pag_moved_eps",
+          "pag_moved_steps", "pag_shown", "masking"), _suite("pag"), "--suite=pag"),
+    Need(("masking_examples", "masking_restarts", "masking_queries"), _masks,
+         "--suite=pag with --masking"),
+    Need(("dissect_attacks", "dissect_linf", "dissect_l2", "dissect_step",
+          "dissect_scales", "dissect_high", "dissect_layers", "dissect_shown",
+          "checkpoints"), _suite("dissect"), "--suite=dissect"),
+    Need(("checkpoint_examples",), _keeps, "--suite=dissect with --checkpoints"),
+)  # fmt: skip
 
 # Flags that say where results go, not what is computed.
 _OUTSIDE_EVALUATION = ("out", "overwrite")
@@ -360,10 +402,12 @@ def _define_run() -> None:
 def config_from_flags() -> EvaluateConfig:
     """The parsed flags as an `EvaluateConfig`, with the default folder filled in.
 
-    Raises `UsageError` where flags are wrong by themselves.
+    Raises `UsageError` where flags are wrong by themselves, or one was given that does
+    nothing beside the others.
     """
     names = [field.name for field in dataclasses.fields(EvaluateConfig)]
     values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    refuse_idle_flags(_NEEDS, values)
     for name in ("model", "name", "checkpoints"):
         values[name] = tuple(values[name] or ())
     values["eps"] = parse_eps(values["eps"] or ())
@@ -518,12 +562,16 @@ def _check_names(config: EvaluateConfig) -> None:
 
 
 def flag_lines(config: EvaluateConfig) -> list[str]:
-    """The lines of the flagfile that repeats an evaluation, without its folder."""
+    """The lines of the flagfile that repeats an evaluation, without its folder.
+
+    Flags that do nothing in it are left out: they would be refused.
+    """
+    fields = dataclasses.fields(config)
+    settings = {field.name: getattr(config, field.name) for field in fields}
+    left_out = {*_OUTSIDE_EVALUATION, *idle_flags(_NEEDS, settings)}
     lines = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in _OUTSIDE_EVALUATION:
-            continue
-        values = value if isinstance(value, tuple) else (value,)
-        lines += [f"--{field.name}={each}" for each in values]
+    for name, value in settings.items():
+        if name not in left_out:
+            values = value if isinstance(value, tuple) else (value,)
+            lines += [f"--{name}={each}" for each in values]
     return lines

@@ -10,7 +10,7 @@ every flag, is repeated by either program.
 
 from __future__ import annotations
 
-from trainers import cifar, options, program
+from trainers import cifar
 
 DEFAULTS = {
     "dataset": "mnist",
@@ -26,5 +26,4 @@ DEFAULTS = {
 
 
 if __name__ == "__main__":
-    options.define_flags(**DEFAULTS)
-    program.run(cifar.main, lambda: options.grouped_help(__doc__))
+    cifar.start(__doc__, **DEFAULTS)

@@ -11,7 +11,8 @@ from typing import Any
 
 from absl import flags
 
-from tfrobust.training import STRATEGIES
+from trainers.flagfiles import packaged_flagfiles
+from trainers.program import Need, idle_flags, refuse_idle_flags
 
 FLAGS = flags.FLAGS
 
@@ -23,29 +24,36 @@ AUGMENTATIONS = ("none", "crop_flip")
 PAG = ("off", "one_image", "class_mean", "nearest_neighbor", "cluster", "rigd")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("off", "bfloat16", "float16")
+STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
+
+# Flags that do nothing unless others have them act.
+_NEEDS = (
+    Need(("initial_beta",), lambda v: v["variant"] != "standard",
+         "--variant=lcnn or softplus"),
+    Need(("initial_gamma",), lambda v: v["variant"] == "lcnn", "--variant=lcnn"),
+    Need(("curvature_absolute",), lambda v: v["curvature_gamma"],
+         "--curvature_gamma above 0"),
+    Need(("cure_step",), lambda v: v["cure"], "--cure above 0"),
+    Need(("adversary_norm", "adversary_eps"), lambda v: v["adversary"] != "off",
+         "an --adversary"),
+    Need(("adversary_steps", "adversary_step_size"),
+         lambda v: v["adversary"] in ("pgd", "trades"), "--adversary=pgd or trades"),
+    Need(("trades",), lambda v: v["adversary"] == "trades", "--adversary=trades"),
+    Need(("pag_weight", "pag_classes", "pag_exact"), lambda v: v["pag"] != "off",
+         "directions from --pag"),
+    Need(("pag_scale",), lambda v: v["pag"] == "class_mean", "--pag=class_mean"),
+    Need(("pag_samples",), lambda v: v["pag"] == "nearest_neighbor",
+         "--pag=nearest_neighbor"),
+    Need(("pag_clusters",), lambda v: v["pag"] == "cluster", "--pag=cluster"),
+    Need(("watch_steps",), lambda v: v["watch_robust"], "--watch_robust above 0"),
+    Need(("momentum",), lambda v: v["optimizer"] == "sgd", "--optimizer=sgd"),
+    Need(("tpu",), lambda v: v["distribute"] == "tpu", "--distribute=tpu"),
+    Need(("logical_cpus",), lambda v: v["distribute"] == "mirrored",
+         "--distribute=mirrored"),
+)  # fmt: skip
 
 # Flags that say how to run, not what to compute; they are not part of `run.flags`.
 _OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
-
-# What the programs did before there was a flag, which a `run.flags` of that time omits.
-_BEFORE = {
-    "adversary_share": 1.0,
-    "decay_at": "0.75,0.875",
-    "initial": "",
-    "keep_epochs": 0,
-    "optimizer": "sgd",
-    "pag": "off",
-    "pag_weight": 0.4,
-    "pag_classes": 0,
-    "pag_exact": False,
-    "pag_scale": 0.0,
-    "pag_samples": 50,
-    "pag_clusters": 10,
-    "teacher": "",
-    "teacher_cache": "",
-    "watch_robust": 0,
-    "watch_steps": 10,
-}
 
 GROUPS: dict[str, list[str]] = {}
 
@@ -99,6 +107,7 @@ class TrainConfig:
     decay_at: str
     momentum: float
     seed: int
+    deterministic: bool
     mixed_precision: str
     jit_compile: bool
     distribute: str
@@ -179,7 +188,8 @@ def _define_loss() -> None:
     _boolean(group, "curvature_absolute", False, "Penalise |log(gamma)|, as the"
              " paper's released code, not log(gamma), as its equation 5.")  # fmt: skip
     _float(group, "curvature_scale", 1.0, "Multiplies both weights of the curvature"
-           " penalty; short runs want less than 1 (docs/RESULTS.md).")  # fmt: skip
+           " penalty, if there is one; short runs want less than 1"
+           " (docs/RESULTS.md).")  # fmt: skip
     _float(group, "gradient_norm", 0.0, "Weight of the mean squared norm of the loss's"
            " gradient in the image (GradReg); the paper's is 0.0061.")  # fmt: skip
     _float(group, "cure", 0.0, "Weight of the curvature penalty of CURE, the squared"
@@ -268,6 +278,9 @@ def _define_optimisation() -> None:
 
 def _define_machine() -> None:
     group = _group("Machine")
+    _boolean(group, "deterministic", True, "The same flags on the same machine give the"
+             " same weights to the last bit, also after --resume. Costs some time"
+             " (docs/RESULTS.md).")  # fmt: skip
     _enum(group, "mixed_precision", "off", PRECISIONS, "Half precision for the layers"
           " that bear it; norms and statistics stay float32.")  # fmt: skip
     _boolean(group, "jit_compile", False, "Compile the training step by XLA. Slower on"
@@ -472,9 +485,13 @@ def decay_shares(text: str) -> tuple[float, ...]:
 
 
 def config_from_flags() -> TrainConfig:
-    """The parsed flags as a `TrainConfig`, with the default workdir filled in."""
+    """The parsed flags as a `TrainConfig`, with the default workdir filled in.
+
+    Raises `UsageError` if one was given that does nothing beside the others.
+    """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    refuse_idle_flags(_NEEDS, values)
     config = TrainConfig(**values)
     if config.workdir:
         return config
@@ -483,31 +500,22 @@ def config_from_flags() -> TrainConfig:
 
 
 def flag_lines(config: TrainConfig) -> list[str]:
-    """The lines of the flagfile that repeats a run, without its output folder."""
+    """The lines of the flagfile that repeats a run, without its output folder.
+
+    Flags that do nothing in it are left out: another program may have other defaults
+    for them, and would refuse them.
+    """
     values = dataclasses.asdict(config)
+    left_out = {*_OUTSIDE_RUN, *idle_flags(_NEEDS, values)}
     return [
         _flag_line(name, value)
         for name, value in values.items()
-        if name not in _OUTSIDE_RUN
+        if name not in left_out
     ]
 
 
 def _flag_line(name: str, value: Any) -> str:
     return f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
-
-
-def complete(lines: Sequence[str]) -> list[str]:
-    """Lines of a `run.flags`, and those that one of an earlier version leaves out.
-
-    Args:
-        lines: What `flag_lines` gave when the run began.
-
-    Returns:
-        The lines that it would give today.
-    """
-    stated = {line[2:].partition("=")[0] for line in lines}
-    missing = {name: _BEFORE[name] for name in _BEFORE if name not in stated}
-    return [*lines, *(_flag_line(name, value) for name, value in missing.items())]
 
 
 def grouped_help(usage: str) -> str:
@@ -525,6 +533,11 @@ def grouped_help(usage: str) -> str:
             lines += textwrap.wrap(text, 80, initial_indent=" " * 6,
                                    subsequent_indent=" " * 6)  # fmt: skip
         lines.append("")
-    lines.append("--flagfile=FILE reads flags from a file and may be given several")
-    lines.append("times; what comes later wins.")
+    lines += textwrap.wrap(
+        "--flagfile=FILE reads flags from a file and may be given several times; what "
+        "comes later wins. These come with the package and are known by their names: "
+        f"{', '.join(packaged_flagfiles())}.",
+        80,
+        break_on_hyphens=False,
+    )
     return "\n".join(lines)

@@ -6,14 +6,33 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from absl import flags, logging
+
+from trainers.flagfiles import expand_flagfiles
+
+# Packages that training needs and an installation for the layers alone does not have.
+_EXTRA = ("importlib_resources", "matplotlib", "tensorboard", "tensorflow_datasets")
 
 
 class UsageError(Exception):
     """Something the user asked for cannot be done; the message is one sentence."""
+
+
+class Need(NamedTuple):
+    """Flags that act only together with other flags.
+
+    Attributes:
+        names: The flags.
+        met: Whether they act, given the value of every flag by name.
+        condition: When they do, as it follows "needs": `--pag=cluster`.
+    """
+
+    names: tuple[str, ...]
+    met: Callable[[Mapping[str, Any]], Any]
+    condition: str
 
 
 def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
@@ -26,15 +45,44 @@ def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         _show(show_help())
         return
-    _parse()
     logging.set_verbosity(logging.WARNING)
     before, warnings.formatwarning = warnings.formatwarning, _in_one_line
     try:
+        _parse()
         main()
     except UsageError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        fail(f"The package {error.name} is missing: pip install 'tfrobust[train]'.")
     finally:
         warnings.formatwarning = before
+
+
+def idle_flags(needs: Iterable[Need], values: Mapping[str, Any]) -> dict[str, Need]:
+    """The flags that do nothing beside the others, each with what it lacks.
+
+    Args:
+        needs: Which flags depend on which.
+        values: Of every flag, by name.
+    """
+    return {name: need for need in needs if not need.met(values) for name in need.names}
+
+
+def refuse_idle_flags(needs: Iterable[Need], values: Mapping[str, Any]) -> None:
+    """Raises `UsageError` if a flag was given that does nothing beside the others.
+
+    A flag that was given its default is let through, as flagfiles do that.
+
+    Args:
+        needs: Which flags depend on which.
+        values: Of every flag, by name.
+    """
+    for name, need in idle_flags(needs, values).items():
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value != flag.default:
+            raise UsageError(f"--{name} needs {need.condition}.")
 
 
 def fail(sentence: str) -> NoReturn:
@@ -79,11 +127,11 @@ def _show(text: str) -> None:
 
 def _parse() -> None:
     try:
-        rest = flags.FLAGS(sys.argv)
+        rest = flags.FLAGS([sys.argv[0], *expand_flagfiles(sys.argv[1:])])
     except flags.Error as error:
         fail(_in_words(error))
-    except UnicodeDecodeError:
-        fail("--flagfile must name a text file with one flag on each line.")
+    except ValueError as error:
+        fail(str(error))
     if len(rest) > 1:
         fail(f"Unexpected argument {rest[1]!r}; everything is given as a --flag=value.")
 

@@ -9,8 +9,11 @@ import platform
 import shutil
 from typing import Any
 
-from trainers.options import TrainConfig, complete, flag_lines
+from trainers.options import TrainConfig, flag_lines
 from trainers.program import UsageError
+
+EVALUATION = "evaluation.json"
+"""What an evaluation writes last, and so what says that one is complete."""
 
 
 class RunFolder:
@@ -69,7 +72,7 @@ class RunFolder:
             )
         if self.summary.exists():
             raise UsageError(f"The run in --workdir={self.path} has finished already.")
-        began = set(complete(_flag_lines_of(self.flags)))
+        began = set(_flag_lines_of(self.flags))
         now = set(flag_lines(config))
         if began != now:
             old, new = sorted(began - now), sorted(now - began)

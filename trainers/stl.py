@@ -13,7 +13,7 @@ forward pass; --dry_run adds it up.
 
 from __future__ import annotations
 
-from trainers import cifar, options, program
+from trainers import cifar
 
 DEFAULTS = {
     "dataset": "stl10",
@@ -25,5 +25,4 @@ DEFAULTS = {
 
 
 if __name__ == "__main__":
-    options.define_flags(**DEFAULTS)
-    program.run(cifar.main, lambda: options.grouped_help(__doc__))
+    cifar.start(__doc__, **DEFAULTS)

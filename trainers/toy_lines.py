@@ -35,11 +35,10 @@ import tensorflow as tf
 
 from tfrobust import attacks, data, pag, penalties, viz
 from trainers.tables import Column, Table, percent
+from trainers.toy_options import ToyConfig
 from trainers.toy_parts import (
     Extent,
     Outcome,
-    Task,
-    ToyConfig,
     fit,
     over_seeds,
     probabilities,
@@ -187,6 +186,3 @@ def _survives_search(
         found = np.argmax(logits, axis=-1).reshape(len(labels), -1)
         survives &= (found == labels[:, None]).all(axis=1)
     return survives
-
-
-TASK = Task(run, {"seeds": 5, "examples": 1000, "steps": 4700})

@@ -7,10 +7,9 @@ import numpy as np
 
 from tfrobust import data, geometry, models, penalties, viz
 from trainers.tables import Column, Table, number, percent
+from trainers.toy_options import ToyConfig
 from trainers.toy_parts import (
     Outcome,
-    Task,
-    ToyConfig,
     fit,
     over_seeds,
     probabilities,
@@ -92,6 +91,3 @@ def _measure(
     ]
     found = geometry.measure(network, test, power_iterations=10).summary()
     return *accuracies, found["gradient_norm"][0], found["curvature"][0]
-
-
-TASK = Task(run, {"seeds": 3, "examples": 200, "noise": 0.2, "steps": 1000})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,28 +14,12 @@ from matplotlib.figure import Figure
 from tfrobust.penalties import Penalty
 from tfrobust.training import RobustModel
 from trainers.tables import Table
+from trainers.toy_options import ToyConfig
 
 Extent = tuple[float, float, float, float]
 """`(x_min, x_max, y_min, y_max)`."""
 
 _GRID = 201
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ToyConfig:
-    """Everything an experiment depends on; one field for each flag.
-
-    Settings that a task does not have are 0.
-    """
-
-    task: str
-    seeds: int
-    seed: int
-    examples: int
-    noise: float
-    steps: int
-    out: str
-    overwrite: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +29,6 @@ class Outcome:
     sentence: str
     table: Table
     figure: Figure
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """An experiment, and the values of those flags that depend on it.
-
-    Args:
-        run: The experiment.
-        defaults: Of the flags that it has and that have no default of their own.
-    """
-
-    run: Callable[[ToyConfig], Outcome]
-    defaults: Mapping[str, float]
 
 
 def fit(

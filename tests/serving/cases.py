@@ -15,7 +15,8 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from export import export_saved_model
-from export.inputs import MAX_BATCH, MAX_CHANGE
+from export.inputs import MAX_CHANGE
+from export.limits import MAX_BATCH
 from export.signatures import NAMES, Settings
 from tests import networks
 from tests.serving.messages import Request

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model
-from export.inputs import FREE_NUMBERS, MAX_BATCH
+from export.inputs import FREE_NUMBERS
+from export.limits import MAX_BATCH
 from export.signatures import NAMES
 from export.warmup import prediction_log, write_warmup
 from tests import networks

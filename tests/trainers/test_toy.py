@@ -11,14 +11,22 @@ import pytest
 from absl import flags
 
 from tfrobust import data
-from trainers import options, program, toy, toy_lines, toy_moons, toy_parts
+from trainers import (
+    options,
+    program,
+    toy,
+    toy_lines,
+    toy_moons,
+    toy_options,
+    toy_parts,
+)
 
 
 @pytest.fixture
 def run_toy(monkeypatch):
     """`run_toy(flag, ...)`: runs `trainers.toy` here; exit code, stdout, stderr."""
     options.GROUPS.clear()
-    toy.define_flags()
+    toy_options.define_flags()
 
     def run(*arguments):
         flags.FLAGS.unparse_flags()
@@ -130,11 +138,11 @@ def test_probabilities_cover_the_extent():
 def test_each_task_has_its_own_defaults(run_toy, task, expected):
     """And a flag that is given wins over them."""
     flags.FLAGS(["toy", f"--task={task}"])
-    config = toy._config()
+    config = toy_options.config_from_flags()
     found = (config.seeds, config.examples, config.noise, config.steps)
     assert found == expected
     flags.FLAGS(["toy", f"--task={task}", "--steps=7"])
-    assert toy._config().steps == 7
+    assert toy_options.config_from_flags().steps == 7
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ left to TFDS's own download. `tensorflow_datasets` is imported only where it is 
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,8 +60,7 @@ def make_builder(
         ValueError: If there is no such data set, or it is not one of equally large
             images with class labels.
     """
-    import tensorflow_datasets as tfds
-
+    tfds = _import_tfds()
     found = prepared(data_dir) if data_dir else {}
     if name in found:
         builder = tfds.builder_from_directory(found[name])
@@ -151,8 +150,7 @@ def _read(
     builder: tensorflow_datasets.core.DatasetBuilder, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode a split on all cores, straight into one array."""
-    import tensorflow_datasets as tfds
-
+    tfds = _import_tfds()
     only = tfds.decode.PartialDecoding({"image": True, "label": True})
     # Caching would keep a second copy, and costs a third of the time.
     config = tfds.ReadConfig(try_autocache=False)
@@ -170,6 +168,19 @@ def _read(
     return images, labels
 
 
+def _import_tfds() -> Any:
+    """TensorFlow Datasets, which an installation for the layers alone does not have."""
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Data sets of TFDS need the package {error.name}: install "
+            "tfrobust[data], or tfrobust[train] for everything that training needs.",
+            name=error.name,
+        ) from error
+    return tfds
+
+
 def _by_name_and_version(folder: pathlib.Path) -> tuple[str, list[int]]:
     """Sort key: name, then the version as numbers, so that 3.10 follows 3.9."""
     numbers = [int(part) for part in folder.name.split(".") if part.isdigit()]
@@ -180,8 +191,7 @@ def _registered(
     name: str, data_dir: pathlib.Path | None
 ) -> tensorflow_datasets.core.DatasetBuilder:
     """The builder of a name that TFDS knows, perhaps with configuration and version."""
-    import tensorflow_datasets as tfds
-
+    tfds = _import_tfds()
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (AssertionError, ValueError) as error:

@@ -66,6 +66,10 @@ class Smoother:
         jit_compile: Whether to compile the solves by XLA: some two times as fast, after
             a second for each new object and shape. Not for exports, as not every server
             has it.
+        for_export: Whether gradients of gradients pass through the solver's steps, and
+            take memory for each, instead of a third solve. TensorFlow saves the
+            gradient of a function but not that gradient's own, so a SavedModel has
+            second derivatives in this way alone.
 
     Raises:
         ValueError: If a setting is out of range or the images are not as described;
@@ -97,6 +101,7 @@ class Smoother:
         solver: str | None = None,
         tolerance: float = 1e-4,
         jit_compile: bool = False,
+        for_export: bool = False,
     ) -> None:
         checks.check_alpha(alpha)
         checks.check_graph(kernel, bandwidth, neighbors, spatial_bandwidth)
@@ -122,7 +127,7 @@ class Smoother:
             self._solver = tf.function(
                 self._solver, autograph=False, jit_compile=True, reduce_retracing=True
             )
-        self._smooth = self._make_smooth()
+        self._smooth = self._make_smooth(for_export)
 
     def __call__(self, z: Any) -> tf.Tensor:
         """The normalised smoothing `s(z) / s(1)`.
@@ -240,14 +245,17 @@ class Smoother:
             return lambda z, start: method.solve(self.multiply, z, start).x
         return _dense(self.to_sparse(), graph.shape)
 
-    def _make_smooth(self) -> Callable[[tf.Tensor], tf.Tensor]:
+    def _make_smooth(self, for_export: bool) -> Callable[[tf.Tensor], tf.Tensor]:
         """The solve with its gradient, which is the solve again: L is symmetric."""
+
+        def solve(z: tf.Tensor) -> tf.Tensor:
+            return self._solver(z, self._guess(z))
 
         @tf.custom_gradient
         def smooth(z: tf.Tensor) -> tuple[tf.Tensor, Any]:
             # Nothing of the iterations is recorded, nor compiled for a gradient.
-            z = tf.stop_gradient(z)
-            return self._solver(z, self._guess(z)), lambda upstream: smooth(upstream)
+            again = solve if for_export else smooth
+            return solve(tf.stop_gradient(z)), lambda upstream: again(upstream)
 
         return smooth
 

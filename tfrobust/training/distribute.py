@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-
 import tensorflow as tf
+
+from tfrobust.cluster import is_chief_process
 
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
@@ -56,16 +55,3 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def is_single_process(strategy: tf.distribute.Strategy) -> bool:
     """Whether every replica lives in this process."""
     return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def is_chief_process() -> bool:
-    """Like `is_chief`, from the environment alone, before TensorFlow is set up.
-
-    The chief is the task of that name, or worker 0 of a cluster that has none.
-    """
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    task = config.get("task", {})
-    kind = task.get("type", "chief")
-    if kind == "worker" and "chief" not in config.get("cluster", {}):
-        return int(task.get("index", 0)) == 0
-    return kind == "chief"

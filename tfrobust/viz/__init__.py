@@ -1,5 +1,14 @@
 """Figures from results, by matplotlib; nothing in the library imports this."""
 
+import importlib.util
+
+if importlib.util.find_spec("matplotlib") is None:
+    raise ModuleNotFoundError(
+        "tfrobust.viz needs the package matplotlib: install tfrobust[viz], or "
+        "tfrobust[train] for everything that training needs.",
+        name="matplotlib",
+    )
+
 from tfrobust.viz.boundary import decision_boundaries
 from tfrobust.viz.curves import training_curves
 from tfrobust.viz.files import save

@@ -1,0 +1,132 @@
+"""One export, from the model's file to the new version and what is said of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+from export import quantize
+from export.card import facts_of
+from export.inputs import free_side
+from export.saved_model import export_saved_model, load_model
+from export.signatures import Settings
+from tfrobust import attacks
+from trainers import program
+
+if TYPE_CHECKING:
+    from export.__main__ import ExportConfig
+
+_SNIPPET = """\
+import tensorflow as tf
+model = tf.saved_model.load({folder!r})
+answer = model.signatures["serving_default"](images=tf.zeros({shape}))\
+"""
+
+
+def _snippet(version: Path) -> str:
+    """Three lines that query the model."""
+    loaded = tf.saved_model.load(str(version))
+    default = loaded.signatures["serving_default"]
+    shape = default.structured_input_signature[1]["images"].shape[1:]
+    free = free_side(shape, lambda images: default(images=images))
+    sides = [1, *(side or free for side in shape)]
+    return _SNIPPET.format(folder=str(version), shape=sides)
+
+
+def export(config: ExportConfig) -> None:
+    """Exports, and prints how to query the version and what --quantize measured.
+
+    Raises `UsageError` if it cannot be done.
+    """
+    reports: list[dict[str, Any]] = []
+    try:
+        version = _write(config, reports)
+    except (ValueError, OSError) as error:
+        raise program.UsageError(_in_flags(str(error))) from error
+    print(f"Wrote {version}. Query it with:\n\n{_snippet(version)}")
+    for report in reports:
+        print(f"\nOn {report['images']} {report['origin']}:\n")
+        print(quantize.report_table(report).text())
+
+
+def _write(config: ExportConfig, reports: list[dict[str, Any]]) -> Path:
+    """The new version; what --quantize measures goes into `reports`."""
+    model = load_model(config.model)
+    return export_saved_model(
+        model,
+        config.out,
+        config.class_names,
+        signatures=config.signatures,
+        folded=config.fold,
+        settings=_settings(config),
+        warmup=config.warmup,
+        facts=facts_of(config.model, config.evaluation),
+        overwrite=config.overwrite,
+        extras=_extras(config, model, reports),
+    )
+
+
+def _extras(
+    config: ExportConfig, model: keras.Model, reports: list[dict[str, Any]]
+) -> list[Callable[[Path], None]]:
+    """What --quantize adds to the version; its figures go into `reports`."""
+    kind = config.quantize
+    if kind is None:
+        return []
+    sample = _sample(config, model)
+
+    def extra(folder: Path) -> None:
+        reports.append(quantize.write_quantized(folder, kind, sample, config.max_batch))
+
+    return [extra]
+
+
+def _sample(config: ExportConfig, model: keras.Model) -> quantize.Sample:
+    """The images that --quantize is measured on."""
+    shape = model.input_shape[1:]
+    if not config.dataset:
+        return quantize.generate_sample(shape)
+    folder, count = config.data_dir, config.examples
+    try:
+        return quantize.draw_sample(
+            config.dataset, folder, count, shape, model.output_shape[-1]
+        )
+    except (ValueError, OSError) as error:
+        raise program.UsageError(f"--dataset={config.dataset}: {error}") from error
+
+
+def _settings(config: ExportConfig) -> Settings:
+    """What the flags fix; `ValueError` names an argument of the attack or smoother."""
+    norm = 2 if config.attack_norm == "2" else "inf"
+    attack = attacks.PGD(norm=norm, eps=config.attack_eps, steps=config.attack_steps)
+    return Settings(
+        attack=attack if config.attack else None,
+        alpha=config.smooth_alpha,
+        bandwidth=config.smooth_bandwidth,
+        smooth_iterations=config.smooth_iterations,
+        max_batch=config.max_batch,
+        max_gradients=config.max_gradients,
+        max_iterations=config.max_iterations,
+    )
+
+
+def _in_flags(told: str) -> str:
+    """A sentence about an argument as one about the flag that it came from."""
+    renamed = {
+        "directory": "out",
+        "eps": "attack_eps",
+        "steps": "attack_steps",
+        "alpha": "smooth_alpha",
+        "bandwidth": "smooth_bandwidth",
+    }
+    start = re.match(r"`(\w+)`", told)
+    if start is None:
+        return told
+    flag = renamed.get(start[1], start[1])
+    return f"--{flag}{told[start.end() :]}" if flag in flags.FLAGS else told

@@ -1,0 +1,103 @@
+"""What `tfrobust doctor` sees, and what it says of what is not there."""
+
+import importlib.metadata
+import os
+import sys
+
+import pytest
+
+from trainers import doctor, options, program
+
+VERSION = importlib.metadata.version
+
+
+@pytest.fixture
+def examine(trainer_flags, monkeypatch, capsys):
+    """`examine(flag, ...)`: exit code, stdout and stderr of the program."""
+
+    def examine(*arguments):
+        trainer_flags.unparse_flags()
+        monkeypatch.setattr(sys, "argv", ["doctor", *map(str, arguments)])
+        code = 0
+        try:
+            program.run(doctor.main, lambda: options.grouped_help(doctor.__doc__))
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return examine
+
+
+def test_a_machine_that_trains(examine, tmp_path):
+    """Every package has its version, XLA is tried, and it ends well."""
+    code, out, err = examine(f"--data_dir={tmp_path}")
+    assert (code, err) == (0, "")
+    for name in ("tensorflow", "keras", "tensorflow-datasets", "matplotlib"):
+        assert f"ok    {name:<22} {VERSION(name)}\n" in out
+    assert "XLA                    works\n" in out
+    assert f"cores                  {len(os.sched_getaffinity(0))}\n" in out
+    assert "Training works here" in out
+    # An empty folder of data sets is nothing to train on, but for the built-in one.
+    assert f"LOOK  {tmp_path}" in out and "no data sets" in out
+    assert max(map(len, out.splitlines())) <= 80 + len(str(tmp_path))
+
+
+def test_prepared_data_sets_are_named(examine, tmp_path):
+    version = tmp_path / "mine" / "1.0.0"
+    version.mkdir(parents=True)
+    (version / "dataset_info.json").write_text("{}")
+    _, out, _ = examine(f"--data_dir={tmp_path}")
+    assert f"ok    {tmp_path} mine\n" in out
+
+
+def test_what_is_missing_comes_with_what_to_do(examine, monkeypatch):
+    """A package that is not there, one that is too old: exit code 1, with the cure."""
+
+    def version(name):
+        if name == "matplotlib":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "2.0.0" if name == "keras" else VERSION(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    code, out, _ = examine()
+    assert code == 1
+    assert "LOOK  keras                  2.0.0, but keras" in out
+    assert "LOOK  matplotlib             not installed\n" in out
+    assert "pip install 'keras" in out and "pip install 'tfrobust[train]'" in out
+    assert "Training cannot work here" in out
+
+
+def test_another_backend_of_keras_is_pointed_out(monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    found = {finding.subject: finding for finding in doctor.tensorflow()}
+    assert not found["Keras backend"].fine
+    assert "KERAS_BACKEND=tensorflow" in found["Keras backend"].advice
+
+
+def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    found = {finding.subject: finding for finding in doctor.tensorflow()}
+    assert not found["devices"].fine
+    assert "tfrobust[gpu]" in found["devices"].advice
+
+
+def test_names_in_this_folder_that_get_in_the_way(monkeypatch, tmp_path):
+    """Beside them `python -m export` would run the user's own."""
+    monkeypatch.chdir(tmp_path)
+    assert all("module of its own" not in one.text for one in doctor.machine())
+    (tmp_path / "export.py").touch()
+    (tmp_path / "trainers").mkdir()
+    (told,) = (one for one in doctor.machine() if "module of its own" in one.text)
+    assert "called export and trainers" in told.text
+    assert "python -m export" in told.advice and not told.fine
+
+
+def test_what_is_found_missing_has_advice():
+    """Whatever may turn out not to be fine says what to do then."""
+    for finding in (*doctor.machine(), *doctor.compiler(), *doctor.packages("train")):
+        assert finding.advice or finding.fine, finding
