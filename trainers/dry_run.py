@@ -36,8 +36,8 @@ def describe(config: TrainConfig) -> None:
         "loss": " + ".join(["cross-entropy", *_terms(config)]),
         "adversary": _adversary(config),
         "aligned": _aligned(config, info.classes),
-        "schedule": f"{config.epochs} epochs of {_count(steps)} steps of "
-        f"{config.batch_size} images; {config.optimizer}, learning rate "
+        "schedule": f"{config.epochs} epoch{'s' * (config.epochs > 1)} of "
+        f"{_count(steps)} steps of {config.batch_size} images; {config.optimizer}, learning rate "
         f"{config.learning_rate:g}, {_decays(config)}",
         "cost": _cost(config, network, steps, teacher),
         "writes": f"{config.workdir} (nothing yet: this is a dry run)",
@@ -83,14 +83,16 @@ def _decays(config: TrainConfig) -> str:
     ends = [int(step) + 1 for step in schedule.get_config()["boundaries"]]
     times = Counter(epoch for epoch in ends if epoch < config.epochs)
     early = shares[: len(shares) - times.total()]
-    inside = f"{_listed(early)} of the run: in epoch 1" if early else ""
     if not times:
-        return f"never divided ({inside})"
+        fall = "falls" if len(early) == 1 else "fall"
+        return f"not divided: {_listed(early)} of the run {fall} into epoch 1"
     parts = [
         f"by {10**count} after epoch{'s' * (len(epochs) > 1)} {_listed(epochs)}"
         for count, epochs in _alike(times)
     ]
-    return f"divided {', '.join(parts)}" + (f" (not at {inside})" if early else "")
+    return f"divided {', '.join(parts)}" + (
+        f"; not at {_listed(early)} of the run, in epoch 1" if early else ""
+    )
 
 
 def _alike(times: Counter[int]) -> Iterator[tuple[int, list[int]]]:

@@ -88,16 +88,17 @@ MLP = "--dataset=shapes", "--model=mlp", "--width=5"
 @pytest.mark.parametrize(
     ("epochs", "decay_at", "told"),
     [
-        (1, "0.75,0.875", "never divided (0.75 and 0.875 of the run: in epoch 1)"),
+        (1, "0.75,0.875", "not divided: 0.75 and 0.875 of the run fall into epoch 1"),
         (2, "0.75,0.875", "divided by 100 after epoch 1"),
         (3, "0.75,0.875", "divided by 100 after epoch 2"),
         (4, "0.75,0.875", "divided by 100 after epoch 3"),
+        (3, "0.2", "not divided: 0.2 of the run falls into epoch 1"),
         (5, "0.75,0.875", "divided by 10 after epochs 3 and 4"),
         (200, "0.75,0.875", "divided by 10 after epochs 150 and 175"),
         (
             4,
             "0.1,0.5",
-            "divided by 10 after epoch 2 (not at 0.1 of the run: in epoch 1)",
+            "divided by 10 after epoch 2; not at 0.1 of the run, in epoch 1",
         ),
         (10, "0.5,0.55,0.8", "divided by 100 after epoch 5, by 10 after epoch 8"),
     ],

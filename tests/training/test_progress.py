@@ -198,8 +198,7 @@ def test_on_a_terminal_a_line_is_rewritten_and_the_last_one_stays():
     run.steps(*[0.01] * 400)
     assert run.stream.getvalue().count("\r") <= 1 + 400 * 0.01 / 0.2
     run.test(0.5)
-    assert run.stream.screen()[-1].startswith("epoch 1/2  evaluation")
-    assert "loss" not in run.stream.screen()[-1]
+    assert run.stream.screen() == ["epoch 1/2  evaluation  at least 4.0 s left"]
     run.progress.on_epoch_end(0, dict(LOGS))
     assert run.stream.screen()[0].startswith("epoch 1/2  loss 1.250  accuracy 50.0%  4")
     run.progress.on_epoch_begin(1)

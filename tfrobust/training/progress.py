@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import keras
+
+from tfrobust.terminal import columns
 
 _METRICS = ("loss", "accuracy", "val_accuracy", "val_robust_accuracy")
 
@@ -19,8 +20,6 @@ _LABELS = {
     "val_accuracy": ("val", "val"),
     "val_robust_accuracy": ("robust", "robust"),
 }
-
-_WIDTH = 80
 
 # Seconds. A terminal's line is rewritten so often; a file gets a first estimate after
 # many seconds of timed steps, and then a line where it would stay silent for so long.
@@ -37,14 +36,15 @@ class Progress(keras.callbacks.Callback):
 
         epoch 3/50  loss 1.234  acc 56.1%  val 55.0%  robust 31.2%  41 s  32 min left
 
-    `acc` is `accuracy`, `val` is `val_accuracy`, `robust` is `val_robust_accuracy`; then come the seconds
-    that the epoch took and the time left of the whole run: steps, evaluations and what
-    other callbacks do between two epochs. Steps count as they took in this epoch and
-    the one before, the rest of an epoch as it took so far. The first training step and
-    the first one of an evaluation, which trace a graph, are left out; what other
-    callbacks compile in the first epoch is not, so the estimate behind it is rather too
-    long. In the first epoch the rest is not known, and the line says "at least". Where
-    the number of steps is not known, the time left is known from the second epoch on.
+    `acc` is `accuracy`, `val` is `val_accuracy`, `robust` is `val_robust_accuracy`;
+    then come the seconds that the epoch took and the time left of the whole run: steps,
+    evaluations and what other callbacks do between two epochs. Steps count as they took
+    in this epoch and the one before, the rest of an epoch as it took so far. The first
+    training step and the first one of an evaluation, which trace a graph, are left out;
+    what other callbacks compile in the first epoch is not, so the estimate behind it is
+    rather too long. In the first epoch the rest is not known, and the line says "at
+    least". Where the number of steps is not known, the time left is known from the
+    second epoch on.
 
     Where a line is too short for everything, labels are abbreviated, then the seconds
     go, then the metrics from the first to the last.
@@ -220,17 +220,20 @@ def _fit(parts: Iterable[_Part], width: int) -> str:
 class _Line:
     """The line of a stream that is written last, in place on a terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream: TextIO | None = stream
-        self.terminal = stream.isatty()
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.terminal = stream is not None and stream.isatty()
         self._length = 0
 
     def write(self, parts: Iterable[_Part], stays: bool) -> None:
-        text = _fit(parts, self._width())
+        if self._stream is None:
+            return
+        width = columns(self._stream)
+        text = _fit(parts, width)
         if not self.terminal:
             self._put(text + "\n")
             return
-        covered = text.ljust(min(self._length, self._width()))
+        covered = text.ljust(min(self._length, width))
         self._put(f"\r{covered}" + "\n" * stays)
         self._length = 0 if stays else len(text)
 
@@ -248,17 +251,6 @@ class _Line:
             self._stream.flush()
         except (OSError, ValueError):  # a closed pipe, file or terminal, a full disk
             self._stream = None
-
-    def _width(self) -> int:
-        if not self.terminal or self._stream is None:
-            return _WIDTH
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
-        except (OSError, ValueError):
-            columns = 0
-        # Some terminals go to the next line when the last column is written. One that
-        # does not know its width says 0.
-        return min(columns - 1, _WIDTH) if columns > 1 else _WIDTH - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +274,7 @@ class _TimeLeft:
         self._phase = "steps"  # then "rest", then "over"
         self._traced_at: float | None = None  # the end of the first step
         self._before = self._now = _Timed()  # the epoch before, and this one
+        self._began = self._last = 0.0
         self._rests: list[float] = []
         self._first_test = _FirstTest()
 
@@ -329,7 +322,7 @@ class _TimeLeft:
         rest = now - self._last
         if not self._rests:
             rest -= self._first_test.tracing()
-        self._rests.append(max(rest, 0.0))
+        self._rests.append(rest)
         self._steps = self._done or self._steps
         self._phase, self._last = "over", now
         return now - self._began
@@ -376,6 +369,7 @@ class _FirstTest:
 
     def __init__(self) -> None:
         self._ends: list[float] = []
+        self._count = 0
 
     def begin(self, now: float) -> None:
         self._ends = [now]
