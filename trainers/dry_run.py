@@ -37,8 +37,8 @@ def describe(config: TrainConfig) -> None:
         "adversary": _adversary(config),
         "aligned": _aligned(config, info.classes),
         "schedule": f"{config.epochs} epoch{'s' * (config.epochs > 1)} of "
-        f"{_count(steps)} steps of {config.batch_size} images; {config.optimizer}, learning rate "
-        f"{config.learning_rate:g}, {_decays(config)}",
+        f"{_count(steps)} steps of {config.batch_size} images; {config.optimizer}, "
+        f"learning rate {config.learning_rate:g}, {_decays(config)}",
         "cost": _cost(config, network, steps, teacher),
         "writes": f"{config.workdir} (nothing yet: this is a dry run)",
     }
