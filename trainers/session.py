@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -119,7 +118,7 @@ def _fit(
     keep = training.KeepBest(folder.best, rows=table.rows, write=chief)
     if held_out is not None:
         callbacks.append(keep)
-    callbacks.append(_ShortLogs())
+    callbacks.append(training.Progress(write=chief))
     model.fit(
         batches,
         epochs=config.epochs,
@@ -130,7 +129,7 @@ def _fit(
         ),
         callbacks=callbacks,
         shuffle=False,
-        verbose=0 if not chief else 1 if sys.stdout.isatty() else 2,
+        verbose=0,  # `Progress` tells
     )
     return keep.best
 
@@ -157,14 +156,6 @@ def _batches(
 def _pixels(dataset: data.Dataset) -> np.ndarray:
     """All images as float32 in [0, 1]."""
     return dataset.images.astype(np.float32) / np.float32(255)
-
-
-class _ShortLogs(keras.callbacks.Callback):
-    """Leaves the values of single layers to the files, for a progress bar to read."""
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        for name in [name for name in logs or {} if "/" in name]:
-            del logs[name]
 
 
 def summarize(

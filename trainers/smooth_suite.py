@@ -6,6 +6,7 @@ Zhang et al. 2020, Smooth Adversarial Examples: tables 1 to 3, figures 1, 2 and 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from tfrobust import analysis, data, smoothing
 from tfrobust.attacks import AttackResult
 from tfrobust.estimates import Estimate, mean
+from tfrobust.terminal import columns
 from trainers import evaluate_data
 from trainers.evaluate_data import Sample
 from trainers.evaluate_options import Budget, EvaluateConfig
@@ -210,7 +212,12 @@ def _try_all(
     total = sum(trial.gradients for trial in trials) * len(sample.index)
     done = {}
     with tqdm(
-        total=total, desc="attacks", unit="gradients", unit_scale=True, disable=None
+        total=total,
+        desc="attacks",
+        unit="gradients",
+        unit_scale=True,
+        ncols=columns(sys.stderr),
+        disable=None,
     ) as shown:
         for trial in trials:
             shown.set_postfix_str(type(trial.attack).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from tfrobust import data
 from tfrobust.attacks import AttackResult
+from tfrobust.terminal import columns
 from trainers.evaluate_options import EvaluateConfig
 from trainers.loading import Loaded
 from trainers.tables import Column, Table
@@ -117,4 +119,13 @@ def joined(parts: Sequence[AttackResult]) -> AttackResult:
 
 def bar(batches: Any, title: str) -> Any:
     """The batches with a progress bar, on a terminal only."""
-    return tqdm(batches, title, total=len(batches), leave=False, disable=None)
+    # The end of a path tells more than its beginning; the time left needs the room.
+    title = title if len(title) <= 30 else f"...{title[-27:]}"
+    return tqdm(
+        batches,
+        title,
+        total=len(batches),
+        leave=False,
+        ncols=columns(sys.stderr),
+        disable=None,
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 
 import keras
 from tqdm import tqdm
 
 from tfrobust import data, pag
+from tfrobust.terminal import columns
 from tfrobust.training import is_chief_process
 from trainers.options import TrainConfig
 from trainers.program import UsageError
@@ -66,7 +68,11 @@ class _Bar:
     def __call__(self, done: int, total: int) -> None:
         if self._bar is None:
             self._bar = tqdm(
-                total=total, initial=done, unit="image", disable=not self._shown
+                total=total,
+                initial=done,
+                unit="image",
+                ncols=columns(sys.stderr),
+                disable=not self._shown,
             )
         self._bar.update(done - self._bar.n)
         if done == total:

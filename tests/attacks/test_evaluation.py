@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -189,9 +190,14 @@ def test_progress_is_shown_on_request(capsys):
     batches = [(grey(0.4), [0])]
     evaluate(brightness, batches, {"a": FGSM(eps=0.1)})
     assert capsys.readouterr() == ("", "")
-    evaluate(brightness, batches, {"a": FGSM(eps=0.1)}, progress=True)
+    evaluate(brightness, batches, {"a" * 90: FGSM(eps=0.1)}, progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "attacks" in err
+    shown = re.split("[\r\n]", err)
+    assert max(map(len, shown)) == 80
+    assert all(
+        re.search(r"\[\d\d:\d\d<[\d?:]+, ", line) for line in shown if "a" * 9 in line
+    )
 
 
 def made_up(success, distortion):

@@ -2,6 +2,9 @@
 
 import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +58,36 @@ def test_cifar10_jpeg_is_whole_and_balanced():
     # shifts red and blue by 0.005; swapped channels would be off by 0.045.
     means = train.images.mean((0, 1, 2)) / 255
     np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=8e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "cifar10_jpeg"])
+def test_nothing_is_printed_or_logged(name):
+    """Not TFDS's warning about an attribute that it reads itself; in a process of its
+    own, since it warns ten times and no more. Others' messages pass afterwards.
+    """
+    code = (
+        "import logging, sys\n"
+        "from tfrobust import data\n"
+        "data.check(*sys.argv[1:], splits=['test'])\n"
+        "data.describe(*sys.argv[1:])\n"
+        "data.load(sys.argv[1], 'test', sys.argv[2])\n"
+        "logging.getLogger('absl').warning('heard')\n"
+        "assert not logging.getLogger('absl').filters\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, name, str(folder_with(name))],
+        cwd=pathlib.Path(__file__).parents[2],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # TensorFlow's own C++ says this whatever its level, before it reads the level.
+    told = re.sub(
+        r"(?m)^([IWE]\d{4} |WARNING: All log messages before ).*\n", "", ended.stderr
+    )
+    assert (ended.stdout, told) == ("", "WARNING:absl:heard\n")
 
 
 def test_a_slice_is_the_beginning_of_its_split():

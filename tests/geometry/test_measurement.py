@@ -79,7 +79,9 @@ def test_progress_is_shown_on_demand(network, expected, capsys):
     geometry.measure(network, (images, labels), 1)
     assert capsys.readouterr() == ("", "")
     geometry.measure(network, (images, labels), 1, batch_size=4, progress=True)
-    assert "2/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "2/2" in shown and "batch" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_discrepancy_by_hand():

@@ -7,7 +7,7 @@ import pytest
 
 from tfrobust import models
 from tfrobust.training import RobustModel
-from trainers import dry_run
+from trainers import build, dry_run
 
 
 @pytest.fixture
@@ -31,7 +31,10 @@ def plan(cifar, monkeypatch, snapshot, tmp_path):
         ended = cifar(*flags, "--dry_run")
         assert (ended.code, ended.err) == (0, "")
         assert snapshot(tmp_path) == {}
-        return dict(line.split(maxsplit=1) for line in ended.out.splitlines())
+        assert max(map(len, ended.out.splitlines())) <= 80
+        # What goes on in the next line stands below the text.
+        whole = ended.out.replace("\n" + " " * 10, " ")
+        return dict(line.split(maxsplit=1) for line in whole.splitlines())
 
     return run
 
@@ -76,7 +79,132 @@ def test_plan_of_held_out_images_and_other_decays(plan):
         "after each epoch"
     )
     assert lines["schedule"].startswith("100 epochs of 90 steps of 100 images")
-    assert lines["schedule"].endswith("divided by 10 after epochs 50 and 57 and 75")
+    assert lines["schedule"].endswith("divided by 10 after epochs 50, 57 and 75")
+
+
+MLP = "--dataset=shapes", "--model=mlp", "--width=5"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "decay_at", "told"),
+    [
+        (1, "0.75,0.875", "not divided: 0.75 and 0.875 of the run fall into epoch 1"),
+        (2, "0.75,0.875", "divided by 100 after epoch 1"),
+        (3, "0.75,0.875", "divided by 100 after epoch 2"),
+        (4, "0.75,0.875", "divided by 100 after epoch 3"),
+        (3, "0.2", "not divided: 0.2 of the run falls into epoch 1"),
+        (5, "0.75,0.875", "divided by 10 after epochs 3 and 4"),
+        (200, "0.75,0.875", "divided by 10 after epochs 150 and 175"),
+        (
+            4,
+            "0.1,0.5",
+            "divided by 10 after epoch 2; not at 0.1 of the run, in epoch 1",
+        ),
+        (10, "0.5,0.55,0.8", "divided by 100 after epoch 5, by 10 after epoch 8"),
+    ],
+)
+def test_plan_of_the_rate(plan, parse, epochs, decay_at, told):
+    """What training then does: the words are as `step_decay` divides. In an epoch that
+    is the first, it does not.
+    """
+    flags = *MLP, f"--epochs={epochs}", f"--decay_at={decay_at}"
+    assert plan(*flags)["schedule"].endswith(f"learning rate 0.1, {told}")
+    rate, expected = 0.1, []
+    changes = dict(
+        (int(epoch), int(by))
+        for by, listed in re.findall(r"by (\d+) after epochs? ([\d, and]+)", told)
+        for epoch in re.findall(r"\d+", listed)
+    )
+    for epoch in range(epochs):
+        rate /= changes.get(epoch, 1)
+        expected.append(rate)
+    model = build.make_model(parse(*flags), models.MLP((2,), 2, hidden=(2,)), 7)
+    for epoch in range(epochs):
+        model.optimizer.iterations.assign(7 * epoch)
+        assert float(model.optimizer.learning_rate) == pytest.approx(expected[epoch])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], None),
+        (
+            ["--adversary=pgd", "--adversary_norm=inf", "--adversary_eps=8/255",
+             "--adversary_steps=10"],
+            "PGD, L-infinity, eps 8/255, 10 steps of 1.6/255, in place of all images",
+        ),
+        (
+            ["--adversary=pgd", "--adversary_eps=0.5", "--adversary_steps=1",
+             "--adversary_step_size=1/255", "--adversary_share=0.25"],
+            "PGD, L2, eps 0.5, 1 step of 1/255, in place of 25% of each batch; the "
+            "others stay clean",
+        ),
+        (
+            ["--adversary=fgsm", "--adversary_norm=1", "--adversary_eps=12"],
+            "FGSM, L1, eps 12, one step, in place of all images",
+        ),
+        (
+            ["--adversary=trades", "--trades=2.5", "--adversary_eps=0.2"],
+            "TRADES: clean images, and 2.5 times the divergence of the prediction "
+            "under PGD, L2, eps 0.2, 3 steps of 0.133",
+        ),
+    ],
+)  # fmt: skip
+def test_plan_of_an_adversary(plan, flags, told):
+    """What is attacked, in which ball, by how many steps of which length."""
+    assert plan(*MLP, *flags).get("adversary") == told
+
+
+@pytest.mark.parametrize(
+    "value", ["0.1", "0.2", "1", "8/255", "1/255", "2.5", "127/255"]
+)
+def test_a_radius_is_told_as_it_was_typed(parse, value):
+    """51/255 is 0.2, and 255/255 is 1."""
+    config = parse("--adversary=pgd", f"--adversary_eps={value}")
+    assert dry_run._size(config.adversary_eps) == value
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--pag_weight=0.5"], None),
+        (["--pag=one_image", "--pag_weight=0"], None),
+        (
+            ["--pag=class_mean", "--pag_exact"],
+            "class_mean, weight 0.4: towards the mean of each class; all 10 classes a "
+            "step, each exactly",
+        ),
+        (
+            ["--pag=nearest_neighbor", "--pag_weight=2", "--pag_classes=3"],
+            "nearest_neighbor, weight 2: towards the nearest of 50 images of each "
+            "class; 3 of 10 classes a step, by random signs",
+        ),
+        (
+            ["--pag=cluster", "--pag_clusters=7", "--pag_classes=1"],
+            "cluster, weight 0.4: towards the nearest of 7 centres of each class; 1 of "
+            "10 classes a step, each exactly",
+        ),
+    ],
+)
+def test_plan_of_aligned_gradients(plan, flags, told):
+    """Which directions, with which weight."""
+    assert plan(*MLP, *flags).get("aligned") == told
+
+
+def test_plan_of_a_teacher(plan, monkeypatch):
+    """It is named, and so is the folder that keeps its gradients."""
+    monkeypatch.setattr(build, "check_teacher", lambda *_: None)
+    lines = plan(*MLP, "--pag=rigd", "--teacher=runs/t", "--teacher_cache=cache/t")
+    assert lines["aligned"].startswith(
+        "rigd, weight 0.4: towards the gradients of runs/t, kept in cache/t; all 10"
+    )
+
+
+def test_a_path_is_not_broken(cifar, monkeypatch, tmp_path):
+    """It may be copied, however long it is."""
+    monkeypatch.setattr(dry_run, "_matrix_rate", lambda: 2e9)
+    path = tmp_path / ("a" * 60) / "b-c"
+    assert f" {path}\n" in cifar(*MLP, "--dry_run", f"--workdir={path}").out
 
 
 def test_plan_of_a_data_set_that_is_not_there(plan, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tfrobust.attacks.classifier import as_classifier
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.estimates import Estimate, mean
 from tfrobust.settings import require_steps
+from tfrobust.terminal import columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,13 @@ def evaluate(
     classifier = as_classifier(model)
     labels, correct = [], []
     results: dict[str, list[AttackResult]] = {name: [] for name in attacks}
-    shown = tqdm.tqdm(batches, desc="attacks", unit="batch", disable=not progress)
+    shown = tqdm.tqdm(
+        batches,
+        desc="attacks",
+        unit="batch",
+        ncols=columns(sys.stderr),
+        disable=not progress,
+    )
     for images, classes in shown:
         logits = classifier(tf.cast(tf.convert_to_tensor(images), tf.float32))
         labels.append(np.asarray(classes, np.int32))

@@ -6,7 +6,10 @@ left to TFDS's own download. `tensorflow_datasets` is imported only where it is 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 # Named in error messages; any registered data set with `image` and `label` loads.
 KNOWN = ("cifar10", "cifar100", "mnist", "stl10", "svhn_cropped")
+
+_DTYPE_WARNING = "`FeatureConnector.dtype` is deprecated."
 
 
 def prepared(data_dir: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -154,9 +159,10 @@ def _read(
     only = tfds.decode.PartialDecoding({"image": True, "label": True})
     # Caching would keep a second copy, and costs a third of the time.
     config = tfds.ReadConfig(try_autocache=False)
-    examples = builder.as_dataset(
-        split=split, decoders=only, read_config=config, shuffle_files=False
-    )
+    with _without_dtype_warning():
+        examples = builder.as_dataset(
+            split=split, decoders=only, read_config=config, shuffle_files=False
+        )
     count = builder.info.splits[split].num_examples
     images = np.empty((count, *builder.info.features["image"].shape), np.uint8)
     labels = np.empty(count, np.int32)
@@ -179,6 +185,25 @@ def _import_tfds() -> Any:
             name=error.name,
         ) from error
     return tfds
+
+
+@contextlib.contextmanager
+def _without_dtype_warning() -> Iterator[None]:
+    """Holds back one warning of TFDS about itself.
+
+    Its `PartialDecoding` compares types by an attribute that it calls deprecated, and
+    tells absl's logger, whose messages all others may pass.
+    """
+
+    def others(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_DTYPE_WARNING)
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def _by_name_and_version(folder: pathlib.Path) -> tuple[str, list[int]]:

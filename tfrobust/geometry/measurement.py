@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import tqdm
 from tfrobust.estimates import Estimate, mean
 from tfrobust.geometry.checks import check_integer
 from tfrobust.geometry.curvature import EPSILON, curvature
+from tfrobust.terminal import columns
 
 _NAMES = ("gradient_norm", "hessian_norm", "curvature")
 
@@ -93,7 +95,10 @@ def measure(
         size = check_integer("batch_size", batch_size, least=1)
         batches = _Batches(images, labels, size)
     parts = []
-    for batch in tqdm.tqdm(batches, disable=not progress, desc="geometry"):
+    width = columns(sys.stderr)
+    for batch in tqdm.tqdm(
+        batches, disable=not progress, desc="geometry", unit="batch", ncols=width
+    ):
         images, labels, real = _unpack(batch)
         found = curvature(
             model, images, labels, power_iterations, tolerance, seed, epsilon

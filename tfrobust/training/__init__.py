@@ -18,6 +18,7 @@ from tfrobust.training.distribute import (
 )
 from tfrobust.training.epochs import KeepEpochs, kept_epochs
 from tfrobust.training.model import RobustModel
+from tfrobust.training.progress import Progress
 from tfrobust.training.robustness import Best, KeepBest, WatchRobustAccuracy
 from tfrobust.training.schedules import step_decay
 
@@ -27,6 +28,7 @@ __all__ = [
     "KeepBest",
     "KeepEpochs",
     "MetricsTable",
+    "Progress",
     "RefreshSpectralNorms",
     "RestartPoints",
     "RobustModel",
