@@ -72,9 +72,9 @@ def test_held_out_images_are_not_trained_on(parse, fewer_shapes):
 
 
 def test_what_watches_has_the_adversarys_ball(parse):
-    """And L-infinity at 8/255 where there is none, whatever the adversary's flags."""
+    """And L-infinity at 8/255 where there is none."""
     ball = "--adversary_norm=1", "--adversary_eps=3"
-    watch = build.make_watch(parse(*SHAPES, *ball, "--watch_steps=7"))
+    watch = build.make_watch(parse(*SHAPES, "--watch_robust=5", "--watch_steps=7"))
     assert watch == attacks.PGD(norm="inf", eps=8 / 255, steps=7)
     for kind in ("fgsm", "pgd", "trades"):
         watch = build.make_watch(parse(*SHAPES, *ball, f"--adversary={kind}"))
@@ -148,8 +148,8 @@ def test_network_is_the_one_named(parse, model, variant, size, convolutions):
     """The architecture, its width and variant, and where beta and gamma start."""
     from tfrobust import models
 
-    config = parse(f"--model={model}", f"--variant={variant}", "--width=2",
-                   "--initial_beta=3", "--initial_gamma=7")  # fmt: skip
+    starts = ["--initial_beta=3", "--initial_gamma=7"] if variant == "lcnn" else []
+    config = parse(f"--model={model}", f"--variant={variant}", "--width=2", *starts)
     network = build.make_network(config, (size, size, 3), 6)
     assert network.name == model and network.output_shape == (None, 6)
     names = [layer.name for layer in network.layers]
@@ -226,7 +226,7 @@ def test_adversary_has_the_settings_of_its_flags(parse):
 @pytest.mark.parametrize(("norm", "value"), [("inf", "inf"), ("2", 2), ("1", 1)])
 def test_fgsm_has_its_norm_and_radius(parse, norm, value):
     """Of the adversary's flags; its one step has no settings."""
-    flags = f"--adversary_norm={norm}", "--adversary_eps=3/10", "--adversary_steps=7"
+    flags = f"--adversary_norm={norm}", "--adversary_eps=3/10"
     expected = attacks.FGSM(norm=value, eps=0.3)
     assert build.make_adversary(parse("--adversary=fgsm", *flags)) == expected
 

@@ -19,6 +19,7 @@ from tfrobust import attacks, data
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
 from trainers import dissect_suite, evaluate_data, evaluate_options
 from trainers.loading import load_classifier
+from trainers.program import UsageError
 
 FLAGS = Path(evaluate_options.__file__).parent / "flags" / "evaluate_dissect.flags"
 SMALL = ("--suite=dissect", "--dataset=shapes", "--examples=12", "--batch_size=5",
@@ -193,12 +194,34 @@ def test_a_run_that_has_diverged_is_named(untrained, tmp_path):
         measurer.measure_runs()
 
 
-def test_flags_of_the_other_suites_have_no_effect():
-    """Nor the size of what was not asked for."""
-    config = parse(*SMALL, "--model=a", "--checkpoint_examples=100000", "--eps=9",
-                   "--pag_moved_eps=far", "--masking_examples=100000")  # fmt: skip
-    assert evaluate_data.check(config).classes == 10
-    parse("--suite=lcnn", "--model=a", "--dissect_attacks=none", "--examples=2")
+@pytest.mark.parametrize(
+    ("flag", "needs"),
+    [
+        ("--eps=9", "--eps needs --suite=lcnn."),
+        ("--pag_moved_eps=far", "--pag_moved_eps needs --suite=pag."),
+        ("--cw_steps=3", "--cw_steps needs --suite=smooth."),
+        (
+            "--smooth_alpha=0.5",
+            "--smooth_alpha needs --suite=smooth, or dissect with spgd2 in "
+            "--dissect_attacks.",
+        ),
+        (
+            "--checkpoint_examples=7",
+            "--checkpoint_examples needs --suite=dissect with --checkpoints.",
+        ),
+    ],
+)
+def test_flags_that_do_nothing_here_are_refused(flag, needs):
+    """Those of another suite, and of what was not asked for."""
+    with pytest.raises(UsageError) as told:
+        parse(*SMALL, "--model=a", flag)
+    assert str(told.value) == needs
+
+
+def test_flags_of_others_act_with_what_they_need():
+    """The smoother's with the smooth attack."""
+    spgd2 = "--dissect_attacks=spgd2", "--smooth_alpha=0.5"
+    assert parse(*SMALL, "--model=a", *spgd2).smooth_alpha == 0.5
 
 
 def test_flags_repeat_the_evaluation():

@@ -22,6 +22,7 @@ from trainers import (
     report,
 )
 from trainers.loading import Loaded, load_classifier
+from trainers.program import UsageError
 
 FLAGS = Path(evaluate_options.__file__).parent / "flags" / "evaluate_pag.flags"
 SMALL = ("--suite=pag", "--dataset=shapes", "--examples=7", "--batch_size=4",
@@ -116,12 +117,17 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
     assert not (tmp_path / "o").exists()
 
 
-def test_flags_of_the_other_suites_have_no_effect():
-    """Nor sizes of a check that was not asked for."""
-    config = parse(*SMALL, "--model=a", "--geometry_examples=100000", "--budgets=1x1",
-                   "--masking_examples=100000")  # fmt: skip
-    assert evaluate_data.check(config).classes == 10
-    parse("--suite=lcnn", "--model=a", "--pag_moved_eps=far", "--examples=2")
+def test_flags_that_do_nothing_here_are_refused():
+    """Those of another suite, and of a check that was not asked for."""
+    for flag, needs in (
+        ("geometry_examples", "--suite=lcnn or dissect"),
+        ("masking_examples", "--suite=pag with --masking"),
+    ):
+        with pytest.raises(UsageError) as told:
+            parse(*SMALL, "--model=a", f"--{flag}=7")
+        assert str(told.value) == f"--{flag} needs {needs}."
+    with pytest.raises(UsageError, match="--pag_moved_eps needs --suite=pag"):
+        parse("--suite=lcnn", "--model=a", "--pag_moved_eps=3")
 
 
 def test_flags_repeat_the_evaluation():

@@ -21,6 +21,7 @@ from trainers import (
     smooth_transfer,
 )
 from trainers.loading import Loaded, load_classifier
+from trainers.program import UsageError
 from trainers.smooth_suite import FILTERED
 
 FLAGS = Path(evaluate_options.__file__).parent / "flags" / "evaluate_smooth.flags"
@@ -123,10 +124,9 @@ def test_too_few_correct_images_are_refused(places, tmp_path):
     assert re.search(expected, ended.error), ended.error
 
 
-def test_flags_of_the_other_suite_have_no_effect():
-    """Sizes that only the LCNN suite uses are not held against this one."""
-    config = parse(*SMALL, "--model=a", "--geometry_examples=100000")
-    assert evaluate_data.check(config).classes == 10
+def test_flags_of_another_suite_are_refused():
+    with pytest.raises(UsageError, match="--restarts needs --suite=lcnn, pag or diss"):
+        parse(*SMALL, "--model=a", "--restarts=2")
 
 
 def test_flags_repeat_the_evaluation():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers import build, options
+from trainers import build, flagfiles, options
 
 FOLDER = Path(options.__file__).parent / "flags"
 FILES = sorted(path.name for path in FOLDER.glob("*.flags"))
@@ -260,3 +260,65 @@ def test_quickstart_needs_no_network(parse):
     """The quickstart trains a low-curvature network on the built-in data."""
     config = parse(f"--flagfile={FOLDER / 'quickstart.flags'}")
     assert (config.dataset, config.variant) == ("shapes", "lcnn")
+
+
+def test_packaged_files_are_known_by_name(tmp_path, monkeypatch):
+    """With or without the ending, from any folder; by their path in a checkout too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cpu", "cpu.flags", "trainers/flags/cpu.flags"):
+        assert flagfiles.find_flagfile(name) == FOLDER / "cpu.flags"
+    assert set(flagfiles.packaged_flagfiles()) == {
+        path.stem for path in FOLDER.glob("*.flags")
+    }
+
+
+def test_the_users_own_file_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cpu.flags").write_text("--width=3")
+    assert flagfiles.find_flagfile("cpu.flags").read_text() == "--width=3"
+    # A folder is no file.
+    (tmp_path / "cpu").mkdir()
+    assert flagfiles.find_flagfile("cpu") == FOLDER / "cpu.flags"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("lcnn_cifr10", "; the nearest are lcnn_cifar10, lcnn_cifar100, "),
+        ("zzz", ", which --help lists."),
+        ("runs/cpu.flags", "; the nearest are cpu."),
+        ("", ", which --help lists."),
+    ],
+)
+def test_a_name_of_nothing_is_refused(tmp_path, monkeypatch, name, told):
+    monkeypatch.chdir(tmp_path)
+    start = f"--flagfile={name} is neither a file nor one that comes with tfrobust"
+    with pytest.raises(ValueError, match=re.escape(start + told)):
+        flagfiles.find_flagfile(name)
+
+
+def test_flags_take_the_place_of_their_file(tmp_path, monkeypatch):
+    """In order, files within files too; comments and blank lines are left out."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inner").write_text("# a comment\n\n// another\n  --width=2  \n")
+    (tmp_path / "outer").write_text("--epochs=1\n--flagfile=inner\n--seed=5\n")
+    given = ["--width=1", "--flagfile", "outer", "-flagfile=inner", "stray"]
+    assert flagfiles.expand_flagfiles(given) == [
+        "--width=1", "--epochs=1", "--width=2", "--seed=5", "--width=2", "stray",
+    ]  # fmt: skip
+    assert flagfiles.expand_flagfiles(["--", "--flagfile=no"]) == [
+        "--",
+        "--flagfile=no",
+    ]
+
+
+def test_a_file_that_reads_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").write_text("--flagfile=two")
+    (tmp_path / "two").write_text("--flagfile=one")
+    with pytest.raises(ValueError, match="--flagfile=one reads itself"):
+        flagfiles.expand_flagfiles(["--flagfile=one"])
+    # Twice side by side is no circle.
+    (tmp_path / "two").write_text("--width=3")
+    twice = ["--flagfile=one", "--flagfile=one"]
+    assert flagfiles.expand_flagfiles(twice) == ["--width=3"] * 2

@@ -6,6 +6,7 @@ import pytest
 from absl import flags
 
 from trainers import options
+from trainers.program import UsageError
 
 FIELDS = [field.name for field in dataclasses.fields(options.TrainConfig)]
 
@@ -42,6 +43,7 @@ OTHER = {
     "learning_rate": 123456.789,
     "momentum": 0.123456789012345,
     "seed": 2**32 - 1,
+    "deterministic": False,
     "mixed_precision": "float16",
     "jit_compile": True,
     "distribute": "tpu",
@@ -62,6 +64,19 @@ OTHER = {
     "keep_epochs": 2,
     "decay_at": "0.5,0.75,0.9",
 }
+
+# Together they have every flag act; XLA goes with a TPU here, what is refused is tested
+# in test_errors.
+_NO_TEACHER = {"teacher": "", "teacher_cache": ""}
+COMBINATIONS = (
+    {},
+    {"adversary": "pgd", "optimizer": "sgd"},
+    {"adversary": "trades", "adversary_share": 1.0},
+    {"pag": "class_mean", **_NO_TEACHER},
+    {"pag": "nearest_neighbor", **_NO_TEACHER},
+    {"pag": "cluster", **_NO_TEACHER},
+    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False},
+)
 
 
 def test_every_field_has_a_flag_and_every_flag_a_field(trainer_flags):
@@ -117,18 +132,24 @@ def test_run_flags_repeat_every_setting_exactly(parse):
     ]
     assert sorted(OTHER) == sorted(repeated)
     assert all(getattr(defaults, name) != OTHER[name] for name in repeated)
-    # XLA and TPU go together here; what is refused is tested in test_errors.
-    config = dataclasses.replace(defaults, **OTHER)
-    assert parse(*options.flag_lines(config), "--workdir=w") == dataclasses.replace(
-        config, workdir="w"
-    )
+    stated = set()
+    for changes in COMBINATIONS:
+        config = dataclasses.replace(defaults, **(OTHER | changes))
+        lines = options.flag_lines(config)
+        names = {line[2:].partition("=")[0] for line in lines}
+        # What does nothing in a run is left out, and so comes back as its default.
+        left_out = {name: getattr(defaults, name) for name in {*repeated} - names}
+        expected = dataclasses.replace(config, **left_out, workdir="w")
+        assert parse(*lines, "--workdir=w") == expected
+        stated |= names
+    assert sorted(stated) == sorted(repeated), "a flag that no combination states"
     assert parse(*options.flag_lines(defaults)) == defaults
 
 
 def test_run_flags_say_nothing_of_where_and_how(parse):
     """The output folder and the ways to start are left out."""
     lines = options.flag_lines(parse("--workdir=/some/where", "--overwrite"))
-    assert len(lines) == len(OTHER)
+    assert len(lines) > 20
     assert not any("/some/where" in line or "overwrite" in line for line in lines)
 
 
@@ -148,14 +169,13 @@ def test_defining_twice_changes_nothing(trainer_flags):
 
 def test_a_program_has_defaults_of_its_own(trainer_flags, parse):
     """They are the flags' defaults, also in the help; a given flag wins over them."""
-    before = parse()
+    before = parse("--adversary=pgd")
     options.define_flags(width=3, adversary_eps="8/255", jit_compile=True)
     changed = {"width": 3, "adversary_eps": 8 / 255, "jit_compile": True}
-    assert parse() == dataclasses.replace(before, **changed)
+    assert parse("--adversary=pgd") == dataclasses.replace(before, **changed)
     assert "  --width, default 3" in options.grouped_help("").splitlines()
-    assert parse("--width=5", "--nojit_compile", "--adversary_eps=0.1") == (
-        dataclasses.replace(before, width=5)
-    )
+    given = "--width=5", "--nojit_compile", "--adversary_eps=0.1", "--adversary=pgd"
+    assert parse(*given) == dataclasses.replace(before, width=5)
 
 
 def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
@@ -164,16 +184,32 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
         options.define_flags(widht=3)
 
 
-def test_flags_of_an_earlier_version_are_completed(parse):
-    """Lines that are missing come with what was done then, others stay as they are."""
-    lines = options.flag_lines(parse())
-    names = "--adversary_share=", "--optimizer=", "--watch_", "--decay_at="
-    earlier = [line for line in lines if not line.startswith(names)]
-    assert len(earlier) == len(lines) - 5
-    assert sorted(options.complete(earlier)) == sorted(lines)
-    new = options.flag_lines(parse("--optimizer=adam", "--adversary=fgsm",
-                                   "--adversary_share=0.5"))  # fmt: skip
-    assert options.complete(new) == new
+@pytest.mark.parametrize(
+    ("flags_given", "needs"),
+    [
+        (["--cure_step=0.3"], "--cure_step needs --cure above 0."),
+        (["--adversary_eps=0.3"], "--adversary_eps needs an --adversary."),
+        (
+            ["--adversary=fgsm", "--adversary_steps=7"],
+            "--adversary_steps needs --adversary=pgd or trades.",
+        ),
+        (["--adversary=pgd", "--trades=3"], "--trades needs --adversary=trades."),
+        (["--pag=one_image", "--pag_scale=2"], "--pag_scale needs --pag=class_mean."),
+        (["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
+        (["--optimizer=adam", "--momentum=0.5"], "--momentum needs --optimizer=sgd."),
+        (["--initial_gamma=3"], "--initial_gamma needs --variant=lcnn."),
+        (["--logical_cpus=2"], "--logical_cpus needs --distribute=mirrored."),
+    ],
+)
+def test_a_flag_that_does_nothing_is_refused(parse, flags_given, needs):
+    with pytest.raises(UsageError) as told:
+        parse(*flags_given)
+    assert str(told.value) == needs
+
+
+def test_a_flag_at_its_default_is_let_through(parse):
+    """Flagfiles state them, whatever else is set."""
+    assert parse("--pag_clusters=10", "--trades=6") == parse()
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "curvature_beta", "momentum"])

@@ -111,7 +111,7 @@ def test_other_errors_are_not_hidden(run):
         ),
         (
             ["--flagfile=/no/such"],
-            "Unable to open flagfile: [Errno 2] No such file or directory: '/no/such'",
+            "--flagfile=/no/such is neither a file nor one that comes with tfrobust",
         ),
     ],
 )
@@ -124,12 +124,32 @@ def test_broken_command_lines(run, arguments, sentence):
 
 def test_flagfile_that_is_no_text(run, tmp_path):
     """A binary file is refused as one."""
-    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04\x8f\xff")
-    assert run(fails, f"--flagfile={tmp_path / 'model.keras'}") == (
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"PK\x03\x04\x8f\xff")
+    assert run(fails, f"--flagfile={path}") == (
         2,
         "",
-        "error: --flagfile must name a text file with one flag on each line.\n",
+        f"error: --flagfile={path} must be a text file with one flag on each line.\n",
     )
+
+
+def test_missing_package_of_an_extra_is_one_sentence(run):
+    """Who installed the layers alone is told what the programs need."""
+
+    def main():
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
+
+    assert run(main) == (
+        2,
+        "",
+        "error: The package matplotlib is missing: pip install 'tfrobust[train]'.\n",
+    )
+
+    def broken():
+        raise ModuleNotFoundError("No module named 'mine'", name="mine")
+
+    with pytest.raises(ModuleNotFoundError, match="mine"):
+        run(broken)
 
 
 def test_stray_line_of_a_flagfile(run, tmp_path):

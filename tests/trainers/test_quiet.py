@@ -10,13 +10,20 @@ import pytest
 from tests.conftest import REPOSITORY
 from trainers import quiet
 
-CUDA = "E0000 00:00:1796002231.745408    3066 cuda_platform.cc:52] failed call to cuInit"
+CUDA = (
+    "E0000 00:00:1796002231.745408    3066 cuda_platform.cc:52] failed call to cuInit"
+)
 
 
 @pytest.mark.parametrize(
     ("line", "level", "has_gpu", "noise"),
     [
-        ("WARNING: All log messages before absl::InitializeLog() is called are", 1, 1, 1),
+        (
+            "WARNING: All log messages before absl::InitializeLog() is called are",
+            1,
+            1,
+            1,
+        ),
         ("I0000 00:00:1796002225.376404    3052 port.cc:153] oneDNN is on.", 1, 0, 1),
         ("I0000 00:00:1796002225.376404    3052 port.cc:153] oneDNN is on.", 0, 0, 0),
         # TensorFlow 2.20 writes the date and a space behind the letter.

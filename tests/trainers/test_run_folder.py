@@ -33,24 +33,6 @@ def test_begin_writes_a_flagfile_of_the_run(parse, tmp_path):
     assert str(tmp_path) not in text
 
 
-def test_a_run_of_an_earlier_version_may_go_on(parse, tmp_path):
-    """Its `run.flags` knows neither optimizer nor share: it had SGD, and attacked all.
-    With another optimizer it is refused.
-    """
-    config = parse(*SMALL, f"--workdir={tmp_path}/run", "--resume")
-    folder = RunFolder(config.workdir)
-    folder.begin(parse(*SMALL))
-    lines = folder.flags.read_text().splitlines()
-    names = "--optimizer=", "--adversary_share="
-    earlier = [line for line in lines if not line.startswith(names)]
-    assert len(earlier) == len(lines) - 2
-    folder.flags.write_text("\n".join(earlier))
-    folder.check(config)
-    other = parse(*SMALL, f"--workdir={tmp_path}/run", "--resume", "--optimizer=adam")
-    with pytest.raises(UsageError, match=r"\(--optimizer=sgd\). Received: --opt"):
-        folder.check(other)
-
-
 def test_overwrite_removes_the_run_and_nothing_else(parse, tmp_path, snapshot):
     """Everything a run writes goes; a note beside it stays, links' targets too."""
     config = parse(*SMALL, f"--workdir={tmp_path}/run", "--overwrite")

@@ -157,7 +157,10 @@ class LipschitzBatchNormalization(keras.layers.Layer):
 
     def smallest_deviation(self) -> Any:
         """`m`, the smallest `sqrt(moving_variance + epsilon)`, a float32 scalar."""
-        return ops.sqrt(ops.min(self.moving_variance) + self.epsilon)
+        return self._smallest_deviation(ops.convert_to_tensor(self.moving_variance))
+
+    def _smallest_deviation(self, variance: Any) -> Any:
+        return ops.sqrt(ops.min(variance) + self.epsilon)
 
     def lipschitz_constant(self) -> Any:
         """`min(1/m, gamma)`, the Lipschitz constant at inference, a float32 scalar."""
@@ -166,14 +169,21 @@ class LipschitzBatchNormalization(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Normalises over every axis but the last."""
         x = ops.cast(inputs, "float32")
-        shrink = ops.minimum(1.0, self.gamma * self.smallest_deviation())
+        # A copy reads each once, and what is recorded depends on it. Of a second read
+        # TensorFlow's optimizer may forget that it comes before the update: the custom
+        # gradient below ties its result to the variance for a while, and when that tie
+        # is cut, the order has been dropped as redundant.
+        moving_mean = ops.copy(self.moving_mean)
+        moving_variance = ops.copy(self.moving_variance)
+        deviation = self._smallest_deviation(moving_variance)
+        shrink = ops.minimum(1.0, self.gamma * deviation)
         if training and self.trainable:
             y, mean, variance = self._normalize_batch(x, shrink)
-            self._record(self.moving_mean, mean)
-            self._record(self.moving_variance, variance)
+            self._record(self.moving_mean, moving_mean, mean)
+            self._record(self.moving_variance, moving_variance, variance)
         else:
-            stretch = shrink * ops.rsqrt(self.moving_variance + self.epsilon)
-            y = (x - self.moving_mean) * stretch
+            stretch = shrink * ops.rsqrt(moving_variance + self.epsilon)
+            y = (x - moving_mean) * stretch
         return ops.cast(y, self.compute_dtype)
 
     def _normalize_batch(self, x: Any, shrink: Any) -> tuple[Any, Any, Any]:
@@ -185,8 +195,7 @@ class LipschitzBatchNormalization(keras.layers.Layer):
         stretch = shrink * ops.rsqrt(variance + self.epsilon)
         return (x - mean) * stretch, mean, variance
 
-    def _record(self, moving: Any, batch: Any) -> None:
-        kept = ops.convert_to_tensor(moving)
+    def _record(self, moving: Any, kept: Any, batch: Any) -> None:
         moving.assign(kept + (1.0 - self.momentum) * (ops.stop_gradient(batch) - kept))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
