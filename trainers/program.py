@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from absl import flags, logging
+
+from tfrobust.errors import first_line
 
 
 class UsageError(Exception):
@@ -37,22 +40,39 @@ def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
         warnings.formatwarning = before
 
 
+def import_modules(names: Iterable[str]) -> None:
+    """Imports what `--import` names, so that Keras knows the classes they register.
+
+    Modules of the current folder are found too, after all others: a file there never
+    takes the place of an installed package.
+
+    Args:
+        names: Names of modules, such as `my_package.layers`.
+
+    Raises:
+        UsageError: If one cannot be imported, for whatever reason.
+
+    Example:
+        >>> import_modules(["json"])
+    """
+    here = os.getcwd()
+    # An empty entry is the current folder.
+    if not {here, ""} & set(sys.path):
+        sys.path.append(here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            # It may be anything: what is imported runs.
+            raise UsageError(
+                f"--import={name} cannot be imported: {first_line(error)}"
+            ) from error
+
+
 def fail(sentence: str) -> NoReturn:
     """Prints one sentence, on one line, to standard error and exits with code 2."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another package says, at its beginning; its type if nothing.
-
-    Example:
-        >>> first_line(ValueError(" no such layer" + chr(10) + "In detail: ..."))
-        'no such layer'
-        >>> first_line(KeyError())
-        'KeyError'
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _in_one_line(
