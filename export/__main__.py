@@ -25,7 +25,14 @@ from export.signatures import Settings
 from tfrobust import attacks
 from trainers import program
 
-_MODEL = flags.DEFINE_string("model", None, "The `.keras` file to export.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "What to export: a `.keras` file, the folder of a run, a SavedModel "
+    "(or the folder of its versions: the newest) or pretrained:NAME.",
+)  # fmt: skip
+_IMPORT = flags.DEFINE_multi_string(
+    "import", [], "Module to import first, which registers Keras classes that the "
+    "model has. Once for each.",
+)  # fmt: skip
 _OUT = flags.DEFINE_string(
     "out", None, "Folder that holds the versions; its name is the served name."
 )
@@ -113,10 +120,13 @@ def _snippet(version: Path) -> str:
 def main() -> None:
     """Export what the flags say."""
     model, out = _given(_MODEL), _given(_OUT)
+    program.import_modules(_IMPORT.value)
     try:
         version, reports = _export(model, out)
     except (ValueError, OSError) as error:
-        raise program.UsageError(_in_flags(str(error))) from error
+        unknown = getattr(error.__cause__, "missing", "")
+        hint = "; name the module that does by --import" if unknown else ""
+        raise program.UsageError(_in_flags(str(error)) + hint) from error
     print(f"Wrote {version}. Query it with:\n\n{_snippet(version)}")
     for report in reports:
         print(f"\nOn {report['images']} {report['origin']}:\n")
