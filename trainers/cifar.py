@@ -21,6 +21,7 @@ from trainers.run_folder import RunFolder
 def main() -> None:
     """Checks everything first, then trains or prints the plan."""
     config = options.config_from_flags()
+    program.import_modules(config.imports)
     build.check_data(config)
     folder = RunFolder(config.workdir)
     if is_chief_process():

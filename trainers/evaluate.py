@@ -221,6 +221,7 @@ _RESULT = "evaluation.json"
 def main() -> None:
     """Checks everything first, then measures, prints and writes."""
     config = config_from_flags()
+    program.import_modules(config.imports)
     out = pathlib.Path(config.out).expanduser()
     _check_out(out, config.overwrite)
     for path in config.model:

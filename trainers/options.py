@@ -47,6 +47,9 @@ _BEFORE = {
     "watch_steps": 10,
 }
 
+# The one field that cannot be called as its flag, which is a word of Python's.
+FLAG_OF = {"imports": "import"}
+
 GROUPS: dict[str, list[str]] = {}
 
 
@@ -54,6 +57,7 @@ GROUPS: dict[str, list[str]] = {}
 class TrainConfig:
     """Everything a training run depends on; one field for each flag."""
 
+    imports: tuple[str, ...]
     dataset: str
     data_dir: str
     train_examples: int
@@ -130,6 +134,7 @@ def define_flags(**defaults: Any) -> None:
 def _define_all() -> None:
     _define_data()
     _define_network()
+    _define_imports()
     _define_loss()
     _define_adversary()
     _define_pag()
@@ -168,6 +173,12 @@ def _define_network() -> None:
     _string(group, "initial", "", "Trained network of the same kind to start from: a"
             " run's folder, a .keras file or pretrained:NAME. Empty: random"
             " weights.")  # fmt: skip
+
+
+def _define_imports() -> None:
+    define("Network", flags.DEFINE_multi_string, "import", [], "Module to import first,"
+           " which registers Keras classes that --initial or --teacher has. Once for"
+           " each.")  # fmt: skip
 
 
 def _define_loss() -> None:
@@ -474,7 +485,10 @@ def decay_shares(text: str) -> tuple[float, ...]:
 def config_from_flags() -> TrainConfig:
     """The parsed flags as a `TrainConfig`, with the default workdir filled in."""
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    values: dict[str, Any] = {
+        name: FLAGS[FLAG_OF.get(name, name)].value for name in names
+    }
+    values["imports"] = tuple(values["imports"])
     config = TrainConfig(**values)
     if config.workdir:
         return config
@@ -485,7 +499,8 @@ def config_from_flags() -> TrainConfig:
 def flag_lines(config: TrainConfig) -> list[str]:
     """The lines of the flagfile that repeats a run, without its output folder."""
     values = dataclasses.asdict(config)
-    return [
+    imports = [_flag_line("import", name) for name in values.pop("imports")]
+    return imports + [
         _flag_line(name, value)
         for name, value in values.items()
         if name not in _OUTSIDE_RUN

@@ -8,9 +8,11 @@ from absl import flags
 from trainers import options
 
 FIELDS = [field.name for field in dataclasses.fields(options.TrainConfig)]
+FLAGS = [options.FLAG_OF.get(field, field) for field in FIELDS]
 
 # Every flag that `run.flags` repeats, at a value that is not its default.
 OTHER = {
+    "imports": ("my_layers", "your.layers"),
     "dataset": "svhn_cropped",
     "data_dir": "some folder/with a space",
     "train_examples": 1234,
@@ -67,16 +69,16 @@ OTHER = {
 def test_every_field_has_a_flag_and_every_flag_a_field(trainer_flags):
     """Groups, flags and fields are the same names, each once."""
     grouped = [name for group in options.GROUPS.values() for name in group]
-    assert sorted(grouped) == sorted(FIELDS)
+    assert sorted(grouped) == sorted(FLAGS)
     module = trainer_flags.flags_by_module_dict()["trainers.options"]
-    assert sorted(flag.name for flag in module) == sorted(FIELDS)
+    assert sorted(flag.name for flag in module) == sorted(FLAGS)
 
 
 def test_fields_have_the_types_of_their_flags(parse):
     """A parsed value is of the type that its field declares."""
     config = parse()
     for field in dataclasses.fields(config):
-        assert type(getattr(config, field.name)).__name__ == field.type, field.name
+        assert type(getattr(config, field.name)).__name__ == field.type.split("[")[0]
 
 
 def test_help_names_every_flag_once_with_its_default(cifar):
@@ -128,7 +130,8 @@ def test_run_flags_repeat_every_setting_exactly(parse):
 def test_run_flags_say_nothing_of_where_and_how(parse):
     """The output folder and the ways to start are left out."""
     lines = options.flag_lines(parse("--workdir=/some/where", "--overwrite"))
-    assert len(lines) == len(OTHER)
+    # A flag that was not given and may be given often has no line.
+    assert len(lines) == len(OTHER) - 1
     assert not any("/some/where" in line or "overwrite" in line for line in lines)
 
 
