@@ -1,11 +1,13 @@
-"""Puts finished runs side by side: accuracy on all test images, beta, gamma, time.
+"""Puts classifiers side by side: accuracy on all test images, beta, gamma, time.
 
     python -m trainers.compare runs/standard runs/lcnn --out=runs/comparison
 
-The first run is the one that times are compared to. Prints a Markdown table and writes
-it to OUT with comparison.csv and tradeoff.png (accuracy against mean beta). Accuracy is
-measured anew from each run's model.keras, on the whole test set of its data; everything
-else comes from its summary.json.
+Each is the folder of a run, a .keras file, a SavedModel or pretrained:NAME. The first
+is the one that times are compared to. Prints a Markdown table and writes it to OUT with
+comparison.csv and tradeoff.png (accuracy against mean beta). Accuracy is measured anew,
+on the whole test set of --dataset or else of the data that each was trained on; beta
+and gamma are the network's own; everything else comes from a run's summary.json, which
+tells of its model.keras alone, and stays empty elsewhere.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import math
 import pathlib
 from typing import Any
 
-import keras
 import numpy as np
+import tensorflow as tf
 
-import tfrobust.layers  # noqa: F401  Registers the layers for loading.
-from tfrobust import data, viz
+from tfrobust import data, models, viz
 from trainers import program
-from trainers.run_folder import RunFolder, write_text
+from trainers.loading import Loaded, find_model, load_classifier
+from trainers.run_folder import run_around, write_text
+from trainers.suite_parts import logits_of
 from trainers.tables import Column, Table, formatted
 
 _COLUMNS = [
@@ -39,13 +42,19 @@ _COLUMNS = [
 
 def main(arguments: argparse.Namespace) -> None:
     """Compares, prints and writes."""
-    folders = [RunFolder(path) for path in arguments.runs]
-    for folder in folders:
-        if not folder.summary.exists() or not folder.model.exists():
-            raise program.UsageError(f"{folder.path} holds no finished run.")
-    rows = [_row(folder, arguments.data_dir) for folder in folders]
-    for row in rows:
-        row["time ratio"] = row["seconds an epoch"] / rows[0]["seconds an epoch"]
+    program.import_modules(arguments.imports)
+    for path in arguments.runs:
+        find_model(path, flag="")
+    loaded = [load_classifier(path, flag="") for path in arguments.runs]
+    tests = _tests(loaded, arguments.dataset, arguments.data_dir)
+    rows = [_row(model, *test) for model, test in zip(loaded, tests, strict=True)]
+    names = [row["run"] for row in rows]
+    first = rows[0]["seconds an epoch"]
+    for row, model in zip(rows, loaded, strict=True):
+        if names.count(row["run"]) > 1:
+            row["run"] = str(model.source)
+        seconds = row["seconds an epoch"]
+        row["time ratio"] = seconds / first if seconds and first else None
     table = Table(
         _COLUMNS, [[row[column.title] for column in _COLUMNS] for row in rows]
     )
@@ -54,26 +63,65 @@ def main(arguments: argparse.Namespace) -> None:
         _write(pathlib.Path(arguments.out), rows, table)
 
 
-def _row(folder: RunFolder, data_dir: str) -> dict[str, Any]:
-    summary = json.loads(folder.summary.read_text())
-    test = data.load(summary["dataset"], "test", data_dir or None)
-    accuracy = _accuracy(folder.model, test)
+def _tests(
+    loaded: list[Loaded], dataset: str, data_dir: str
+) -> list[tuple[str, data.Dataset]]:
+    """Name and images of each model's test data; `UsageError` if they do not fit."""
+    names = [dataset or model.training.get("dataset", "") for model in loaded]
+    for model, name in zip(loaded, names, strict=True):
+        if not name:
+            raise program.UsageError(
+                f"--dataset must be given: nothing says what {model.source} was "
+                "trained on."
+            )
+    read = {name: data.load(name, "test", data_dir or None) for name in set(names)}
+    for model, name in zip(loaded, names, strict=True):
+        model.check(read[name].image_shape, read[name].classes, name)
+    return [(name, read[name]) for name in names]
+
+
+def _row(model: Loaded, dataset: str, test: data.Dataset) -> dict[str, Any]:
+    summary = _summary(model)
+    accuracy = _accuracy(model, test)
+    # The norm was measured on the test images of the run.
+    norm = summary.get("test_gradient_norm")
+    is_open = model.kind == "Keras"
     return {
-        "run": folder.path.name,
+        "run": model.name,
         "test accuracy": accuracy,
         "standard error": math.sqrt(accuracy * (1 - accuracy) / len(test)),
-        "mean beta": summary["mean_beta"],
-        "mean gamma": summary["mean_gamma"],
-        "gradient norm": summary["test_gradient_norm"],
-        "seconds an epoch": summary["seconds_per_epoch_median"],
+        "mean beta": _mean(models.betas(model.network)) if is_open else None,
+        "mean gamma": _mean(models.gammas(model.network)) if is_open else None,
+        "gradient norm": norm if summary.get("dataset") == dataset else None,
+        "seconds an epoch": summary.get("seconds_per_epoch_median"),
     }
 
 
-def _accuracy(path: pathlib.Path, test: data.Dataset) -> float:
-    network = keras.saving.load_model(path, compile=False)
+def _summary(model: Loaded) -> dict[str, Any]:
+    """What a finished run says of its last network; empty of any other."""
+    run = run_around(model.source)
+    if run is None or not run.summary.exists():
+        return {}
+    if model.source.resolve() != run.model.resolve():
+        return {}
+    return json.loads(run.summary.read_text())
+
+
+def _mean(values: dict[str, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _accuracy(model: Loaded, test: data.Dataset) -> float:
+    # What `export` writes takes so many at a time, and perhaps fewer.
+    size = min(500 if model.kind == "Keras" else 50, len(test))
     correct = 0
-    for images, labels in data.eval_pipeline(test, batch_size=min(500, len(test))):
-        logits = network(images, training=False)
+    for images, labels in data.eval_pipeline(test, batch_size=size):
+        try:
+            logits = logits_of(model, images)
+        except tf.errors.InvalidArgumentError as error:
+            raise program.UsageError(
+                f"{model.source} refused its images, {size} at a time: {error.message}"
+            ) from error
         correct += int(np.sum(np.argmax(logits, axis=-1) == labels.numpy()))
     return correct / len(test)
 
@@ -93,7 +141,23 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of a run, .keras file, SavedModel or pretrained:NAME",
+    )
+    parser.add_argument(
+        "--dataset", default="", help="to measure on; empty: what each was trained on"
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="module to import first, which registers Keras classes that a model has",
+    )
     parser.add_argument("--data_dir", default="", help="as for trainers.cifar")
     parser.add_argument("--out", default="", help="folder to write to; empty: none")
     return parser.parse_args()
