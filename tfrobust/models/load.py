@@ -52,7 +52,7 @@ class LoadError(ValueError):
         >>> error = LoadError("a.keras", "does not exist")
         >>> error.told
         'does not exist'
-        >>> print(error)
+        >>> print(error)  # doctest: +NORMALIZE_WHITESPACE
         `path` must be a classifier that loads here. Received: path=a.keras, which does
         not exist
     """
