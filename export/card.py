@@ -26,7 +26,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrobust.models import pretrained_card
-from tfrobust.models.load import PRETRAINED, find
+from tfrobust.models.loading import PRETRAINED, find
 from trainers.run_folder import RunFolder, model_name, versions
 
 FILE = "assets.extra/model_card.json"

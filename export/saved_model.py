@@ -34,7 +34,7 @@ from export.warmup import write_warmup
 from tfrobust import models
 from tfrobust.errors import first_line
 from tfrobust.layers import network_of
-from tfrobust.models.load import PRETRAINED, ends_in_softmax
+from tfrobust.models.loading import PRETRAINED, ends_in_softmax
 
 SIGNATURE = DEFAULT
 

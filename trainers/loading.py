@@ -11,7 +11,7 @@ import os
 import pathlib
 
 from tfrobust import models
-from tfrobust.models.load import PRETRAINED, LoadedClassifier, find, plain_shape
+from tfrobust.models.loading import PRETRAINED, LoadedClassifier, find, plain_shape
 from trainers.program import UsageError
 from trainers.run_folder import RunFolder, model_name, run_around
 

@@ -8,7 +8,7 @@ from tfrobust.models.c4 import C4
 from tfrobust.models.coefficients import betas, gammas
 from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
-from tfrobust.models.load import LoadedClassifier, LoadError, load
+from tfrobust.models.loading import LoadedClassifier, LoadError, load
 from tfrobust.models.mlp import MLP
 from tfrobust.models.resnet import ResNet18, ResNet34
 from tfrobust.models.vgg import VGG11

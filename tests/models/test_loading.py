@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from export import export_saved_model
 from tfrobust import models
-from tfrobust.models.load import find
+from tfrobust.models.loading import find
 from tfrobust.training import RobustModel
 
 SHAPE = (6, 5, 2)

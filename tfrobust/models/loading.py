@@ -177,7 +177,8 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
             `[B, H, W, C]` to logits; a `ValueError`.
 
     Example:
-        >>> loaded = load("pretrained:mnist_c4")
+        >>> from tfrobust import models
+        >>> loaded = models.load("pretrained:mnist_c4")
         >>> loaded.name, loaded.input_shape, loaded.classes
         ('mnist_c4', (28, 28, 1), 10)
     """
