@@ -13,6 +13,7 @@ its own: Python would run that one.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from absl import flags
 
@@ -38,6 +39,7 @@ _NEEDS = (
 class ExportConfig:
     """Everything an export depends on; one field for each flag."""
 
+    imports: list[str]
     model: str
     out: str
     class_names: list[str] | None
@@ -66,7 +68,18 @@ def define_flags() -> None:
     """Defines every flag of `ExportConfig` on absl's `FLAGS`, once."""
     if "out" in FLAGS:
         return
-    flags.DEFINE_string("model", None, "The `.keras` file to export.")
+    flags.DEFINE_string(
+        "model",
+        None,
+        "What to export: a `.keras` file, the folder of a run, a SavedModel (or the "
+        "folder of its versions: the newest) or pretrained:NAME.",
+    )
+    flags.DEFINE_multi_string(
+        "import",
+        [],
+        "Module to import first, which registers Keras classes that the model has. "
+        "Once for each.",
+    )
     flags.DEFINE_string(
         "out", None, "Folder that holds the versions; its name is the served name."
     )
@@ -145,7 +158,9 @@ def define_flags() -> None:
 def config_from_flags() -> ExportConfig:
     """The parsed flags; `UsageError` if one is missing or does nothing."""
     names = [field.name for field in dataclasses.fields(ExportConfig)]
-    values = {name: FLAGS[name].value for name in names}
+    values: dict[str, Any] = {
+        name: FLAGS["import" if name == "imports" else name].value for name in names
+    }
     for name in ("model", "out"):
         if not (values[name] or "").strip():
             raise program.UsageError(f"--{name} must be given and not be empty.")
@@ -158,6 +173,7 @@ def main() -> None:
     config = config_from_flags()
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
+    program.import_modules(config.imports)
     from export import command
 
     command.export(config)

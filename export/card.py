@@ -25,6 +25,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfrobust.models import pretrained_card
+from tfrobust.models.loading import PRETRAINED, find
 from trainers.run_folder import RunFolder, model_name, versions
 
 FILE = "assets.extra/model_card.json"
@@ -36,13 +38,12 @@ SCHEMA = 1
 # What says where or how a run was computed, and not what.
 _OF_THE_MACHINE = {
     "data_dir", "workdir", "flagfile", "teacher_cache", "tpu", "logical_cpus",
-    "distribute", "resume", "overwrite", "dry_run",
+    "distribute", "resume", "overwrite", "dry_run", "import",
 }  # fmt: skip
 # Anything with a slash may be a path, but for 8/255.
 _PLACE = re.compile(r"(?!\d+/\d+$).*[/\\~]|.*\.(keras|h5|npz)$", re.DOTALL)
 # What names a network: a shipped one, or a folder of somebody's.
 _NETWORKS = {"initial", "teacher", "judge"}
-_SHIPPED = "pretrained:"
 _ATTACK = ("method", "norm", "eps", "steps", "restarts", "images")
 _ESTIMATE = ("mean", "standard_error")
 _EVALUATION = "evaluation.json"
@@ -75,14 +76,15 @@ def facts_of(
     evaluation: str | os.PathLike[str] | None = None,
     summary: Mapping[str, Any] | None = None,
 ) -> Facts:
-    """What lies around a model's file says of it.
+    """What lies around a model says of it.
 
     `run.flags` and `summary.json` in its folder are those of its training. The summary
     tells of `model.keras` only, not of `best.keras` and not of a kept epoch. Numbers of
-    an evaluation come before those of the summary.
+    an evaluation come before those of the summary. A SavedModel has a card of its own,
+    and so has a network that is shipped, which says what was measured of it.
 
     Args:
-        model: A `.keras` file.
+        model: A `.keras` file, a run folder, a SavedModel or `pretrained:NAME`.
         evaluation: An `evaluation.json` of `trainers.evaluate`, suite lcnn, pag or
             dissect, in which the model is found by its path or else by its name. By
             default that in the model's folder, if there is one with this model.
@@ -95,7 +97,13 @@ def facts_of(
         FileNotFoundError: If `evaluation` is missing.
         ValueError: If `evaluation` is no evaluation, or not of this model.
     """
-    path = Path(model)
+    if str(model).startswith(PRETRAINED):
+        return _shipped(str(model).removeprefix(PRETRAINED), evaluation)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        path = find(path)
+    if path.is_dir():
+        return _carried(path, evaluation)
     flags = _flags(path.parent)
     told = _json(path.parent / "summary.json") if summary is None else summary
     summary = told
@@ -111,6 +119,42 @@ def facts_of(
         robust_accuracy=robust or _watched(path.name, flags, told),
         geometry=_geometry(measured, origin) or _trained_geometry(summary),
         versions=summary.get("versions"),
+    )
+
+
+def _shipped(name: str, evaluation: str | os.PathLike[str] | None) -> Facts:
+    """What is known of a network of the zoo."""
+    card = pretrained_card(name)
+    flags, measured = card["training"], card["measured"]
+    place = Path(PRETRAINED + name)
+    origin = {"dataset": measured.get("dataset"), "source": "evaluation"}
+    # Only what is named: a file of the current folder has nothing to do with it.
+    if evaluation is not None:
+        whole, measured = _measured(place, evaluation)
+        origin["dataset"] = whole.get("dataset")
+    return Facts(
+        data=_data(flags, {}),
+        training=_training(flags) or None,
+        accuracy=_accuracy(measured, origin),
+        robust_accuracy=[one | origin for one in _robust(measured)] or None,
+        geometry=_geometry(measured, origin),
+        versions=card.get("versions"),
+    )
+
+
+def _carried(version: Path, evaluation: str | os.PathLike[str] | None) -> Facts:
+    """What the card of a SavedModel says, and an evaluation of it."""
+    card = _json(version / FILE)
+    whole, measured = _measured(version, evaluation)
+    origin = {"dataset": whole.get("dataset"), "source": "evaluation"}
+    robust = [one | origin for one in _robust(measured)]
+    return Facts(
+        data=card.get("data"),
+        training=card.get("training"),
+        accuracy=_accuracy(measured, origin) or card.get("accuracy"),
+        robust_accuracy=robust or card.get("robust_accuracy"),
+        geometry=_geometry(measured, origin) or card.get("geometry"),
+        versions=(card.get("versions") or {}).get("training"),
     )
 
 
@@ -222,7 +266,7 @@ def _training(flags: dict[str, str]) -> dict[str, Any]:
 
 def _is_place(name: str, value: str) -> bool:
     """Whether a flag names a network that is not one of those that are shipped."""
-    return name in _NETWORKS and not value.startswith(_SHIPPED)
+    return name in _NETWORKS and not value.startswith(PRETRAINED)
 
 
 def _told(value: str) -> Any:

@@ -48,7 +48,9 @@ def export(config: ExportConfig) -> None:
     try:
         version = _write(config, reports)
     except (ValueError, OSError) as error:
-        raise program.UsageError(_in_flags(str(error))) from error
+        unknown = getattr(error.__cause__, "missing", "")
+        hint = "; name the module that does by --import" if unknown else ""
+        raise program.UsageError(_in_flags(str(error)) + hint) from error
     print(f"Wrote {version}. Query it with:\n\n{_snippet(version)}")
     for report in reports:
         print(f"\nOn {report['images']} {report['origin']}:\n")

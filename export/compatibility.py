@@ -13,21 +13,12 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from export.card import signatures_of
+from tfrobust.models.served import numbered_versions
 
 
 def versions(directory: str | os.PathLike[str]) -> list[int]:
     """The version numbers taken below a directory, in rising order."""
-    return [number for number, _ in _numbered(Path(directory))]
-
-
-def _numbered(directory: Path) -> list[tuple[int, Path]]:
-    """Versions in rising order, of which zeros may lead."""
-    entries = list(directory.iterdir())
-    return sorted(
-        (int(entry.name), entry)
-        for entry in entries
-        if entry.name.isascii() and entry.name.isdigit()
-    )
+    return [number for number, _ in numbered_versions(directory)]
 
 
 def check_clients(target: Path, written: Path) -> None:
@@ -41,7 +32,7 @@ def check_clients(target: Path, written: Path) -> None:
         FileExistsError: If it lacks a signature or a tensor, takes less, or says more
             than that one may.
     """
-    for _, newest in reversed(_numbered(target)):
+    for _, newest in reversed(numbered_versions(target)):
         try:
             before = signatures_of(newest)
         except (FileNotFoundError, NotADirectoryError, DecodeError):

@@ -19,13 +19,14 @@ import tensorflow as tf
 from keras import ops
 
 from export.inputs import free_side
+from tfrobust.errors import first_line
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     SpectralConv2D,
     SpectralDense,
     linear_maps,
+    network_of,
 )
-from trainers.program import first_line
 
 _SPECTRAL = (SpectralConv2D, SpectralDense)
 _LINEAR = (keras.layers.Conv2D, keras.layers.Dense, *_SPECTRAL)
@@ -63,8 +64,9 @@ def fold(model: keras.Model) -> keras.Model:
     rounding.
 
     Args:
-        model: A built functional or sequential Keras model. What it computes is not
-            changed. Such models nested in it are folded each by itself.
+        model: A built functional or sequential Keras model, or a `RobustModel` around
+            one. What it computes is not changed. Such models nested in it are folded
+            each by itself.
 
     Returns:
         A new model with layers of the same names; folded batch norms are
@@ -80,6 +82,7 @@ def fold(model: keras.Model) -> keras.Model:
         >>> type(fold(network).get_layer("stem_conv")).__name__
         'Conv2D'
     """
+    model = network_of(model)
     _check(model)
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs, name=model.name)
@@ -116,7 +119,8 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
         model: Any built Keras model.
 
     Returns:
-        The folded model, or else the model itself, with a warning where it is a graph.
+        The folded model, or else the model or its network itself, with a warning where
+        it is a graph.
 
     Example:
         >>> from tfrobust import models
@@ -124,6 +128,7 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
         >>> type(fold_or_keep(network).get_layer("hidden1")).__name__
         'Dense'
     """
+    model = network_of(model)
     if not is_graph(model):
         return model
     try:
@@ -177,6 +182,7 @@ def constants(model: keras.Model) -> dict[str, Constant]:
         >>> {k: c.bias.shape for k, c in sorted(constants(network).items())}
         {'hidden1': (5,), 'logits': (3,)}
     """
+    model = network_of(model)
     _check(model)
     pairs = {layer.name: norm for layer, norm in _pairs(model)}
     return {

@@ -22,7 +22,7 @@ import tensorflow as tf
 from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
-from trainers.program import first_line
+from tfrobust.errors import first_line
 from trainers.tables import Column, Table, percent
 
 KINDS = ("float16", "dynamic_int8")

@@ -19,7 +19,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import tfrobust.layers  # noqa: F401  Registers the layers, to load `.keras` files.
 from export.card import Facts, facts_of, write_card
 from export.compatibility import check_clients, versions
 from export.folding import fold_or_keep
@@ -32,7 +31,10 @@ from export.signatures import (
     make_signatures,
 )
 from export.warmup import write_warmup
-from trainers.program import first_line
+from tfrobust import models
+from tfrobust.errors import first_line
+from tfrobust.layers import network_of
+from tfrobust.models.loading import PRETRAINED, ends_in_softmax
 
 SIGNATURE = DEFAULT
 
@@ -70,7 +72,10 @@ def export_saved_model(
     has all of them.
 
     Args:
-        model: Keras classifier from images to logits, or the path of a `.keras` file.
+        model: Keras classifier from images to logits, or a `RobustModel` around one; or
+            the path of any form of a classifier that `tfrobust.models.load` takes. A
+            SavedModel is written anew, with the signatures of today around its own
+            `serving_default`, whose limits on a request stay.
         directory: Where the versions go, made if need be. Its name is the model's name
             to a server.
         class_names: One name for each class, in order.
@@ -98,11 +103,11 @@ def export_saved_model(
     Raises:
         FileExistsError: If clients of the newest version would be answered otherwise,
             and `overwrite` is not set.
-        FileNotFoundError: If the model's file is missing.
+        FileNotFoundError: If there is nothing at the model's path.
         NotADirectoryError: If `directory` is a file.
-        ValueError: If the file is no Keras model, the model does not map one batch of
-            images to logits, `directory` is empty, the names are too few or many, or
-            the model cannot have a signature.
+        ValueError: If the path is no classifier that loads, the model does not map one
+            batch of images to logits, `directory` is empty, the names are too few or
+            many, or the model cannot have a signature.
 
     Example:
         >>> import tempfile
@@ -120,6 +125,7 @@ def export_saved_model(
     if not isinstance(model, keras.Model):
         facts = facts or facts_of(model)
         model = load_model(model)
+    model = network_of(model)
     labels = _check_names(class_names, _check_model(model))
     settings = settings or Settings()
     possible = available(model, settings)
@@ -219,18 +225,17 @@ def _publish(written: Path, target: Path, overwrite: bool) -> Path:
 
 
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
-    """Load a `.keras` file without running code from it."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"`model` must be an existing file. Received: {path}")
+    """Load whatever `tfrobust.models.load` takes, without running code from a file."""
+    given = str(path)
+    if not given.startswith(PRETRAINED) and not Path(given).expanduser().exists():
+        raise FileNotFoundError(
+            f"`model` must be an existing file or folder. Received: {path}"
+        )
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # Keras raises whatever the first broken part does, from OSError to KeyError.
-        reason = first_line(error)
-        raise ValueError(
-            f"`model` must be a Keras model file that loads here. Received: {path} "
-            f"({reason})"
-        ) from error
+        return models.load(path).network
+    except models.LoadError as error:
+        told = str(error).replace("`path`", "`model`", 1)
+        raise ValueError(told.replace("path=", "model=", 1)) from error
 
 
 def _check_directory(directory: str | os.PathLike[str]) -> Path:
@@ -251,21 +256,12 @@ def _check_model(model: keras.Model) -> int:
             "`model` must be a built Keras model from images [B, H, W, C] to logits "
             f"[B, K]. Received: input shape {images}, output shape {logits}"
         )
-    if _ends_in_softmax(model):
+    if ends_in_softmax(model):
         raise ValueError(
             "`model` must return logits; the softmax is added here. Received: a model "
             f"whose last layer, {model.layers[-1].name!r}, is a softmax"
         )
     return int(logits[1])
-
-
-def _ends_in_softmax(model: keras.Model) -> bool:
-    last = model.layers[-1]
-    activation = getattr(last, "activation", None)
-    return (
-        isinstance(last, keras.layers.Softmax)
-        or activation is keras.activations.softmax
-    )
 
 
 def _has_rank(shape: Any, rank: int) -> bool:

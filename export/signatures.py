@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from export import decoding, inputs, limits
 from tfrobust import attacks, geometry, smoothing
+from tfrobust.models.served import SIGNATURE
 from tfrobust.settings import require, require_steps
 from tfrobust.smoothing import checks
 
-DEFAULT = "serving_default"
+DEFAULT = SIGNATURE
 """What a server answers by unless it is asked for another signature."""
 
 NAMES = (DEFAULT, "predict_bytes", "explain", "robustness", "smooth", "attack")

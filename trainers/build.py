@@ -10,7 +10,7 @@ import keras
 from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.training import RobustModel, step_decay
 from trainers import teacher_cache
-from trainers.loading import Loaded, load_classifier, renamed
+from trainers.loading import Loaded, load_classifier
 from trainers.options import TrainConfig, decay_shares
 from trainers.program import UsageError
 
@@ -161,8 +161,13 @@ def make_network(
 
 def _take_weights(network: keras.Model, config: TrainConfig) -> None:
     """Gives a network the weights of `--initial`, or raises `UsageError`."""
-    trained: keras.Model = _load_keras("initial", config.initial).call
-    weights = trained.get_weights()
+    trained = load_classifier(config.initial, flag="initial")
+    if trained.kind != "Keras":
+        raise UsageError(
+            f"--initial={config.initial} must be a Keras model: the weights of a "
+            "SavedModel are those of a graph, not of layers."
+        )
+    weights = trained.network.get_weights()
     own = [tuple(weight.shape) for weight in network.weights]
     if [weight.shape for weight in weights] != own:
         raise UsageError(
@@ -208,11 +213,8 @@ def check_teacher(config: TrainConfig, info: data.DatasetInfo) -> Loaded | None:
     """The network that `--pag=rigd` distils; `UsageError` if it cannot."""
     if config.pag != "rigd":
         return None
-    teacher = _load_keras("teacher", config.teacher)
-    try:
-        teacher.check(info.image_shape, info.classes, config.dataset)
-    except UsageError as error:
-        raise renamed("teacher", error) from error
+    teacher = load_classifier(config.teacher, flag="teacher")
+    teacher.check(info.image_shape, info.classes, config.dataset)
     if tuple(teacher.input_shape) != info.image_shape:
         raise UsageError(
             f"--teacher={config.teacher} must take images of one size alone."
@@ -220,17 +222,6 @@ def check_teacher(config: TrainConfig, info: data.DatasetInfo) -> Loaded | None:
     if config.teacher_cache:
         teacher_cache.check(config)
     return teacher
-
-
-def _load_keras(flag: str, path: str) -> Loaded:
-    """The Keras network that a flag names; `UsageError` if there is none."""
-    try:
-        loaded = load_classifier(path)
-    except UsageError as error:
-        raise renamed(flag, error) from error
-    if not isinstance(loaded.call, keras.Model):
-        raise UsageError(f"--{flag}={path} must be a Keras model, not a SavedModel.")
-    return loaded
 
 
 def make_directions(
@@ -257,8 +248,8 @@ def make_directions(
         if teacher is None:
             raise ValueError("it needs the network that --teacher names.")
         if config.teacher_cache:
-            return teacher_cache.directions(config, train, teacher.call)
-        return pag.Teacher(teacher.call)
+            return teacher_cache.directions(config, train, teacher.network)
+        return pag.Teacher(teacher.network)
     except ValueError as error:
         raise UsageError(f"--pag={config.pag}: {error}") from error
 

@@ -27,6 +27,7 @@ def main() -> None:
         folder.check(config)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
+    program.import_modules(config.imports)
     from trainers import build, dry_run, session
 
     build.check_data(config)

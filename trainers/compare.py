@@ -1,106 +1,85 @@
-"""Puts finished runs side by side: accuracy on all test images, beta, gamma, time.
+r"""Puts classifiers side by side: accuracy on all test images, beta, gamma, time.
 
-    python -m trainers.compare runs/standard runs/lcnn --out=runs/comparison
+    tfrobust compare runs/standard runs/lcnn --out=runs/comparison
 
-The first run is the one that times are compared to. Prints a Markdown table and writes
-it to OUT with comparison.csv and tradeoff.png (accuracy against mean beta). Accuracy is
-measured anew from each run's model.keras, on the whole test set of its data; everything
-else comes from its summary.json.
+Each is the folder of a run, a .keras file, a SavedModel or pretrained:NAME. The first
+is the one that times are compared to. Prints a Markdown table and writes it to OUT with
+comparison.csv and tradeoff.png (accuracy against mean beta). Accuracy is measured anew,
+on the whole test set of --dataset or else of the data that each was trained on; beta
+and gamma are the network's own; everything else comes from a run's summary.json, which
+tells of its model.keras alone, and stays empty elsewhere.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
+import os
 import pathlib
-from typing import Any
+from collections.abc import Sequence
 
-import keras
-import numpy as np
+from absl import flags
 
-import tfrobust.layers  # noqa: F401  Registers the layers for loading.
-from tfrobust import data, viz
-from trainers import program
-from trainers.run_folder import RunFolder, write_text
-from trainers.tables import Column, Table, formatted
+from trainers import options, program
+from trainers.program import UsageError
+from trainers.quiet import start_tensorflow
+from trainers.run_folder import check_writable
 
-_COLUMNS = [
-    Column("run", numeric=False),
-    Column("test accuracy", formatted("{:.2%}")),
-    Column("standard error", formatted("{:.2%}")),
-    Column("mean beta", formatted("{:.3g}")),
-    Column("mean gamma", formatted("{:.3g}")),
-    Column("gradient norm", formatted("{:.3g}")),
-    Column("seconds an epoch", formatted("{:.1f}")),
-    Column("time ratio", formatted("{:.2f}")),
-]
+FLAGS = flags.FLAGS
+
+_WRITTEN = ("comparison.md", "comparison.csv", "tradeoff.png")
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Compares, prints and writes."""
-    folders = [RunFolder(path) for path in arguments.runs]
-    for folder in folders:
-        if not folder.summary.exists() or not folder.model.exists():
-            raise program.UsageError(f"{folder.path} holds no finished run.")
-    rows = [_row(folder, arguments.data_dir) for folder in folders]
-    for row in rows:
-        row["time ratio"] = row["seconds an epoch"] / rows[0]["seconds an epoch"]
-    table = Table(
-        _COLUMNS, [[row[column.title] for column in _COLUMNS] for row in rows]
-    )
-    print(table.markdown())
-    if arguments.out:
-        _write(pathlib.Path(arguments.out), rows, table)
+def main(paths: Sequence[str]) -> None:
+    """Checks everything first, then compares, prints and writes."""
+    if not paths:
+        raise UsageError("Name at least one classifier to compare, as in runs/lcnn.")
+    out = pathlib.Path(FLAGS.out).expanduser() if FLAGS.out else None
+    if out is not None:
+        _check_out(out)
+    # What can be refused without TensorFlow has been: it takes seconds to import.
+    start_tensorflow()
+    program.import_modules(FLAGS["import"].value or ())
+    from trainers import comparison
+
+    try:
+        comparison.compare(paths, out, FLAGS.dataset, FLAGS.data_dir)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _row(folder: RunFolder, data_dir: str) -> dict[str, Any]:
-    summary = json.loads(folder.summary.read_text())
-    test = data.load(summary["dataset"], "test", data_dir or None)
-    accuracy = _accuracy(folder.model, test)
-    return {
-        "run": folder.path.name,
-        "test accuracy": accuracy,
-        "standard error": math.sqrt(accuracy * (1 - accuracy) / len(test)),
-        "mean beta": summary["mean_beta"],
-        "mean gamma": summary["mean_gamma"],
-        "gradient norm": summary["test_gradient_norm"],
-        "seconds an epoch": summary["seconds_per_epoch_median"],
-    }
+def _check_out(out: pathlib.Path) -> None:
+    """Raises `UsageError` if the results may not be written there."""
+    check_writable("out", out)
+    there = [name for name in _WRITTEN if os.path.lexists(out / name)]
+    if there and not FLAGS.overwrite:
+        raise UsageError(
+            f"--out={out} already holds {', '.join(there)}; choose another folder, or "
+            "replace them with --overwrite."
+        )
 
 
-def _accuracy(path: pathlib.Path, test: data.Dataset) -> float:
-    network = keras.saving.load_model(path, compile=False)
-    correct = 0
-    for images, labels in data.eval_pipeline(test, batch_size=min(500, len(test))):
-        logits = network(images, training=False)
-        correct += int(np.sum(np.argmax(logits, axis=-1) == labels.numpy()))
-    return correct / len(test)
+def define_flags() -> None:
+    """Defines the program's flags on absl's `FLAGS`, once."""
+    if "dataset" in FLAGS:
+        return
+    define = options.define
+    define("Data", flags.DEFINE_string, "dataset", "", "What to measure on. Empty: what"
+           " each was trained on.")  # fmt: skip
+    define("Data", flags.DEFINE_string, "data_dir", "", "Folder that holds prepared"
+           " TFDS folders. Empty: TFDS's own place; downloads.")  # fmt: skip
+    define("Models", flags.DEFINE_multi_string, "import", [], "Module to import first,"
+           " which registers Keras classes that a model has. Once for"
+           " each.")  # fmt: skip
+    define("Run", flags.DEFINE_string, "out", "", "Folder to write to. Empty: print"
+           " alone.")  # fmt: skip
+    define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace the results of an"
+           " earlier comparison in the folder.")  # fmt: skip
 
 
-def _write(out: pathlib.Path, rows: list[dict[str, Any]], table: Table) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "comparison.md", table.markdown() + "\n")
-    write_text(out / "comparison.csv", table.csv())
-    points = {
-        row["run"]: (row["mean beta"], row["test accuracy"], row["standard error"])
-        for row in rows
-    }
-    viz.save(viz.accuracy_against_beta(points), out / "tradeoff.png")
-
-
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
-    parser.add_argument("--data_dir", default="", help="as for trainers.cifar")
-    parser.add_argument("--out", default="", help="folder to write to; empty: none")
-    return parser.parse_args()
+def start() -> None:
+    """Runs the program with the command line's flags."""
+    define_flags()
+    program.run(main, lambda: options.grouped_help(__doc__), takes_words=True)
 
 
 if __name__ == "__main__":
-    try:
-        main(_parse())
-    except (program.UsageError, ValueError) as error:
-        program.fail(str(error))
+    start()

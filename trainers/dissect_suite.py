@@ -22,7 +22,7 @@ from tfrobust.estimates import Estimate, mean
 from trainers import evaluate_data
 from trainers.evaluate_data import Sample
 from trainers.evaluate_options import EvaluateConfig
-from trainers.loading import Loaded, load_classifier, renamed
+from trainers.loading import Loaded, load_classifier
 from trainers.program import UsageError
 from trainers.run_folder import RunFolder
 from trainers.smooth_attacks import smoothing_settings
@@ -236,7 +236,7 @@ class Measurer:
         for name, epochs in self._runs.items():
             found = self.findings.runs.setdefault(name, {})
             for epoch, path in bar(list(epochs.items()), name):
-                model = load_classifier(path)
+                model = load_classifier(path, flag="checkpoints")
                 count = self._config.checkpoint_examples
                 try:
                     found[epoch] = self._attacked(model, attack, count)
@@ -412,12 +412,9 @@ def _check_run(
     info = evaluate_data.check(config)
     layers: set[tuple[str, ...]] = set()
     for file in bar(list(epochs.values()), "checkpoints"):
-        try:
-            model = load_classifier(file)
-            model.check(info.image_shape, info.classes, config.dataset)
-            layers.add(check_layers(config, model))
-        except UsageError as error:
-            raise renamed("checkpoints", error) from error
+        model = load_classifier(file, flag="checkpoints")
+        model.check(info.image_shape, info.classes, config.dataset)
+        layers.add(check_layers(config, model))
     if len(layers) > 1:
         told = " and ".join(", ".join(names) for names in sorted(layers))
         raise UsageError(
@@ -440,7 +437,7 @@ def check_layers(config: EvaluateConfig, model: Loaded) -> tuple[str, ...]:
         found = analysis.local_response(model.call, none, none, config.layer_names)
     except ValueError as error:
         told = str(error).replace("`layers`", "--dissect_layers")
-        raise UsageError(f"--model={model.source}: {told}") from error
+        raise UsageError(f"--{model.flag}={model.source}: {told}") from error
     return found.layers
 
 

@@ -208,6 +208,10 @@ def _cost(
             )
         else:
             example += taught
+        if teacher.kind == "SavedModel":
+            once += (
+                "; the cost of the teacher, a SavedModel, is not known and not in it"
+            )
     epoch = example * steps * config.batch_size
     rate = _matrix_rate()
     return (
@@ -220,9 +224,11 @@ def _cost(
 
 
 def _taught(config: TrainConfig, teacher: Loaded, classes: int) -> float:
-    """Operations of a teacher's gradients for one image."""
+    """Operations of a teacher's gradients for one image, as far as they are known."""
+    if teacher.kind == "SavedModel":
+        return 0.0
     wanted = classes if config.teacher_cache else config.pag_classes or classes
-    return 2 * models.multiply_adds(teacher.call) * (1 + wanted)
+    return 2 * models.multiply_adds(teacher.network) * (1 + wanted)
 
 
 def _passes(config: TrainConfig, classes: int = 10) -> float:

@@ -34,6 +34,7 @@ def main() -> None:
     _check_out(out, config.overwrite)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
+    program.import_modules(config.imports)
     from trainers import evaluation
 
     evaluation.evaluate(config, out)

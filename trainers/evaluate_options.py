@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from trainers.options import FractionParser, define
+from trainers.options import FLAG_OF, FractionParser, define
 from trainers.program import Need, UsageError, idle_flags, refuse_idle_flags
 
 FLAGS = flags.FLAGS
@@ -102,6 +102,7 @@ class EvaluateConfig:
     `eps` is rising and without repetitions; `name` is empty or as long as `model`.
     """
 
+    imports: tuple[str, ...]
     suite: str
     model: tuple[str, ...]
     name: tuple[str, ...]
@@ -208,9 +209,13 @@ def define_flags() -> None:
 def _define_models() -> None:
     define("Models", flags.DEFINE_multi_string, "model", [], "A .keras file, a"
             " SavedModel folder (or the folder of its versions: the newest), or the"
-            " folder of a run of trainers.cifar. Once for each model.")  # fmt: skip
+            " folder of a run of trainers.cifar, or pretrained:NAME. Once for each"
+            " model.")  # fmt: skip
     define("Models", flags.DEFINE_multi_string, "name", [], "What to call a model;"
             " none, or one for each --model in the same order.")  # fmt: skip
+    define("Models", flags.DEFINE_multi_string, "import", [], "Module to import first,"
+            " which registers Keras classes that a model has. Once for"
+            " each.")  # fmt: skip
     define("Models", flags.DEFINE_enum, "suite", SUITES[0], "What to measure: lcnn is"
             " tables 1 to 3 and figure 2 of the LCNN paper, smooth is tables 1 to 3 and"
             " figures 1, 2 and 5 of the paper on smooth adversarial examples, pag is"
@@ -406,9 +411,11 @@ def config_from_flags() -> EvaluateConfig:
     nothing beside the others.
     """
     names = [field.name for field in dataclasses.fields(EvaluateConfig)]
-    values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    values: dict[str, Any] = {
+        name: FLAGS[FLAG_OF.get(name, name)].value for name in names
+    }
     refuse_idle_flags(_NEEDS, values)
-    for name in ("model", "name", "checkpoints"):
+    for name in ("imports", "model", "name", "checkpoints"):
         values[name] = tuple(values[name] or ())
     values["eps"] = parse_eps(values["eps"] or ())
     values["smooth_neighbors"] = int(values["smooth_neighbors"])
@@ -573,5 +580,5 @@ def flag_lines(config: EvaluateConfig) -> list[str]:
     for name, value in settings.items():
         if name not in left_out:
             values = value if isinstance(value, tuple) else (value,)
-            lines += [f"--{name}={each}" for each in values]
+            lines += [f"--{FLAG_OF.get(name, name)}={each}" for each in values]
     return lines

@@ -55,6 +55,9 @@ _NEEDS = (
 # Flags that say how to run, not what to compute; they are not part of `run.flags`.
 _OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
 
+# The one field that cannot be called as its flag, which is a word of Python's.
+FLAG_OF = {"imports": "import"}
+
 GROUPS: dict[str, list[str]] = {}
 
 
@@ -62,6 +65,7 @@ GROUPS: dict[str, list[str]] = {}
 class TrainConfig:
     """Everything a training run depends on; one field for each flag."""
 
+    imports: tuple[str, ...]
     dataset: str
     data_dir: str
     train_examples: int
@@ -139,6 +143,7 @@ def define_flags(**defaults: Any) -> None:
 def _define_all() -> None:
     _define_data()
     _define_network()
+    _define_imports()
     _define_loss()
     _define_adversary()
     _define_pag()
@@ -177,6 +182,12 @@ def _define_network() -> None:
     _string(group, "initial", "", "Trained network of the same kind to start from: a"
             " run's folder, a .keras file or pretrained:NAME. Empty: random"
             " weights.")  # fmt: skip
+
+
+def _define_imports() -> None:
+    define("Network", flags.DEFINE_multi_string, "import", [], "Module to import first,"
+           " which registers Keras classes that --initial or --teacher has. Once for"
+           " each.")  # fmt: skip
 
 
 def _define_loss() -> None:
@@ -490,8 +501,11 @@ def config_from_flags() -> TrainConfig:
     Raises `UsageError` if one was given that does nothing beside the others.
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    values: dict[str, Any] = {name: FLAGS[name].value for name in names}
+    values: dict[str, Any] = {
+        name: FLAGS[FLAG_OF.get(name, name)].value for name in names
+    }
     refuse_idle_flags(_NEEDS, values)
+    values["imports"] = tuple(values["imports"])
     config = TrainConfig(**values)
     if config.workdir:
         return config
@@ -507,7 +521,8 @@ def flag_lines(config: TrainConfig) -> list[str]:
     """
     values = dataclasses.asdict(config)
     left_out = {*_OUTSIDE_RUN, *idle_flags(_NEEDS, values)}
-    return [
+    imports = [_flag_line("import", name) for name in values.pop("imports")]
+    return imports + [
         _flag_line(name, value)
         for name, value in values.items()
         if name not in left_out

@@ -17,7 +17,7 @@ from tfrobust.estimates import Estimate, mean
 from trainers import evaluate_data
 from trainers.evaluate_data import Sample
 from trainers.evaluate_options import Eps, EvaluateConfig
-from trainers.loading import Loaded, find_model, load_classifier, renamed
+from trainers.loading import Loaded, find_model, load_classifier
 from trainers.program import UsageError
 from trainers.suite_parts import clean_correct
 
@@ -222,11 +222,8 @@ def load_judge(config: EvaluateConfig) -> Loaded | None:
     if not config.judge:
         return None
     info = evaluate_data.check(config)
-    try:
-        judge = load_classifier(config.judge)
-        judge.check(info.image_shape, info.classes, config.dataset)
-    except UsageError as error:
-        raise renamed("judge", error) from error
+    judge = load_classifier(config.judge, flag="judge")
+    judge.check(info.image_shape, info.classes, config.dataset)
     if judge.source in [find_model(path) for path in config.model]:
         raise UsageError(
             f"--judge={config.judge} must be another classifier than each --model, "

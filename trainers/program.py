@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from absl import flags, logging
 
+from tfrobust.errors import first_line
 from trainers.flagfiles import expand_flagfiles
 
 # Packages that training needs and an installation for the layers alone does not have.
@@ -35,12 +37,19 @@ class Need(NamedTuple):
     condition: str
 
 
-def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
+def run(
+    main: Callable[..., None],
+    show_help: Callable[[], str],
+    *,
+    takes_words: bool = False,
+) -> None:
     """Runs a program whose flags are defined, with one-sentence errors.
 
     Args:
-        main: The program, called without arguments once the flags are parsed.
+        main: The program, called once the flags are parsed: without arguments, or with
+            the list of words that are no flags.
         show_help: Returns the text for `--help`.
+        takes_words: Whether there may be such words; else they are refused.
     """
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         _show(show_help())
@@ -48,8 +57,16 @@ def run(main: Callable[[], None], show_help: Callable[[], str]) -> None:
     logging.set_verbosity(logging.WARNING)
     before, warnings.formatwarning = warnings.formatwarning, _in_one_line
     try:
-        _parse()
-        main()
+        words = _parse()
+        if takes_words:
+            main(words)
+        elif words:
+            raise UsageError(
+                f"Unexpected argument {words[0]!r}; everything is given as a "
+                "--flag=value."
+            )
+        else:
+            main()
     except UsageError as error:
         fail(str(error))
     except ModuleNotFoundError as error:
@@ -85,22 +102,39 @@ def refuse_idle_flags(needs: Iterable[Need], values: Mapping[str, Any]) -> None:
             raise UsageError(f"--{name} needs {need.condition}.")
 
 
+def import_modules(names: Iterable[str]) -> None:
+    """Imports what `--import` names, so that Keras knows the classes they register.
+
+    Modules of the current folder are found too, after all others: a file there never
+    takes the place of an installed package.
+
+    Args:
+        names: Names of modules, such as `my_package.layers`.
+
+    Raises:
+        UsageError: If one cannot be imported, for whatever reason.
+
+    Example:
+        >>> import_modules(["json"])
+    """
+    here = os.getcwd()
+    # An empty entry is the current folder.
+    if not {here, ""} & set(sys.path):
+        sys.path.append(here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            # It may be anything: what is imported runs.
+            raise UsageError(
+                f"--import={name} cannot be imported: {first_line(error)}"
+            ) from error
+
+
 def fail(sentence: str) -> NoReturn:
     """Prints one sentence, on one line, to standard error and exits with code 2."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another package says, at its beginning; its type if nothing.
-
-    Example:
-        >>> first_line(ValueError(" no such layer" + chr(10) + "In detail: ..."))
-        'no such layer'
-        >>> first_line(KeyError())
-        'KeyError'
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _in_one_line(
@@ -125,15 +159,14 @@ def _show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parse() -> None:
+def _parse() -> list[str]:
+    """Parses the command line into absl's `FLAGS`; what is left over."""
     try:
-        rest = flags.FLAGS([sys.argv[0], *expand_flagfiles(sys.argv[1:])])
+        return flags.FLAGS([sys.argv[0], *expand_flagfiles(sys.argv[1:])])[1:]
     except flags.Error as error:
         fail(_in_words(error))
     except ValueError as error:
         fail(str(error))
-    if len(rest) > 1:
-        fail(f"Unexpected argument {rest[1]!r}; everything is given as a --flag=value.")
 
 
 def _in_words(error: flags.Error) -> str:

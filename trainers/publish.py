@@ -20,10 +20,10 @@ from typing import Any
 import keras
 import numpy as np
 
-import tfrobust.layers  # noqa: F401  Registers the layers for loading.
 from tfrobust import models
 from tfrobust.models import zoo
 from trainers import program
+from trainers.loading import load_classifier
 from trainers.program import UsageError
 from trainers.run_folder import RunFolder, versions, write_json
 
@@ -50,7 +50,7 @@ def _publish(folder: RunFolder, arguments: argparse.Namespace) -> None:
     card = _FOLDER / f"{arguments.name}.json"
     if card.exists() and not arguments.overwrite:
         raise UsageError(f"{card.name} exists already; replace it with --overwrite.")
-    network = keras.saving.load_model(folder.model, compile=False)
+    network = load_classifier(folder.model, flag="").network
     packed = io.BytesIO()
     arrays: dict[str, Any] = zoo.pack(network)
     np.savez_compressed(packed, **arrays)

@@ -13,7 +13,7 @@ from export import export_saved_model, saved_model
 from export.card import FILE, Facts, facts_of, signatures_of
 from export.signatures import Settings
 from tests.export.test_other_process import export_each
-from tfrobust import attacks
+from tfrobust import attacks, models
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPE = (2, 3, 1)
@@ -400,3 +400,55 @@ def test_command_line(run):
     warm = [path / "assets.extra/tf_serving_warmup_requests" for path in versions]
     assert [path.exists() for path in warm] == [True, False]
     assert len(list(tf.data.TFRecordDataset(str(warm[0])))) == 2
+
+
+def test_a_run_folder_has_the_facts_of_its_model(run):
+    """The summary tells of the file that the folder stands for."""
+    assert facts_of(run) == facts_of(run / "model.keras")
+    assert facts_of(run).accuracy["mean"] == 0.75
+
+
+def test_a_served_model_carries_its_facts_along(run, tmp_path):
+    """But for numbers of an evaluation of it, which are newer."""
+    flat().save(run / "model.keras")
+    first = export_saved_model(run, tmp_path / "first")
+    second = export_saved_model(tmp_path / "first", tmp_path / "second")
+    before, after = card_of(first), card_of(second)
+    fields = ("data", "training", "accuracy", "robust_accuracy", "geometry")
+    assert before["accuracy"]["mean"] == 0.75 and before["data"] is not None
+    assert {name: after[name] for name in fields} == {
+        name: before[name] for name in fields
+    }
+    assert after["versions"]["training"] == SUMMARY["versions"]
+    file = tmp_path / "numbers.json"
+    model = {"name": "other", "path": str(first), "accuracy": estimate(0.25)}
+    file.write_text(json.dumps(evaluation(model)))
+    facts = facts_of(tmp_path / "first", file)
+    assert facts.accuracy["mean"] == 0.25 and facts.training == before["training"]
+
+
+def test_a_shipped_network_has_the_facts_of_its_card(tmp_path, monkeypatch):
+    """And not those of a run that happens to be in the current folder."""
+    (tmp_path / "run.flags").write_text(FLAGS)
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    monkeypatch.chdir(tmp_path)
+    card = models.pretrained_card("cifar10_lcnn")
+    facts = facts_of("pretrained:cifar10_lcnn")
+    assert facts.data["dataset"] == card["training"]["dataset"]
+    assert facts.training["variant"] == "lcnn" and "initial" not in facts.training
+    measured = card["measured"]
+    assert facts.accuracy == {
+        "mean": measured["accuracy"]["mean"],
+        "standard_error": measured["accuracy"]["standard_error"],
+        "images": measured["accuracy"]["images"],
+        "dataset": measured["dataset"],
+        "source": "evaluation",
+    }
+    assert facts.robust_accuracy and facts.geometry["test"]
+    assert facts.versions == card["versions"]
+
+
+def test_imported_modules_are_not_told_of(run):
+    """What a package is called is its owner's business."""
+    (run / "run.flags").write_text("--import=alice_layers\n" + FLAGS)
+    assert "import" not in facts_of(run).training

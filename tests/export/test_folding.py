@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.folding import constants, fold
+from export.folding import constants, fold, fold_or_keep
 from tfrobust import models
 from tfrobust.layers import (
     CenteredSoftplus,
@@ -13,6 +13,7 @@ from tfrobust.layers import (
     SpectralConv2D,
     SpectralDense,
 )
+from tfrobust.training import RobustModel
 
 SHAPE = (8, 6, 3)
 
@@ -527,3 +528,16 @@ def test_models_of_another_kind_are_refused():
 
     with pytest.raises(ValueError, match=r"^`model` must be a functional or sequ"):
         fold(Own())
+
+
+def test_a_model_that_trains_is_folded_as_its_network():
+    """Into the same layers, and never into a network with the wrapper around it."""
+    network = settled(models.MLP(SHAPE, 5, "lcnn", hidden=(7,)))
+    model = RobustModel(network)
+    for change in (fold, fold_or_keep):
+        folded, expected = change(model), change(network)
+        assert [type(one) for one in folded.layers] == [
+            type(one) for one in expected.layers
+        ]
+        np.testing.assert_array_equal(folded(some_images()), expected(some_images()))
+    assert constants(model).keys() == constants(network).keys()

@@ -1,6 +1,7 @@
 """The exported model where it is used: a process that knows only TensorFlow."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 from export import export_saved_model
 from export.signatures import NAMES
 from tfrobust import models
+from tfrobust.training import RobustModel
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +153,7 @@ def test_command_line(tmp_path):
     assert scope["answer"]["logits"].shape == (1, 6)
     expected = [
         "--model must be an existing file",
-        "--model must be a Keras model file",
+        "--model must be a classifier that loads here",
         "--out must not be a file",
         "--out must be given",
         "--model must be given",
@@ -168,3 +170,103 @@ def test_command_line(tmp_path):
     for (code, out, err), start in zip(failures, expected, strict=True):
         assert (code, out) == (2, ""), err
         assert err.startswith(f"error: {start}") and err.count("\n") == 1, err
+
+
+LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable(package="alice")
+class Halved(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+"""
+
+
+@pytest.fixture(scope="module")
+def own_layers(tmp_path_factory):
+    """A folder with a package of a user's and a model with a layer of it."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "alice_layers").mkdir()
+    (folder / "alice_layers" / "__init__.py").write_text(LAYERS)
+    code = (
+        "import keras, alice_layers\n"
+        "layers = [keras.Input((32, 32, 3)), alice_layers.Halved(),\n"
+        "          keras.layers.Flatten(), keras.layers.Dense(10)]\n"
+        "keras.Sequential(layers).save('own.keras')\n"
+    )
+    python(code, cwd=folder)
+    return folder
+
+
+def program(module, *arguments, cwd):
+    """Exit code, stdout and stderr of `python -m MODULE` in somebody's folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_layers_of_ones_own_are_exported(own_layers):
+    """With `--import`; without it the sentence says so, and what it is called."""
+    given = ("--model=own.keras", "--out=served/own", "--signatures=serving_default")
+    code, _, told = program("export", *given, "--import=alice_layers", cwd=own_layers)
+    assert code == 0, told
+    assert (own_layers / "served/own/1/saved_model.pb").is_file()
+    code, out, told = program("export", *given, cwd=own_layers)
+    assert (code, out) == (2, "")
+    assert told.splitlines()[-1] == (
+        "error: --model must be a classifier that loads here. Received: "
+        "model=own.keras, which needs the class 'Halved', which nothing that is "
+        "imported registers; name the module that does by --import"
+    )
+    code, out, told = program("export", *given, "--import=bob_layers", cwd=own_layers)
+    assert (code, out) == (2, "")
+    assert told.splitlines()[-1] == (
+        "error: --import=bob_layers cannot be imported: No module named 'bob_layers'"
+    )
+
+
+def test_layers_of_ones_own_are_evaluated(own_layers):
+    """With `--import`, which evaluation.flags repeats."""
+    small = ("--dataset=shapes", "--examples=4", "--geometry_examples=2", "--steps=1",
+             "--clean_examples=20", "--batch_size=4", "--eps=0.1",
+             "--model=own.keras", "--out=out")  # fmt: skip
+    code, _, told = program(
+        "trainers.evaluate", *small, "--import=alice_layers", cwd=own_layers
+    )
+    assert code == 0, told
+    flags = (own_layers / "out/evaluation.flags").read_text().splitlines()
+    assert "--import=alice_layers" in flags
+    code, _, told = program("trainers.evaluate", *small, "--overwrite", cwd=own_layers)
+    assert code == 2
+    assert told.splitlines()[-1].endswith("name the module that does by --import.")
+
+
+def test_every_form_is_exported_from_the_command_line(tmp_path):
+    """A run, a file of what trains, a SavedModel, a shipped network."""
+    network = models.MLP((4, 3, 1), 3, hidden=(5,))
+    run = tmp_path / "run"
+    run.mkdir()
+    network.save(run / "model.keras")
+    (run / "run.flags").write_text("--dataset=shapes\n")
+    (run / "summary.json").write_text('{"test_accuracy": 0.5}')
+    RobustModel(network).save(tmp_path / "best.keras")
+    export_saved_model(network, tmp_path / "served")
+    forms = [run, tmp_path / "best.keras", tmp_path / "served", "pretrained:mnist_c4"]
+    ended = export_each(
+        *(
+            [f"--model={path}", f"--out={tmp_path}/out{index}",
+             "--signatures=serving_default,explain"]
+            for index, path in enumerate(forms)
+        )
+    )  # fmt: skip
+    for index, (code, out, err) in enumerate(ended):
+        version = tmp_path / f"out{index}" / "1"
+        assert code == 0 and out.startswith(f"Wrote {version}."), err
+    card = json.loads((tmp_path / "out0/1/assets.extra/model_card.json").read_text())
+    assert card["accuracy"]["mean"] == 0.5

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -13,8 +14,9 @@ from export import export_saved_model, saved_model
 from export.compatibility import versions
 from export.signatures import Settings
 from tests import networks
-from tfrobust import layers
+from tfrobust import layers, models
 from tfrobust.attacks import PGD
+from tfrobust.training import RobustModel
 
 SHAPE = (9, 8, 3)
 NAMES = ["cat", "dog", "eel", "fox"]
@@ -335,7 +337,7 @@ def test_wrong_paths(tmp_path):
         export_saved_model(tmp_path / "missing.keras", tmp_path / "net")
     for name in ("file", "file.keras"):
         (tmp_path / name).write_text("no model")
-        with pytest.raises(ValueError, match="`model` must be a Keras model file"):
+        with pytest.raises(ValueError, match="`model` must be a classifier that"):
             export_saved_model(tmp_path / name, tmp_path / "net")
     assert not (tmp_path / "net").exists()
 
@@ -364,3 +366,88 @@ def test_probabilities_are_not_softmaxed_again(tmp_path, last):
         "`model` must return logits; the softmax is added here. Received: a model "
         "whose last layer, 'end', is a softmax"
     )
+
+
+@pytest.fixture(scope="module")
+def curved():
+    """With gradients of every kind, and layers that folding changes."""
+    keras.utils.set_random_seed(3)
+    return models.MLP((4, 3, 1), 3, "lcnn", hidden=(5,))
+
+
+@pytest.fixture(scope="module")
+def forms(curved, tmp_path_factory):
+    """One network in every form that lies on the disk."""
+    folder = tmp_path_factory.mktemp("forms")
+    run = folder / "run"
+    run.mkdir()
+    curved.save(run / "model.keras")
+    RobustModel(curved).save(folder / "best.keras")
+    export_saved_model(curved, folder / "served", signatures=None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "path", ["run", "run/model.keras", "best.keras", "served", "served/1", ""]
+)
+def test_every_form_of_a_model_is_exported(curved, forms, tmp_path, path):
+    """With all signatures, whose answers are those of the network; the last is what
+    trains it, in memory.
+    """
+    given = forms / path if path else RobustModel(curved)
+    version = export_saved_model(given, tmp_path / "net", signatures=None)
+    direct = forms / "served" / "1"
+    loaded, expected = (tf.saved_model.load(str(one)) for one in (version, direct))
+    assert set(loaded.signatures) == set(expected.signatures)
+    images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
+    for name, more in (
+        ("serving_default", {}),
+        ("explain", {"classes": tf.constant([0, 2, -1])}),
+        ("robustness", {"iterations": tf.constant([8, 8, 8])}),
+    ):
+        ours = loaded.signatures[name](images=images, **more)
+        theirs = expected.signatures[name](images=images, **more)
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            np.testing.assert_allclose(tensor, theirs[key], rtol=1e-3, atol=1e-5)
+
+
+def test_a_served_model_is_exported_without_its_folder(curved, tmp_path):
+    """The new version holds its own weights: the old one may be deleted."""
+    old = export_saved_model(curved, tmp_path / "old")
+    version = export_saved_model(old, tmp_path / "new")
+    shutil.rmtree(old)
+    images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
+    loaded = tf.saved_model.load(str(version))
+    found = loaded.signatures["serving_default"](images=images)["logits"]
+    np.testing.assert_allclose(found, curved(images), atol=1e-5)
+
+
+def test_a_served_model_without_gradient_lacks_what_needs_it(tmp_path):
+    """Left out with the reason where all is wanted, refused where it was asked for."""
+    module = tf.Module()
+    spec = tf.TensorSpec([None, 2, 2, 1], tf.float32, name="images")
+    module.run = tf.function(
+        lambda images: {"logits": tf.round(tf.reshape(images, [-1, 4]))},
+        input_signature=[spec],
+    )
+    signature = module.run.get_concrete_function()
+    path = tmp_path / "steps"
+    tf.saved_model.save(module, str(path), {"serving_default": signature})
+    with pytest.warns(UserWarning, match="explain is left out: "):
+        version = export_saved_model(path, tmp_path / "net", signatures=None)
+    found = tf.saved_model.load(str(version)).signatures
+    assert "explain" not in found and "predict_bytes" in found
+    with pytest.raises(ValueError, match="`signatures` must be ones that the model's"):
+        export_saved_model(
+            path, tmp_path / "net", signatures=["serving_default", "explain"]
+        )
+
+
+def test_a_shipped_network_is_exported(tmp_path):
+    version = export_saved_model("pretrained:mnist_c4", tmp_path / "net")
+    images = tf.constant(np.random.default_rng(0).random((3, 28, 28, 1), np.float32))
+    loaded = tf.saved_model.load(str(version))
+    found = loaded.signatures["serving_default"](images=images)["logits"]
+    network = models.pretrained("mnist_c4")
+    np.testing.assert_allclose(found, network(images, training=False), atol=1e-4)

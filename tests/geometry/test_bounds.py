@@ -13,6 +13,7 @@ from keras import layers as kl
 from tests.geometry.common import draw, exact_derivatives, spectral_norm
 from tfrobust import geometry, models
 from tfrobust.layers import CenteredSoftplus, SpectralDense
+from tfrobust.training import RobustModel
 
 SHAPE = (4, 3, 2)
 
@@ -242,3 +243,15 @@ def two_outputs():
 def test_other_models_are_refused_in_one_sentence(network, message):
     with pytest.raises(ValueError, match=message):
         geometry.curvature_bound(network())
+
+
+def test_a_model_that_trains_has_the_bound_of_its_network():
+    """By itself and as a layer of another model."""
+    network = models.MLP(SHAPE, 3, "lcnn", hidden=(4,), beta=3.0)
+    scatter(network, 1)
+    bound = geometry.curvature_bound(network)
+    model = RobustModel(network)
+    assert geometry.curvature_bound(model) == bound
+    inputs = keras.Input(SHAPE)
+    outer = keras.Model(inputs, model(inputs))
+    assert geometry.curvature_bound(outer) == bound

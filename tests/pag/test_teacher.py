@@ -8,6 +8,7 @@ import tensorflow as tf
 from tests.pag.test_gradients import curved
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tfrobust.pag import Teacher
+from tfrobust.training import RobustModel
 
 
 def test_a_linear_teacher_gives_its_columns():
@@ -51,3 +52,14 @@ def test_an_answer_does_not_depend_on_the_batch_and_leaves_the_teacher_alone():
 def test_what_cannot_teach(network, message):
     with pytest.raises(ValueError, match=message):
         Teacher(network())
+
+
+def test_a_model_that_trains_teaches_as_its_network():
+    network, images, _ = softmax_regression()
+    chosen = np.array([[1, 3], [0, 2], [3, 3]])
+    expected = Teacher(network)(tf.constant(images), tf.constant(chosen))
+    teacher = Teacher(RobustModel(network))
+    assert teacher.network is network
+    np.testing.assert_array_equal(
+        teacher(tf.constant(images), tf.constant(chosen)), expected
+    )

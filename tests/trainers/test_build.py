@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust import attacks, data, pag, penalties
-from tfrobust.training import step_decay
+from export import export_saved_model
+from tfrobust import attacks, data, models, pag, penalties
+from tfrobust.training import RobustModel, step_decay
 from trainers import build
 from trainers.program import UsageError
 
@@ -400,3 +401,65 @@ def test_a_network_starts_from_the_weights_of_another(parse, tmp_path):
         build.make_network(parse("--model=mlp", "--width=4", initial), (4, 4, 3), 10)
     with pytest.raises(UsageError, match="--initial=nowhere does not exist"):
         build.make_network(parse(*flags, "--initial=nowhere"), (4, 4, 3), 10)
+
+
+def initial_forms(trained, folder):
+    """One trained network in every form whose weights are those of layers."""
+    run = folder / "run"
+    run.mkdir()
+    trained.save(run / "model.keras")
+    RobustModel(trained).save(folder / "best.keras")
+    return run, run / "model.keras", folder / "best.keras"
+
+
+def test_a_network_starts_from_every_form_with_layers(parse, tmp_path):
+    """A run, its file, a checkpoint of what trains; not a SavedModel."""
+    flags = ("--model=mlp", "--width=3", "--variant=lcnn")
+    trained = build.make_network(parse(*flags, "--seed=1"), (4, 4, 3), 10)
+    for path in initial_forms(trained, tmp_path):
+        config = parse(*flags, f"--initial={path}")
+        network = build.make_network(config, (4, 4, 3), 10)
+        assert type(network) is type(trained)
+        for own, given in zip(
+            network.get_weights(), trained.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(own, given)
+    export_saved_model(trained, tmp_path / "served")
+    config = parse(*flags, f"--initial={tmp_path}/served")
+    with pytest.raises(UsageError) as error:
+        build.make_network(config, (4, 4, 3), 10)
+    assert str(error.value) == (
+        f"--initial={tmp_path}/served must be a Keras model: the weights of a "
+        "SavedModel are those of a graph, not of layers."
+    )
+
+
+def test_a_network_starts_from_a_shipped_one(parse):
+    config = parse(
+        "--dataset=mnist", "--model=c4", "--width=64", "--initial=pretrained:mnist_c4"
+    )
+    shipped = models.pretrained("mnist_c4")
+    network = build.make_network(config, (28, 28, 1), 10)
+    for own, given in zip(network.get_weights(), shipped.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, given)
+
+
+def test_every_form_teaches_the_same(parse, tmp_path):
+    """A run, its file, a checkpoint, a SavedModel: the gradients of one network, also
+    compiled, where many are taken at once.
+    """
+    info = data.describe("shapes")
+    keras.utils.set_random_seed(2)
+    network = models.MLP(info.image_shape, 10, "lcnn", hidden=(4,))
+    paths = initial_forms(network, tmp_path)
+    export_saved_model(network, tmp_path / "served")
+    images = tf.constant(np.random.default_rng(0).random((3, 32, 32, 3), np.float32))
+    chosen = tf.constant([[1, 9], [0, 2], [3, 3]])
+    expected = pag.Teacher(network)(images, chosen)
+    train = data.make_shapes(20, seed=0)
+    for path in (*paths, tmp_path / "served"):
+        config = parse(*SHAPES, "--pag=rigd", f"--teacher={path}")
+        teacher = build.check_teacher(config, info)
+        directions = build.make_directions(config, train, teacher)
+        found = tf.function(directions)(images, chosen)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)

@@ -343,3 +343,9 @@ def test_as_processes(call_module, snapshot, tmp_path):
         ended = call_module("trainers.cifar", *SHAPES, workdir, *flags, cwd=tmp_path)
         assert expected in ended.error and ended.out == ""
     assert snapshot(tmp_path) == before
+
+
+def test_a_module_that_cannot_be_imported(cifar):
+    """Before anything else is looked at."""
+    error = cifar("--import=no.such", "--dataset=none").error
+    assert error == "--import=no.such cannot be imported: No module named 'no'"

@@ -18,6 +18,7 @@ import tensorflow as tf
 from export.saved_model import export_saved_model
 from export.signatures import Settings
 from tfrobust import attacks, data, models
+from tfrobust.training import RobustModel
 from trainers import (
     evaluate,
     evaluate_data,
@@ -120,6 +121,10 @@ def places(tmp_path_factory):
 MODEL = "--model={p}/first"
 CASES = {
     "no model": ([], r"--model must be given at least once: a \.keras file, a Saved"),
+    "no module": (
+        [MODEL, "--import=no.such"],
+        r"--import=no\.such cannot be imported: No module named 'no'",
+    ),
     "missing model": (["--model={p}/none"], r"--model=.*/none does not exist\."),
     "no model file": (["--model={p}/text.keras"], r"is no Keras model that loads"),
     "no model folder": (["--model={p}/held"], r"holds no model: neither"),
@@ -263,7 +268,8 @@ def test_radii():
 
 def test_flags_repeat_the_evaluation():
     """`flag_lines` read back gives the same settings."""
-    config = parse("--model=a", "--model=b c", "--name=x", "--name=y,z", "--norm=inf",
+    config = parse("--import=c.d", "--import=e", "--model=a", "--model=b c",
+                   "--name=x", "--name=y,z", "--norm=inf",
                    "--eps=8/255,0.1", "--restarts=3", "--dataset=mnist")  # fmt: skip
     again = parse(*evaluate_options.flag_lines(config))
     assert again == config and config.out == "runs/evaluation-mnist"
@@ -281,6 +287,7 @@ def test_help_names_every_flag():
     ended = call("--help")
     assert (ended.code, ended.err) == (0, "")
     for field in evaluate_options.EvaluateConfig.__dataclass_fields__:
+        field = options.FLAG_OF.get(field, field)
         assert len(re.findall(rf"^  --{field}\b.*default ", ended.out, re.M)) == 1
     assert max(map(len, ended.out.splitlines())) <= 88
 
@@ -543,3 +550,18 @@ def test_rowwise():
     """The mean and the error of every row, each by itself."""
     values = np.array([[1.0, 3.0], [2.0, 2.0]])
     assert lcnn_suite.rowwise(values) == [(2.0, 1.0), (2.0, 0.0)]
+
+
+def test_a_checkpoint_is_measured_as_its_network(places, tmp_path):
+    """A file of what trains, as `ModelCheckpoint` leaves it, beside its network."""
+    network = keras.saving.load_model(places / "second.keras")
+    RobustModel(network).save(tmp_path / "best.keras")
+    ended = call(*SMALL, "--eps=0.1", f"--model={places}/second.keras",
+                 f"--model={tmp_path}/best.keras", f"--out={tmp_path}/out")  # fmt: skip
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]
+    first, second = (
+        {key: value for key, value in one.items() if key not in ("name", "path")}
+        for one in found
+    )
+    assert first == second and first["kind"] == "Keras"

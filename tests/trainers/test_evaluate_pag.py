@@ -13,6 +13,7 @@ import tensorflow as tf
 from export.saved_model import export_saved_model
 from tests.trainers.test_evaluate import call, mlp, parse
 from tfrobust import attacks, data
+from tfrobust.training import RobustModel
 from trainers import (
     evaluate_data,
     evaluate_options,
@@ -98,7 +99,10 @@ CASES = {
         "--judge={p}/one.keras",
         r"--judge=.*one\.keras must be another classifier than each --model",
     ),
-    "shipped judge": ("--judge=pretrained:none", r"--judge=pretrained:none: `name` mu"),
+    "shipped judge": (
+        "--judge=pretrained:none",
+        r"--judge=pretrained:none is none of t",
+    ),
 }
 
 
@@ -483,3 +487,21 @@ def test_too_few_training_images_are_refused():
     train = data.Dataset("few", pixels, np.array([0, 0, 1]), ("a", "b"))
     with pytest.raises(pag_suite.UsageError, match="--dataset=cifar10: `labels` must"):
         pag_suite.make_directions(config, train)
+
+
+def test_every_form_judges(untrained, tmp_path):
+    """A run, a checkpoint of what trains, a SavedModel, beside the plain file."""
+    network = mlp(7)
+    run = tmp_path / "run"
+    run.mkdir()
+    network.save(run / "model.keras")
+    RobustModel(network).save(tmp_path / "best.keras")
+    export_saved_model(network, tmp_path / "served")
+    images = tf.constant(np.random.default_rng(0).random((3, 32, 32, 3), np.float32))
+    expected = network(images, training=False)
+    for form in ("run", "run/model.keras", "best.keras", "served"):
+        config = parse(
+            *SMALL, f"--model={untrained}/one.keras", f"--judge={tmp_path}/{form}"
+        )
+        judge = pag_suite.load_judge(config)
+        np.testing.assert_allclose(judge.call(images), expected, atol=1e-5)

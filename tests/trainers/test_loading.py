@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from export.saved_model import export_saved_model
 from tfrobust import models
+from tfrobust.training import RobustModel
 from trainers.loading import find_model, load_classifier
 from trainers.program import UsageError
 
@@ -153,7 +154,7 @@ CASES = {
     "no signature": (unsigned, r"has no signature 'serving_default'\."),
     "other output": (
         lambda f: signed(f, logits_only, images=IMAGES),
-        r"must take `images` and return `logits`, .* takes images and returns scores\.",
+        r"must take `images` and return `logits`, .* and returns scores by its",
     ),
     "flat images": (
         lambda f: signed(f, flat, images=PIXELS),
@@ -171,10 +172,6 @@ CASES = {
         lambda f: keras_file(f, Input((60,)), Dense(3)),
         r"but maps \[any, 60\] to \[any, 3\]\.",
     ),
-    "one class": (
-        lambda f: keras_file(f, Input(SHAPE), Flatten(), Dense(1)),
-        r"but maps \[any, 6, 5, 2\] to \[any, 1\]\.",
-    ),
 }
 
 
@@ -187,7 +184,7 @@ def test_what_is_no_classifier(tmp_path, name):
     assert re.search(expected, str(error.value)), str(error.value)
 
 
-def test_fit_to_data(run):
+def test_fit_to_data(run, tmp_path):
     """Another image size or another number of classes is told apart."""
     loaded = load_classifier(run)
     loaded.check(SHAPE, 3, "mine")
@@ -195,6 +192,9 @@ def test_fit_to_data(run):
         loaded.check((6, 5, 1), 3, "mine")
     with pytest.raises(UsageError, match=r"tells 3 classes apart, but mine has 4\."):
         loaded.check(SHAPE, 4, "mine")
+    path = keras_file(tmp_path, Input(SHAPE), Flatten(), Dense(1))
+    with pytest.raises(UsageError, match=r"tells 1 class apart, but mine has 3\."):
+        load_classifier(path).check(SHAPE, 3, "mine")
 
 
 def test_any_size_fits_a_free_one(tmp_path):
@@ -202,3 +202,60 @@ def test_any_size_fits_a_free_one(tmp_path):
     pool = keras.layers.GlobalAveragePooling2D()
     path = keras_file(tmp_path, Input((None, None, 2)), pool, Dense(3))
     load_classifier(path).check((6, 5, 2), 3, "mine")
+
+
+def test_what_trains_a_network_is_loaded_as_the_network(network, run, images):
+    """A checkpoint of `fit` in the folder of its run."""
+    RobustModel(network).save(run / "checkpoint.keras")
+    loaded = load_classifier(run / "checkpoint.keras")
+    assert (loaded.name, loaded.kind) == ("mine (checkpoint)", "Keras")
+    assert not isinstance(loaded.call, RobustModel)
+    expected = network(images, training=False)
+    np.testing.assert_array_equal(loaded.call(images, training=False), expected)
+
+
+def test_a_shipped_network_has_the_flags_of_its_training():
+    """Under its own name or another."""
+    for name in ("", "other"):
+        loaded = load_classifier("pretrained:mnist_c4", name)
+        assert loaded.name == (name or "mnist_c4")
+        assert loaded.training["dataset"] == "mnist"
+
+
+@pytest.mark.parametrize(("flag", "named"), [("teacher", "--teacher={p}"), ("", "{p}")])
+def test_errors_name_the_flag(network, tmp_path, flag, named):
+    """Of a path that is no model, one that does not load, and one that does not fit."""
+    missing = tmp_path / "none"
+    with pytest.raises(UsageError) as error:
+        load_classifier(missing, flag=flag)
+    assert str(error.value) == named.format(p=missing) + " does not exist."
+    path = write(tmp_path, "a.keras", "text")
+    with pytest.raises(UsageError) as error:
+        load_classifier(path, flag=flag)
+    assert str(error.value).startswith(named.format(p=path) + " is no Keras model")
+    network.save(path)
+    with pytest.raises(UsageError) as error:
+        load_classifier(path, flag=flag).check(SHAPE, 4, "mine")
+    assert str(error.value) == (
+        named.format(p=path) + " tells 3 classes apart, but mine has 4."
+    )
+
+
+@keras.saving.register_keras_serializable(package="tests.loading")
+class Stranger(keras.layers.Layer):
+    """A layer of somebody else's."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_a_layer_that_nobody_registers(tmp_path):
+    """The sentence says which flag helps."""
+    path = keras_file(tmp_path, Input(SHAPE), Stranger(), Flatten(), Dense(3))
+    keras.saving.get_custom_objects().pop("tests.loading>Stranger")
+    with pytest.raises(UsageError) as error:
+        load_classifier(path)
+    assert str(error.value) == (
+        f"--model={path} needs the class 'Stranger', which nothing that is imported "
+        "registers; name the module that does by --import."
+    )

@@ -170,3 +170,44 @@ def test_help_into_a_closed_pipe():
         ["bash", "-c", shell], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("line\n", "")
+
+
+def test_modules_are_imported_from_the_current_folder_last(tmp_path, monkeypatch):
+    """Which is looked through once, behind everything that is installed."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_of_program.py").write_text("answer = 42")
+    (tmp_path / "absl").mkdir()
+    (tmp_path / "absl" / "app.py").write_text("raise OSError('the wrong one')")
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    monkeypatch.delitem(sys.modules, "absl.app", raising=False)
+    program.import_modules(["mine_of_program", "absl.app"])
+    assert sys.modules.pop("mine_of_program").answer == 42
+    program.import_modules([])
+    assert sys.path[-1] == str(tmp_path) and sys.path.count(str(tmp_path)) == 1
+    monkeypatch.setattr(sys, "path", ["", *sys.path[:-1]])
+    program.import_modules([])
+    assert str(tmp_path) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("none.of_these", "--import=none.of_these cannot be imported: No module named"),
+        (
+            "broken_of_program",
+            "--import=broken_of_program cannot be imported: so it is",
+        ),
+        ("", "--import= cannot be imported: Empty module name"),
+        (".a", "--import=.a cannot be imported: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, name, told):
+    """One sentence with the flag, the module and the reason."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    text = 'raise RuntimeError("so it is\\nin detail")'
+    (tmp_path / "broken_of_program.py").write_text(text)
+    with pytest.raises(program.UsageError) as error:
+        program.import_modules([name])
+    assert str(error.value).startswith(told) and "\n" not in str(error.value)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from export import export_saved_model
 from tests.trainers.restarts import assert_same_bits, kill_and_resume, rows
 from tfrobust import data, models, pag
 from trainers import build, dry_run, teacher_cache
@@ -244,3 +245,32 @@ def test_a_killed_run_goes_on_with_the_folder(call_module, teacher, tmp_path):
     for told in (out, ended.out):
         assert "60 images, 60 of them done" in told
     assert_same_bits(killed, whole, epochs=3)
+
+
+def test_a_served_teacher_fills_the_folder_and_finds_it_again(
+    parse, teacher, sixty, tmp_path, capsys
+):
+    """With the gradients of the network that was exported, to float16."""
+    network = keras.saving.load_model(teacher)
+    served = export_saved_model(network, tmp_path / "served")
+    flags = (*QUICK, f"--teacher={served}", f"--teacher_cache={tmp_path}/cache")
+    config = parse(*flags)
+    rows = []
+    for _ in range(2):
+        loaded = build.check_teacher(config, info())
+        rows.append(build.make_directions(config, sixty, loaded).rows)
+    assert "60 of them done" in capsys.readouterr().out
+    np.testing.assert_array_equal(*rows)
+    other = pag.cache_directions(network, sixty, tmp_path / "other")
+    np.testing.assert_allclose(rows[0], other, atol=2e-3)
+
+
+def test_a_dry_run_says_that_the_cost_of_a_served_teacher_is_not_known(
+    parse, teacher, tmp_path, capsys
+):
+    served = export_saved_model(keras.saving.load_model(teacher), tmp_path / "served")
+    dry_run.describe(parse(*QUICK, f"--teacher={served}"))
+    told = "; the cost of the teacher, a SavedModel, is not known and not in it"
+    assert told in capsys.readouterr().out
+    dry_run.describe(parse(*QUICK, f"--teacher={teacher}"))
+    assert told not in capsys.readouterr().out

@@ -678,6 +678,22 @@ def test_a_model_can_be_saved_whole(tmp_path):
     assert not again.compiled
 
 
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    """`RobustModel` of a loaded one, or of one in memory, trains the network in it."""
+    images, labels = some_data()
+    model = mlp()
+    path = tmp_path / "best.keras"
+    checkpoint = keras.callbacks.ModelCheckpoint(path)
+    model.fit(images, labels, verbose=0, callbacks=[checkpoint])
+    assert RobustModel(model).network is model.network
+    again = RobustModel(keras.models.load_model(path))
+    assert not isinstance(again.network, RobustModel)
+    for new, old in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    again.compile(sgd())
+    again.fit(images, labels, verbose=0)
+
+
 @pytest.mark.slow
 def test_the_network_loads_without_training_code(tmp_path):
     """In a process that imports `tfrobust.layers` and nothing else of the library."""

@@ -364,7 +364,7 @@ def _resolutions(kept: list[keras.Layer], convolutions: list[int]) -> dict[str, 
 
 def _network(model: Any) -> keras.Model:
     """The functional network that a model is, or that a `RobustModel` trains."""
-    network = getattr(model, "network", model)
+    network = own_layers.network_of(model)
     inputs = getattr(network, "inputs", None)
     if not isinstance(network, keras.Model) or not inputs or len(inputs) != 1:
         raise ValueError(

@@ -14,6 +14,7 @@ from tfrobust.geometry.constants import (
     layer_constants,
     merge_constants,
 )
+from tfrobust.layers import network_of
 
 # Of the softmax cross-entropy in the logits: norm(p - y) and norm(diag(p) - p p').
 _LOSS = Constants(math.sqrt(2.0), 0.5)
@@ -76,7 +77,7 @@ def curvature_bound(network: keras.Model) -> CurvatureBound:
     Args:
         network: A functional or sequential Keras model with one output, made of the
             layers of `tfrobust.models` and the usual linear and pooling layers; nested
-            models are followed.
+            models are followed, and so is the network of a `RobustModel`.
 
     Returns:
         The `CurvatureBound`.
@@ -105,6 +106,7 @@ def curvature_bound(network: keras.Model) -> CurvatureBound:
 
 def _network_constants(network: keras.Model, start: Constants) -> Constants:
     """Constants of a model's output, given those of its input."""
+    network = network_of(network)
     if isinstance(network, keras.Sequential):
         found, shape = start, network.input_shape
         for layer in network.layers:

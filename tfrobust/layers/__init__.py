@@ -8,13 +8,16 @@ from tfrobust.layers.activations import CenteredSoftplus, centered_softplus
 from tfrobust.layers.batch_norm import LipschitzBatchNormalization
 from tfrobust.layers.spectral import SpectralConv2D, SpectralDense
 from tfrobust.layers.traversal import find_layers, learnable_activations
+from tfrobust.layers.wrapper import NetworkWrapper, network_of
 
 __all__ = [
     "CenteredSoftplus",
     "LipschitzBatchNormalization",
+    "NetworkWrapper",
     "SpectralConv2D",
     "SpectralDense",
     "centered_softplus",
     "find_layers",
     "learnable_activations",
+    "network_of",
 ]

@@ -8,6 +8,7 @@ from typing import TypeVar
 import keras
 
 from tfrobust.layers.activations import CenteredSoftplus
+from tfrobust.layers.wrapper import network_of
 
 LayerType = TypeVar("LayerType", bound=keras.layers.Layer)
 
@@ -16,7 +17,8 @@ def find_layers(model: keras.Model, kind: type[LayerType]) -> list[LayerType]:
     """All layers of one class, in the order the model lists them, each once.
 
     Args:
-        model: Any Keras model; models nested in it are searched too.
+        model: Any Keras model; models nested in it are searched too, and of a
+            `NetworkWrapper` its network.
         kind: The layer class, subclasses included.
 
     Returns:
@@ -29,7 +31,8 @@ def find_layers(model: keras.Model, kind: type[LayerType]) -> list[LayerType]:
         >>> [type(layer).__name__ for layer in find_layers(model, CenteredSoftplus)]
         ['CenteredSoftplus']
     """
-    found = {id(layer): layer for layer in _walk(model) if isinstance(layer, kind)}
+    walked = _walk(network_of(model))
+    found = {id(layer): layer for layer in walked if isinstance(layer, kind)}
     return list(found.values())
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfrobust.layers import network_of
 from tfrobust.pag.base import Directions
 from tfrobust.pag.gradients import class_gradients, linearise
 
@@ -18,7 +19,8 @@ class Teacher(Directions):
     pass back for each class wanted. The teacher is neither trained nor changed.
 
     Args:
-        network: A built Keras classifier from images `[B,H,W,C]` to logits `[B,K]`.
+        network: A built Keras classifier from images `[B,H,W,C]` to logits `[B,K]`,
+            or a `RobustModel` around one.
 
     Raises:
         ValueError: If the network's shapes are not known, it does not end in logits
@@ -34,6 +36,7 @@ class Teacher(Directions):
     """
 
     def __init__(self, network: keras.Model) -> None:
+        network = network_of(network)
         images = getattr(network, "input_shape", None)
         logits = getattr(network, "output_shape", None)
         if not isinstance(images, tuple) or not isinstance(logits, tuple):

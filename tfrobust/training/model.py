@@ -11,8 +11,10 @@ import tensorflow as tf
 from tfrobust.attacks import Attack
 from tfrobust.layers import (
     LipschitzBatchNormalization,
+    NetworkWrapper,
     find_layers,
     learnable_activations,
+    network_of,
 )
 from tfrobust.pag.gradients import pullback
 from tfrobust.penalties import Penalty, StepContext
@@ -27,7 +29,7 @@ _OWN_NAMES = ("loss", "accuracy", "cross_entropy", "gradient_norm", "beta", "gam
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
-class RobustModel(keras.Model):
+class RobustModel(NetworkWrapper):
     """Trains any Keras classifier with penalties on its loss and adversarial examples.
 
     The wrapped network is left as it is: call, save and export `network` itself, and
@@ -43,7 +45,8 @@ class RobustModel(keras.Model):
 
     Args:
         network: A built `keras.Model` from images float32 `[B,H,W,C]` in [0, 1] to
-            logits `[B,K]`.
+            logits `[B,K]`. Of another `RobustModel`, say one that was loaded to go on
+            with, its network.
 
     Raises:
         ValueError: If the shapes of `network` are not known or it does not end in
@@ -66,22 +69,12 @@ class RobustModel(keras.Model):
     test_function: Callable[[Any], Any] | None
 
     def __init__(self, network: keras.Model, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        _check_network(network)
-        self.network = network
+        _check_network(network_of(network))
+        super().__init__(network, **kwargs)
         self.penalties: tuple[Penalty, ...] = ()
         self.adversary: Attack | None = None
         self.adversary_share = 1.0
         self._running = _RunningMeans(())
-        self.build(network.input_shape)
-
-    def build(self, input_shape: Any) -> None:
-        """Nothing to create: the network is built already."""
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The network's logits `[B,K]`."""
-        return self.network(inputs, training=training)
 
     def compile(
         self,
@@ -354,17 +347,6 @@ class RobustModel(keras.Model):
 
     def get_compile_config(self) -> None:
         """Nothing: penalties are not saved, and a loaded model is compiled anew."""
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that rebuild this model."""
-        network = keras.saving.serialize_keras_object(self.network)
-        return {"name": self.name, "network": network}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> RobustModel:
-        """The model that `get_config` describes, with fresh weights."""
-        network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(network, name=config.get("name"))
 
 
 class _RunningMeans:

@@ -1,0 +1,241 @@
+"""One loader for every form of a classifier, and a sentence for what is none."""
+
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import export_saved_model
+from tfrobust import models
+from tfrobust.models.loading import find
+from tfrobust.training import RobustModel
+
+SHAPE = (6, 5, 2)
+RUN = "model.keras"
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(1)
+    return models.MLP(SHAPE, 3, "lcnn", hidden=(4,))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((4, *SHAPE), np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(network, images, tmp_path_factory):
+    """A folder with every form of one network, which `fit` has left a checkpoint of."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    model = RobustModel(network)
+    model.compile("sgd")
+    checkpoint = keras.callbacks.ModelCheckpoint(folder / "best.keras")
+    labels = np.array([0, 1, 2, 1])
+    model.fit(images, labels, verbose=0, callbacks=[checkpoint])
+    network.save(folder / RUN)
+    export_saved_model(network, folder / "served" / "net")
+    return folder
+
+
+FORMS = {
+    "folder": ("", RUN, "mine", "Keras"),
+    "file": (RUN, RUN, "mine", "Keras"),
+    "checkpoint": ("best.keras", "best.keras", "best", "Keras"),
+    "version": ("served/net/1", "served/net/1", "net", "SavedModel"),
+    "versions": ("served/net", "served/net/1", "net", "SavedModel"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_classifier(network, run, images, form):
+    """With its shapes, a name, and as a Keras model too."""
+    path, source, name, kind = FORMS[form]
+    loaded = models.load(run / path)
+    assert isinstance(loaded, models.LoadedClassifier)
+    assert (loaded.name, loaded.kind, loaded.source) == (name, kind, run / source)
+    assert (loaded.input_shape, loaded.classes) == (SHAPE, 3)
+    assert models.load(run / path, "other").name == "other"
+    expected = network(images, training=False)
+    for call in (loaded.call, loaded.network):
+        np.testing.assert_allclose(call(tf.constant(images)), expected, atol=1e-6)
+    assert isinstance(loaded.network, keras.Model)
+
+
+def test_a_checkpoint_yields_the_network_and_not_what_trains_it(network, run):
+    call = models.load(run / "best.keras").call
+    assert not isinstance(call, RobustModel)
+    assert [layer.name for layer in call.layers] == [
+        layer.name for layer in network.layers
+    ]
+    assert models.betas(call) == models.betas(network)
+
+
+@keras.saving.register_keras_serializable(package="tests.load")
+class Mine(RobustModel):
+    """What somebody makes of it."""
+
+
+def test_a_checkpoint_of_a_class_of_ones_own_yields_its_network(network, tmp_path):
+    Mine(network).save(tmp_path / "mine.keras")
+    found = models.load(tmp_path / "mine.keras").call
+    for old, new in zip(network.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_loads_where_nothing_trains(network, run, images):
+    """In a process that imports `tfrobust.models` alone, bit for bit."""
+    np.save(run.parent / "images.npy", images)
+    program = (
+        "import sys, numpy as np\n"
+        "from tfrobust import models\n"
+        "folder, path = sys.argv[1:]\n"
+        "network = models.load(path).call\n"
+        "images = np.load(folder + '/images.npy')\n"
+        "np.save(folder + '/logits.npy', network(images, training=False))\n"
+        "assert 'tfrobust.training' not in sys.modules\n"
+    )
+    arguments = [str(run.parent), str(run / "best.keras")]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, timeout=300)
+    np.testing.assert_allclose(
+        np.load(run.parent / "logits.npy"), network(images, training=False), atol=1e-6
+    )
+
+
+def test_a_shipped_network():
+    loaded = models.load("pretrained:mnist_c4")
+    assert (loaded.name, loaded.kind) == ("mnist_c4", "Keras")
+    assert (loaded.input_shape, loaded.classes) == ((28, 28, 1), 10)
+    assert str(loaded.source) == "pretrained:mnist_c4"
+    for new, old in zip(
+        loaded.call.get_weights(),
+        models.pretrained("mnist_c4").get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_home_is_known(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    network.save(tmp_path / "a.keras")
+    assert find("~/a.keras") == tmp_path / "a.keras"
+
+
+def test_zeros_may_lead_a_version(network, tmp_path):
+    version = export_saved_model(network, tmp_path / "net")
+    assert find(shutil.move(version, tmp_path / "net" / "0002")).name == "0002"
+    assert find(tmp_path / "net").name == "0002"
+
+
+@keras.saving.register_keras_serializable(package="tests.load")
+class Stranger(keras.layers.Layer):
+    """A layer that not everybody knows."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def file(folder, *layers):
+    keras.Sequential(list(layers)).save(folder / "m.keras")
+    return folder / "m.keras"
+
+
+def text(folder, name):
+    (folder / name).write_text("no model")
+    return folder / name
+
+
+def stranger(folder):
+    path = file(folder, keras.Input(SHAPE), Stranger(), Flatten(), Dense(3))
+    keras.saving.get_custom_objects().pop("tests.load>Stranger")
+    return path
+
+
+def two_inputs(folder):
+    ends = [keras.Input(SHAPE), keras.Input(SHAPE)]
+    logits = Dense(2)(Flatten()(keras.layers.Add()(ends)))
+    keras.Model(ends, logits).save(folder / "m.keras")
+    return folder / "m.keras"
+
+
+Flatten, Dense = keras.layers.Flatten, keras.layers.Dense
+LOADS = "`path` must be a classifier that loads here. Received: path={p}"
+MAPS = "`path` must map images [B, H, W, C] to logits [B, K]. Received: path={p}"
+CASES = {
+    "missing": (lambda f: f / "none", f"{LOADS}, which does not exist"),
+    "empty": (lambda f: "", f"{LOADS}, which does not exist"),
+    "other file": (
+        lambda f: text(f, "a.h5"),
+        f"{LOADS}, which is a file, but no .keras file",
+    ),
+    "empty folder": (
+        lambda f: f,
+        f"{LOADS}, which holds no model: neither model.keras nor saved_model.pb nor a "
+        "numbered version with one",
+    ),
+    "softmax": (
+        lambda f: file(f, keras.Input(SHAPE), Flatten(), Dense(3, "softmax")),
+        f"{LOADS}, which ends in a softmax; attacks and curvature need its logits",
+    ),
+    "unknown class": (
+        stranger,
+        f"{LOADS}, which needs the class 'Stranger', which nothing that is imported "
+        "registers",
+    ),
+    "unknown name": (
+        lambda f: "pretrained:none",
+        f"{LOADS}, which is none of those that are shipped: "
+        + ", ".join(models.list_pretrained()),
+    ),
+    "flat": (
+        lambda f: file(f, keras.Input((60,)), Dense(3)),
+        f"{MAPS}, which maps [any, 60] to [any, 3]",
+    ),
+    "two inputs": (
+        two_inputs,
+        f"{MAPS}, which maps several or unknown tensors to [any, 2]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_classifier(tmp_path, name):
+    make, expected = CASES[name]
+    path = make(tmp_path)
+    with pytest.raises(ValueError) as error:
+        models.load(path)
+    assert isinstance(error.value, models.LoadError)
+    assert str(error.value) == expected.format(p=path)
+    assert error.value.path == str(path)
+    assert error.value.missing == ("Stranger" if name == "unknown class" else "")
+
+
+def test_a_file_that_does_not_load(tmp_path):
+    """Whatever Keras or TensorFlow say comes last, as one line."""
+    (tmp_path / "m").mkdir()
+    text(tmp_path / "m", "saved_model.pb")
+    for path, what in (
+        (text(tmp_path, "a.keras"), "Keras model"),
+        (tmp_path / "m", "SavedModel"),
+    ):
+        with pytest.raises(models.LoadError) as error:
+            models.load(path)
+        told = str(error.value)
+        assert told.startswith(
+            LOADS.format(p=path) + f", which is no {what} that loads here: "
+        )
+        assert "\n" not in told
+
+
+def test_a_program_has_the_sentence_without_the_argument(tmp_path):
+    with pytest.raises(models.LoadError) as error:
+        models.load(file(tmp_path, keras.Input((60,)), Dense(3)))
+    assert error.value.told == (
+        "must map images [B, H, W, C] to logits [B, K], but maps [any, 60] to [any, 3]"
+    )

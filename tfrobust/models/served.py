@@ -1,0 +1,78 @@
+"""A classifier as it is served: a SavedModel, its versions and its signature."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import keras
+import tensorflow as tf
+
+SIGNATURE = "serving_default"
+"""The signature by which a classifier answers: `images` in, `logits` out."""
+
+GRAPH = "saved_model.pb"
+"""The file that makes a folder a SavedModel."""
+
+
+def numbered_versions(
+    directory: str | os.PathLike[str],
+) -> list[tuple[int, pathlib.Path]]:
+    """The versions below a directory, as a server counts them.
+
+    Args:
+        directory: A folder, whose entries are versions if their names are numbers, of
+            which zeros may lead.
+
+    Returns:
+        Number and path of each, in rising order.
+    """
+    return sorted(
+        (int(entry.name), entry)
+        for entry in pathlib.Path(directory).iterdir()
+        if entry.name.isascii() and entry.name.isdigit()
+    )
+
+
+class ServedModel:
+    """The signature of a SavedModel as a function from images to logits.
+
+    Args:
+        path: Folder with `saved_model.pb`.
+
+    Raises:
+        KeyError: If it has no signature `serving_default`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        # The loaded object owns the variables, the signature only borrows them.
+        self.loaded = tf.saved_model.load(str(path))
+        self.signature = self.loaded.signatures[SIGNATURE]
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits float32 `[B, K]` of images float32 `[B, H, W, C]`."""
+        return self.signature(images=images)["logits"]
+
+
+def as_network(
+    path: str | os.PathLike[str], input_shape: tuple[int | None, ...]
+) -> keras.Model:
+    """A Keras model around the signature of a SavedModel.
+
+    Gradients flow through it to the images. It has one layer, whose weights are neither
+    trained nor changed, and cannot be saved as a `.keras` file that loads elsewhere.
+
+    Args:
+        path: Folder with `saved_model.pb`.
+        input_shape: `(H, W, C)` of its images; `None` where any size fits.
+
+    Returns:
+        A functional model from images float32 `[B, H, W, C]` to logits `[B, K]`.
+    """
+    images = keras.Input(input_shape, name="images")
+    # With names and a type of its own it is the same in each process, whatever was
+    # made in it before: caches tell networks apart by their configuration.
+    layer = keras.layers.TFSMLayer(
+        str(path), SIGNATURE, trainable=False, name="served", dtype="float32"
+    )
+    return keras.Model(images, layer(images)["logits"], name="served_model")

@@ -1,0 +1,138 @@
+"""One comparison of classifiers, from their files to the table."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrobust import data, models, viz
+from trainers import program
+from trainers.loading import Loaded, find_model, load_classifier
+from trainers.run_folder import run_around, write_text
+from trainers.suite_parts import logits_of
+from trainers.tables import Column, Table, formatted
+
+_COLUMNS = [
+    Column("run", numeric=False),
+    Column("test accuracy", formatted("{:.2%}")),
+    Column("standard error", formatted("{:.2%}")),
+    Column("mean beta", formatted("{:.3g}")),
+    Column("mean gamma", formatted("{:.3g}")),
+    Column("gradient norm", formatted("{:.3g}")),
+    Column("seconds an epoch", formatted("{:.1f}")),
+    Column("time ratio", formatted("{:.2f}")),
+]
+
+
+def compare(
+    paths: Sequence[str], out: pathlib.Path | None, dataset: str, data_dir: str
+) -> None:
+    """Compares, prints and writes.
+
+    Args:
+        paths: The classifiers, the first of which times are compared to.
+        out: Folder to write to, if any.
+        dataset: What to measure on; empty: what each was trained on.
+        data_dir: Folder that holds prepared TFDS folders.
+
+    Raises:
+        UsageError: If one cannot be measured.
+    """
+    for path in paths:
+        find_model(path, flag="")
+    loaded = [load_classifier(path, flag="") for path in paths]
+    tests = _tests(loaded, dataset, data_dir)
+    rows = [_row(model, *test) for model, test in zip(loaded, tests, strict=True)]
+    names = [row["run"] for row in rows]
+    first = rows[0]["seconds an epoch"]
+    for row, model in zip(rows, loaded, strict=True):
+        if names.count(row["run"]) > 1:
+            row["run"] = str(model.source)
+        seconds = row["seconds an epoch"]
+        row["time ratio"] = seconds / first if seconds and first else None
+    table = Table(
+        _COLUMNS, [[row[column.title] for column in _COLUMNS] for row in rows]
+    )
+    print(table.markdown())
+    if out is not None:
+        _write(out, rows, table)
+
+
+def _tests(
+    loaded: list[Loaded], dataset: str, data_dir: str
+) -> list[tuple[str, data.Dataset]]:
+    """Name and images of each model's test data; `UsageError` if they do not fit."""
+    names = [dataset or model.training.get("dataset", "") for model in loaded]
+    for model, name in zip(loaded, names, strict=True):
+        if not name:
+            raise program.UsageError(
+                f"--dataset must be given: nothing says what {model.source} was "
+                "trained on."
+            )
+    read = {name: data.load(name, "test", data_dir or None) for name in set(names)}
+    for model, name in zip(loaded, names, strict=True):
+        model.check(read[name].image_shape, read[name].classes, name)
+    return [(name, read[name]) for name in names]
+
+
+def _row(model: Loaded, dataset: str, test: data.Dataset) -> dict[str, Any]:
+    summary = _summary(model)
+    accuracy = _accuracy(model, test)
+    # The norm was measured on the test images of the run.
+    norm = summary.get("test_gradient_norm")
+    is_open = model.kind == "Keras"
+    return {
+        "run": model.name,
+        "test accuracy": accuracy,
+        "standard error": math.sqrt(accuracy * (1 - accuracy) / len(test)),
+        "mean beta": _mean(models.betas(model.network)) if is_open else None,
+        "mean gamma": _mean(models.gammas(model.network)) if is_open else None,
+        "gradient norm": norm if summary.get("dataset") == dataset else None,
+        "seconds an epoch": summary.get("seconds_per_epoch_median"),
+    }
+
+
+def _summary(model: Loaded) -> dict[str, Any]:
+    """What a finished run says of its last network; empty of any other."""
+    run = run_around(model.source)
+    if run is None or not run.summary.exists():
+        return {}
+    if model.source.resolve() != run.model.resolve():
+        return {}
+    return json.loads(run.summary.read_text())
+
+
+def _mean(values: dict[str, float]) -> float | None:
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _accuracy(model: Loaded, test: data.Dataset) -> float:
+    # What `export` writes takes so many at a time, and perhaps fewer.
+    size = min(500 if model.kind == "Keras" else 50, len(test))
+    correct = 0
+    for images, labels in data.eval_pipeline(test, batch_size=size):
+        try:
+            logits = logits_of(model, images)
+        except tf.errors.InvalidArgumentError as error:
+            raise program.UsageError(
+                f"{model.source} refused its images, {size} at a time: {error.message}"
+            ) from error
+        correct += int(np.sum(np.argmax(logits, axis=-1) == labels.numpy()))
+    return correct / len(test)
+
+
+def _write(out: pathlib.Path, rows: list[dict[str, Any]], table: Table) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "comparison.md", table.markdown() + "\n")
+    write_text(out / "comparison.csv", table.csv())
+    points = {
+        row["run"]: (row["mean beta"], row["test accuracy"], row["standard error"])
+        for row in rows
+    }
+    viz.save(viz.accuracy_against_beta(points), out / "tradeoff.png")
