@@ -1,8 +1,8 @@
 r"""Trains an image classifier, standard or low-curvature, and exports it.
 
-    python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags
-    python -m trainers.cifar --flagfile=trainers/flags/lcnn_cifar10.flags \
-        --flagfile=trainers/flags/cpu.flags --workdir=runs/laptop
+    python -m trainers.cifar --flagfile=lcnn_cifar10
+    python -m trainers.cifar --flagfile=lcnn_cifar10 \
+        --flagfile=cpu --workdir=runs/laptop
 
 Despite its name it takes any data set of small images that TFDS knows. A later flag
 wins over an earlier one, also between flagfiles. The run's folder ends up with:

@@ -1,13 +1,13 @@
 r"""Measures one or several classifiers side by side, as the tables of a paper.
 
     python -m trainers.evaluate --model=runs/standard --model=runs/lcnn \
-        --dataset=cifar10 --flagfile=trainers/flags/evaluate_lcnn.flags
+        --dataset=cifar10 --flagfile=evaluate_lcnn
     python -m trainers.evaluate --model=runs/c4 --model=runs/c4_adversarial \
-        --dataset=mnist --flagfile=trainers/flags/evaluate_smooth.flags
+        --dataset=mnist --flagfile=evaluate_smooth
     python -m trainers.evaluate --model=runs/standard --model=runs/pag \
-        --dataset=cifar10 --flagfile=trainers/flags/evaluate_pag.flags
+        --dataset=cifar10 --flagfile=evaluate_pag
     python -m trainers.evaluate --model=runs/standard --model=runs/robust \
-        --dataset=cifar10 --flagfile=trainers/flags/evaluate_dissect.flags
+        --dataset=cifar10 --flagfile=evaluate_dissect
 
 Prints the tables and writes to --out: evaluation.html, one page with all tables and
 figures inside; evaluation.md with its figures beside it; evaluation.csv, a number and

@@ -1,7 +1,7 @@
 r"""Trains the MNIST network of the smooth adversarial examples paper, and exports it.
 
     python -m trainers.mnist
-    python -m trainers.mnist --flagfile=trainers/flags/c4_adversarial_mnist.flags
+    python -m trainers.mnist --flagfile=c4_adversarial_mnist
 
 The program, its flags and the folder that it fills are those of trainers.cifar; what
 differs are the defaults, listed here by --help. So a run's run.flags, which states

@@ -77,7 +77,8 @@ def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
             f"{strategy.num_replicas_in_sync} devices."
         )
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    if config.deterministic:
+        training.enable_determinism()
     return strategy
 
 

@@ -1,7 +1,7 @@
 r"""Trains an image classifier on STL-10, as the aligned gradients paper does.
 
-    python -m trainers.stl --flagfile=trainers/flags/pag_one_image_stl10.flags
-    python -m trainers.stl --flagfile=trainers/flags/pag_one_image_stl10.flags --dry_run
+    python -m trainers.stl --flagfile=pag_one_image_stl10
+    python -m trainers.stl --flagfile=pag_one_image_stl10 --dry_run
 
 The program, its flags and the folder that it fills are those of trainers.cifar; what
 differs are the defaults, listed here by --help. STL-10 has 5,000 training and 8,000

@@ -123,10 +123,11 @@ def trainer_flags():
 def parse(trainer_flags):
     """`parse(flag, ...)`: the `TrainConfig` of a command line."""
     from trainers import options
+    from trainers.flagfiles import expand_flagfiles
 
     def parsed(*arguments):
         trainer_flags.unparse_flags()
-        rest = trainer_flags(["cifar", *map(str, arguments)])
+        rest = trainer_flags(["cifar", *expand_flagfiles(list(map(str, arguments)))])
         assert rest == ["cifar"]
         return options.config_from_flags()
 
@@ -136,8 +137,7 @@ def parse(trainer_flags):
 @pytest.fixture
 def cifar(trainer_flags, monkeypatch):
     """`cifar(flag, ...)`: runs `trainers.cifar` here, up to where data would load."""
-    import tensorflow as tf
-
+    from tfrobust import training
     from trainers import build, options, program
     from trainers import cifar as module
 
@@ -146,7 +146,7 @@ def cifar(trainer_flags, monkeypatch):
 
     monkeypatch.setattr(build, "load_data", load)
     # It cannot be undone, and other tests share this process.
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    monkeypatch.setattr(training, "enable_determinism", lambda: None)
 
     def run(*arguments):
         trainer_flags.unparse_flags()

@@ -167,7 +167,7 @@ def test_a_radius_is_told_as_it_was_typed(parse, value):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--pag_weight=0.5"], None),
+        ([], None),
         (["--pag=one_image", "--pag_weight=0"], None),
         (
             ["--pag=class_mean", "--pag_exact"],

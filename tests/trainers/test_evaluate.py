@@ -27,6 +27,7 @@ from trainers import (
     options,
     program,
 )
+from trainers.flagfiles import expand_flagfiles
 from trainers.loading import load_classifier
 
 FLAGS = Path(evaluate.__file__).parent / "flags" / "evaluate_lcnn.flags"
@@ -87,7 +88,8 @@ def call(*arguments):
 
 def parse(*arguments):
     with defined_flags() as flags:
-        assert flags(["evaluate", *map(str, arguments)]) == ["evaluate"]
+        given = expand_flagfiles(list(map(str, arguments)))
+        assert flags(["evaluate", *given]) == ["evaluate"]
         return evaluate_options.config_from_flags()
 
 

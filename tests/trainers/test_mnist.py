@@ -61,7 +61,7 @@ def test_flagfiles_say_everything(parse_mnist, name):
         found = dataclasses.replace(found, **unused)
     assert found == other
     lines = (FOLDER / name).read_text().splitlines()
-    assert f"#   python -m trainers.mnist --flagfile=trainers/flags/{name}" in lines
+    assert f"#   python -m trainers.mnist --flagfile={Path(name).stem}" in lines
     stated = [line.split("=")[0] for line in lines if line.startswith("--")]
     assert len(stated) == len(set(stated))
     assert all(line.startswith(("--", "# ")) for line in lines)

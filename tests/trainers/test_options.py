@@ -121,7 +121,7 @@ def test_help_names_every_flag_once_with_its_default(cifar):
 
 def test_help_shows_commands_that_can_be_pasted(cifar):
     """The backslash that continues a command survives Python's own reading."""
-    assert "lcnn_cifar10.flags \\\n        --flagfile" in cifar("--help").out
+    assert "lcnn_cifar10 \\\n        --flagfile" in cifar("--help").out
 
 
 def test_run_flags_repeat_every_setting_exactly(parse):

@@ -6,7 +6,6 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfrobust.layers  # noqa: F401  Registers the layers for loading.
 from tfrobust import data, training
@@ -153,7 +152,7 @@ def small_shapes(monkeypatch):
     part = data.make_shapes(120, seed=0)
     monkeypatch.setattr(data, "load", lambda *_: part)
     nothing = lambda *_, **__: None  # noqa: E731
-    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", nothing)
+    monkeypatch.setattr(session.training, "enable_determinism", nothing)
     monkeypatch.setattr(session.export, "export_saved_model", nothing)
 
 

@@ -9,6 +9,7 @@ from tfrobust.training.callbacks import (
     WatchTime,
     read_table,
 )
+from tfrobust.training.determinism import enable_determinism
 from tfrobust.training.distribute import (
     STRATEGIES,
     is_chief,
@@ -36,6 +37,7 @@ __all__ = [
     "WatchGradientNorm",
     "WatchRobustAccuracy",
     "WatchTime",
+    "enable_determinism",
     "is_chief",
     "is_chief_process",
     "is_single_process",
