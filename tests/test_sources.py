@@ -26,8 +26,12 @@ PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
 # A name here cannot be saved, moved to another process or to another device.
 BANNED_NAMES = ("Lambda", "numpy_function", "py_function", "py_func")
 # (file, module): a private module that a file cannot do without, with its reason
-# beside it. None is needed so far.
-ALLOWED_PRIVATE: frozenset[tuple[str, str]] = frozenset()
+# beside it.
+ALLOWED_PRIVATE = frozenset(
+    # A gradient tape adds up by `AddN`, whose order is open, and takes no other sum.
+    ("tfrobust/training/determinism.py", f"tensorflow.python.ops{name}")
+    for name in ("", ".gen_math_ops")
+)
 
 
 def is_within(module: str, packages: tuple[str, ...]) -> bool:
@@ -156,7 +160,9 @@ def setup_requirements() -> list[Requirement]:
     parser = configparser.ConfigParser()
     parser.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     lines = parser["options"]["install_requires"].splitlines()
-    lines += parser["options.extras_require"]["dev"].splitlines()
+    for extra in ("train", "dev"):
+        lines += parser["options.extras_require"][extra].splitlines()
+    lines = [line for line in lines if not line.startswith("#")]
     return [Requirement(line) for line in lines if line.strip()]
 
 
