@@ -64,7 +64,8 @@ def take() -> None:
 
 def _run(*arguments: str) -> None:
     """Shows and runs a command of tfrobust; fails as it fails."""
-    print(f"\n$ tfrobust {' '.join(arguments)}", flush=True)
+    print("\n" + " \\\n      ".join(["$ tfrobust " + arguments[0], *arguments[1:]]) + "\n",
+          flush=True)  # fmt: skip
     # -P: a folder here called trainers would be taken for this package.
     code = subprocess.run(
         [sys.executable, "-P", "-m", "trainers", *arguments]
@@ -103,7 +104,7 @@ def _draw(
 def _export(class_names: tuple[str, ...]) -> pathlib.Path:
     out = _FOLDER / "served" / "shapes"
     names = ",".join(class_names)
-    _run("export", f"--model={_FOLDER / 'model.keras'}", f"--out={out}",
+    _run("export", f"--model={_FOLDER}", f"--out={out}",
          f"--class_names={names}")  # fmt: skip
     return out / str(max(versions(out)))
 
@@ -129,7 +130,7 @@ def _query(
         answered if answered == true else f"{answered} (is {true})"
         for answered, true in zip(answer["labels"], truth, strict=True)
     )
-    return f"answers {pairs}; logits within {gap:.1e} of the Keras model's"
+    return f"answers {pairs}\n          logits within {gap:.1e} of the Keras model's"
 
 
 def _print_table(rows: list[tuple[str, int, float]]) -> None:

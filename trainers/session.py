@@ -223,11 +223,12 @@ def _announce(
     first_epoch: int,
 ) -> None:
     steps = data.steps_per_epoch(train_data, config.batch_size)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    shared = f", {replicas} replicas" if replicas > 1 else ""
     print(
-        f"{config.model} {config.variant} width {config.width} on {config.dataset}: "
+        f"{config.model} {config.variant}, width {config.width}, on {config.dataset}\n"
         f"{len(train_data)} images, {steps} steps an epoch, "
-        f"epochs {first_epoch + 1} to {config.epochs}, "
-        f"{model.distribute_strategy.num_replicas_in_sync} replica(s)",
+        f"epochs {first_epoch + 1} to {config.epochs}{shared}",
         flush=True,
     )
 
@@ -249,5 +250,5 @@ def _report(folder: RunFolder, summary: dict[str, Any]) -> None:
         f"  look at {folder.curves}\n"
         f"  tensorboard --logdir={folder.tensorboard}\n"
         f"  serve {folder.saved_model} with TF Serving, or export the model again:\n"
-        f"  python -m export --model={folder.model} --out=served/NAME"
+        f"  tfrobust export --model={folder.path} --out=served/NAME"
     )
