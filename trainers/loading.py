@@ -109,7 +109,7 @@ def load_classifier(
 def _in_flags(error: models.LoadError, flag: str) -> UsageError:
     """What the library says of a path as a sentence about a flag."""
     hint = "; name the module that does by --import" if error.missing else ""
-    return UsageError(f"{_named(flag, error.path)} {error.told}{hint}.")
+    return UsageError(f"{_named(flag, error.path)} {error.problem}{hint}.")
 
 
 def _named(flag: str, path: str | os.PathLike[str]) -> str:

@@ -11,99 +11,27 @@ what is measured is the network as it is shipped.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
 import json
 import pathlib
-from typing import Any
 
-import keras
-import numpy as np
-
-from tfrobust import models
-from tfrobust.models import zoo
 from trainers import program
-from trainers.loading import load_classifier
 from trainers.program import UsageError
-from trainers.run_folder import RunFolder, versions, write_json
-
-_FOLDER = pathlib.Path(models.__file__).parent / "zoo"
-_LARGEST = 2_000_000
-_SHIPPED = "pretrained:"
-# What depends on the machine, not on the network.
-_LEFT_OUT = ("data_dir", "workdir", "tpu", "logical_cpus", "distribute")
+from trainers.quiet import start_tensorflow
+from trainers.run_folder import RunFolder
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes one network, or the measurements of several."""
-    if arguments.measured:
-        _fill_in(json.loads(pathlib.Path(arguments.measured).read_text()))
-    elif arguments.run and arguments.name:
-        _publish(RunFolder(arguments.run), arguments)
-    else:
+    if not (arguments.measured or (arguments.run and arguments.name)):
         raise UsageError("Give RUN and --name, or --measured.")
+    start_tensorflow()
+    from trainers import publishing
 
-
-def _publish(folder: RunFolder, arguments: argparse.Namespace) -> None:
-    if not folder.summary.exists() or not folder.model.exists():
-        raise UsageError(f"{folder.path} holds no finished run.")
-    card = _FOLDER / f"{arguments.name}.json"
-    if card.exists() and not arguments.overwrite:
-        raise UsageError(f"{card.name} exists already; replace it with --overwrite.")
-    network = load_classifier(folder.model, flag="").network
-    packed = io.BytesIO()
-    arrays: dict[str, Any] = zoo.pack(network)
-    np.savez_compressed(packed, **arrays)
-    content = packed.getvalue()
-    if len(content) > _LARGEST:
-        raise UsageError(
-            f"{folder.model} packs into {len(content)} bytes; a network of the zoo has "
-            f"at most {_LARGEST}."
-        )
-    flags = folder.stated_flags()
-    _FOLDER.mkdir(exist_ok=True)
-    card.with_suffix(".npz").write_bytes(content)
-    write_json(
-        card,
-        {
-            "name": arguments.name,
-            "summary": arguments.summary,
-            "network": _settings(flags, network),
-            "training": {k: v for k, v in flags.items() if k not in _LEFT_OUT},
-            "measured": {},
-            "versions": versions(),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        },
-    )
-    print(f"{card.with_suffix('.npz').name}: {len(content) / 1e6:.2f} MB")
-
-
-def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
-    """What `zoo.build` needs; beta and gamma of an lcnn are among its weights."""
-    settings = {
-        "architecture": flags["model"],
-        "input_shape": list(network.input_shape[1:]),
-        "classes": network.output_shape[-1],
-        "variant": flags["variant"],
-    }
-    width = int(flags["width"])
-    size = {"hidden": [width, width]} if flags["model"] == "mlp" else {"width": width}
-    beta = {"beta": float(flags["initial_beta"])}
-    return {**settings, **size, **(beta if flags["variant"] != "standard" else {})}
-
-
-def _fill_in(evaluation: dict[str, Any]) -> None:
-    for found in evaluation["models"]:
-        name = found["path"].removeprefix(_SHIPPED)
-        if name == found["path"]:
-            continue
-        card = _FOLDER / f"{name}.json"
-        content = json.loads(card.read_text())
-        own = {"name", "path", "kind"}
-        measured = {key: value for key, value in found.items() if key not in own}
-        content["measured"] = {"dataset": evaluation["dataset"], **measured}
-        write_json(card, content)
-        print(f"{card.name}: measured")
+    if arguments.measured:
+        publishing.fill_in(json.loads(pathlib.Path(arguments.measured).read_text()))
+    else:
+        run = RunFolder(arguments.run)
+        publishing.publish(run, arguments.name, arguments.summary, arguments.overwrite)
 
 
 def _parse() -> argparse.Namespace:

@@ -64,8 +64,8 @@ def take() -> None:
 
 def _run(*arguments: str) -> None:
     """Shows and runs a command of tfrobust; fails as it fails."""
-    print("\n" + " \\\n      ".join(["$ tfrobust " + arguments[0], *arguments[1:]]) + "\n",
-          flush=True)  # fmt: skip
+    command = " \\\n      ".join([f"tfrobust {arguments[0]}", *arguments[1:]])
+    print(f"\n$ {command}\n", flush=True)
     # -P: a folder here called trainers would be taken for this package.
     code = subprocess.run(
         [sys.executable, "-P", "-m", "trainers", *arguments]

@@ -15,9 +15,9 @@ import json
 import pathlib
 from typing import Any
 
-from tfrobust import viz
 from trainers import program
 from trainers.program import UsageError
+from trainers.quiet import start_tensorflow
 
 _Pair = tuple[float, float]
 
@@ -27,6 +27,9 @@ def main(arguments: argparse.Namespace) -> None:
     out = pathlib.Path(arguments.out)
     if out.exists() and not arguments.overwrite:
         raise UsageError(f"{out} exists already; replace it with --overwrite.")
+    start_tensorflow()
+    from tfrobust import viz
+
     models: dict[str, Any] = {}
     for folder in arguments.evaluations:
         models |= _models(pathlib.Path(folder))

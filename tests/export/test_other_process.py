@@ -133,7 +133,7 @@ def test_command_line(tmp_path):
         [*given, "stray"],
     )
     assert (helped[0], helped[2]) == (0, "")
-    assert "python -m export --model=" in helped[1]
+    assert "tfrobust export --model=" in helped[1]
     for flag in ("--model:", "--out:", "--class_names:", "--signatures:"):
         assert helped[1].count(f"  {flag}") == 1
     assert [first[0], second[0], third[0]] == [0, 0, 0], first[2] + second[2]

@@ -236,6 +236,6 @@ def test_a_file_that_does_not_load(tmp_path):
 def test_a_program_has_the_sentence_without_the_argument(tmp_path):
     with pytest.raises(models.LoadError) as error:
         models.load(file(tmp_path, keras.Input((60,)), Dense(3)))
-    assert error.value.told == (
+    assert error.value.problem == (
         "must map images [B, H, W, C] to logits [B, K], but maps [any, 60] to [any, 3]"
     )

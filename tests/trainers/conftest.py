@@ -27,6 +27,7 @@ TINY = (
     "--learning_rate=0.05",
     "--curvature_beta=1e-3",
     "--curvature_gamma=1e-3",
+    "--gradient_norm=6e-3",
     "--seed=3",
 )
 

@@ -45,12 +45,12 @@ class LoadError(ValueError):
         missing: A class of the file that Keras does not know, if that is what is wrong.
 
     Attributes:
-        told: What is wrong, as what follows the path itself in a program's sentence.
+        problem: What is wrong, as what follows the path itself in a program's sentence.
         missing: As given.
 
     Example:
         >>> error = LoadError("a.keras", "does not exist")
-        >>> error.told
+        >>> error.problem
         'does not exist'
         >>> print(error)  # doctest: +NORMALIZE_WHITESPACE
         `path` must be a classifier that loads here. Received: path=a.keras, which does
@@ -67,8 +67,8 @@ class LoadError(ValueError):
         super().__init__(
             f"`path` must {expected}. Received: path={path}, which {found}"
         )
-        told = found if expected == _EXPECTED else f"must {expected}, but {found}"
-        self.path, self.told, self.missing = str(path), told, missing
+        problem = found if expected == _EXPECTED else f"must {expected}, but {found}"
+        self.path, self.problem, self.missing = str(path), problem, missing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

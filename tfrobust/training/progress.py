@@ -186,7 +186,7 @@ class Progress(keras.callbacks.Callback):
             _Part(f"epoch {place}", place, rank=rank + 1),
             _Part(note, rank=rank),
             *parts,
-            _Part(end or self._time.told(self._shown), rank=rank + 2),
+            _Part(end or self._time.text(self._shown), rank=rank + 2),
         ]
         self._line.write(parts, stays)
 
@@ -343,7 +343,7 @@ class _TimeLeft:
             return None
         return max(self._steps - self._done, 0) * seconds
 
-    def told(self, now: float) -> str:
+    def text(self, now: float) -> str:
         """The time left in words; an empty string if it cannot be known yet."""
         seconds, here = self._seconds_a_step(), self.steps_left()
         if self._steps is None or seconds is None or here is None:
