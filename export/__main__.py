@@ -13,6 +13,7 @@ its own: Python would run that one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -23,13 +24,27 @@ from trainers.quiet import start_tensorflow
 
 FLAGS = flags.FLAGS
 
+QUANTIZED = ("float16", "dynamic_int8")
+
+
+def _lists(values: Mapping[str, Any], *names: str) -> bool:
+    """Whether one of these signatures is asked for; without a list all are."""
+    return values["signatures"] is None or not {*names}.isdisjoint(values["signatures"])
+
+
 # Flags that do nothing unless others have them act.
 _NEEDS = (
+    program.Need(("attack",), lambda v: _lists(v, "attack"),
+                 "attack among the --signatures"),
     program.Need(("attack_norm", "attack_eps", "attack_steps"), lambda v: v["attack"],
                  "--attack"),
     program.Need(("smooth_alpha", "smooth_bandwidth", "smooth_iterations"),
-                 lambda v: v["signatures"] is None or "smooth" in v["signatures"],
-                 "smooth among the --signatures"),
+                 lambda v: _lists(v, "smooth"), "smooth among the --signatures"),
+    program.Need(("max_gradients",),
+                 lambda v: _lists(v, "explain", "robustness", "attack"),
+                 "explain, robustness or attack among the --signatures"),
+    program.Need(("max_iterations",), lambda v: _lists(v, "robustness"),
+                 "robustness among the --signatures"),
     program.Need(("dataset",), lambda v: v["quantize"], "--quantize"),
     program.Need(("data_dir", "examples"), lambda v: v["dataset"], "a --dataset"),
 )  # fmt: skip
@@ -139,7 +154,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "quantize",
         None,
-        ["float16", "dynamic_int8"],
+        QUANTIZED,
         "Write a smaller TFLite file into the version "
         "too, and print what it costs in accuracy.",
     )

@@ -16,7 +16,10 @@ _COMMANDS = {
         "measure models side by side, clean and attacked",
     ),
     "export": ("export.__main__", "write a model as a SavedModel for TF Serving"),
-    "compare": ("trainers.compare", "put finished runs side by side"),
+    "compare": (
+        "trainers.compare",
+        "put models side by side: accuracy, beta, gamma, time",
+    ),
     "toy": ("trainers.toy", "experiments in the plane, small enough to be seen whole"),
     "quickstart": ("trainers.quickstart", "all of it on a small scale, in minutes"),
     "doctor": ("trainers.doctor", "look at this machine: what works, what is missing"),

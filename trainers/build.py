@@ -175,6 +175,14 @@ def _take_weights(network: keras.Model, config: TrainConfig) -> None:
             "--width, image shape and classes as the network to train, but its "
             "weights have other shapes."
         )
+    fixed = network.get_weights() if config.variant == "softplus" else weights
+    names = [weight.name for weight in network.weights]
+    for name, own_value, value in zip(names, fixed, weights, strict=True):
+        if name == "log_beta" and own_value != value:
+            raise UsageError(
+                f"--initial={config.initial} has fixed activations of another beta "
+                f"than --initial_beta={config.initial_beta:g}."
+            )
     network.set_weights(weights)
 
 

@@ -1,7 +1,7 @@
 r"""Trains an image classifier, standard or low-curvature, and exports it.
 
-    python -m trainers.cifar --flagfile=lcnn_cifar10
-    python -m trainers.cifar --flagfile=lcnn_cifar10 \
+    tfrobust train --flagfile=lcnn_cifar10
+    tfrobust train --flagfile=lcnn_cifar10 \
         --flagfile=cpu --workdir=runs/laptop
 
 Despite its name it takes any data set of small images that TFDS knows. A later flag
@@ -23,7 +23,7 @@ def main() -> None:
     """Checks everything first, then trains or prints the plan."""
     config = options.config_from_flags()
     folder = RunFolder(config.workdir)
-    if is_chief_process():
+    if config.distribute != "multi_worker" or _is_chief():
         folder.check(config)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
@@ -35,6 +35,13 @@ def main() -> None:
         dry_run.describe(config)
     else:
         session.train(config, folder)
+
+
+def _is_chief() -> bool:
+    try:
+        return is_chief_process()
+    except ValueError as error:
+        raise program.UsageError(f"TF_CONFIG is no JSON object: {error}") from error
 
 
 def start(usage: str = __doc__, **defaults: object) -> None:

@@ -32,6 +32,8 @@ def main(paths: Sequence[str]) -> None:
     """Checks everything first, then compares, prints and writes."""
     if not paths:
         raise UsageError("Name at least one classifier to compare, as in runs/lcnn.")
+    if FLAGS.overwrite and not FLAGS.out:
+        raise UsageError("--overwrite needs an --out.")
     out = pathlib.Path(FLAGS.out).expanduser() if FLAGS.out else None
     if out is not None:
         _check_out(out)

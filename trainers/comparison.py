@@ -75,10 +75,19 @@ def _tests(
                 f"--dataset must be given: nothing says what {model.source} was "
                 "trained on."
             )
-    read = {name: data.load(name, "test", data_dir or None) for name in set(names)}
+    read = {name: _read(name, data_dir) for name in set(names)}
     for model, name in zip(loaded, names, strict=True):
         model.check(read[name].image_shape, read[name].classes, name)
     return [(name, read[name]) for name in names]
+
+
+def _read(name: str, data_dir: str) -> data.Dataset:
+    try:
+        return data.load(name, "test", data_dir or None)
+    except (OSError, ValueError) as error:
+        raise program.UsageError(
+            f"--dataset={name} could not be loaded: {error}"
+        ) from error
 
 
 def _row(model: Loaded, dataset: str, test: data.Dataset) -> dict[str, Any]:

@@ -10,9 +10,7 @@ here.
 from __future__ import annotations
 
 import functools
-import glob
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import platform
@@ -27,6 +25,7 @@ from absl import flags
 from packaging.requirements import Requirement
 
 import tfrobust
+from tfrobust.errors import first_line
 from trainers import options, program
 from trainers.quiet import has_gpu, start_tensorflow
 
@@ -36,6 +35,8 @@ FLAGS = flags.FLAGS
 _ROOM = 5e9
 # A ResNet-18 of full width at batch 128, with an adversary.
 _MEMORY = 6e9
+# Where Linux says how much memory a container may have.
+_CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")
 
 
 class Finding(NamedTuple):
@@ -46,12 +47,14 @@ class Finding(NamedTuple):
         subject: What was looked at.
         text: What was found.
         advice: What to do, and for which use, where it is not fine.
+        needed: Whether training cannot work where it is not fine.
     """
 
     fine: bool
     subject: str
     text: str
     advice: str = ""
+    needed: bool = False
 
 
 def main() -> None:
@@ -60,16 +63,18 @@ def main() -> None:
         f"tfrobust {tfrobust.__version__}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}"
     )
-    library = _report("Library", packages(""))
-    programs = _report("Training and evaluation", packages("train"))
+    works = [
+        _report("Library", packages("")),
+        _report("Training and evaluation", packages("train")),
+        _report("TensorFlow", tensorflow()),
+    ]
     _report("Serving clients", packages("serving"))
-    trains = library and programs and _report("TensorFlow", tensorflow())
     _report("Machine", machine())
-    if programs:
+    if all(works):
         _report("Data", data_sets(FLAGS.data_dir))
-    _report("Tests of the checkout", compiler())
-    if not trains:
-        print("\nTraining cannot work here before what stands above is done.")
+    _report("Tests of the checkout", tools())
+    if not all(works):
+        print("\nTraining cannot work here before what is marked above is done.")
         sys.exit(1)
     print("\nTraining works here: tfrobust quickstart takes some minutes.")
 
@@ -80,28 +85,28 @@ def packages(extra: str) -> Iterator[Finding]:
     Args:
         extra: Those of an extra alone; of none if it is empty.
     """
-    # A checkout that is not installed has no requirements to read.
-    for text in _metadata().get("requires", ()):
-        requirement = Requirement(text)
-        if not _applies(requirement, extra):
-            continue
-        wanted = f"{requirement.name}{requirement.specifier}"
-        advice = f"pip install '{f'tfrobust[{extra}]' if extra else wanted}'"
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(False, requirement.name, "not installed", advice)
-            continue
-        fits = requirement.specifier.contains(version, prereleases=True)
-        text = version if fits else f"{version}, but {wanted} is needed"
-        yield Finding(fits, requirement.name, text, f"pip install '{wanted}'")
-
-
-def _metadata() -> dict[str, list[str]]:
     try:
-        return {"requires": importlib.metadata.requires("tfrobust") or []}
+        requirements = importlib.metadata.requires("tfrobust") or []
     except importlib.metadata.PackageNotFoundError:
-        return {}
+        requirements = []  # a checkout that is not installed
+    for text in requirements:
+        requirement = Requirement(text)
+        if _applies(requirement, extra):
+            yield _package(requirement, extra)
+
+
+def _package(requirement: Requirement, extra: str) -> Finding:
+    """One package, against its range of versions."""
+    range_ = f"{requirement.name}{requirement.specifier}"
+    needed = extra != "serving"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        advice = f"pip install '{f'tfrobust[{extra}]' if extra else range_}'"
+        return Finding(False, requirement.name, "not installed", advice, needed)
+    fits = requirement.specifier.contains(version, prereleases=True)
+    text = version if fits else f"{version}, but {range_} is needed"
+    return Finding(fits, requirement.name, text, f"pip install '{range_}'", needed)
 
 
 def _applies(requirement: Requirement, extra: str) -> bool:
@@ -109,28 +114,33 @@ def _applies(requirement: Requirement, extra: str) -> bool:
     if requirement.marker is None:
         return not extra
     alone = requirement.marker.evaluate({"extra": ""})
-    return (
-        alone
-        if not extra
-        else not alone and requirement.marker.evaluate({"extra": extra})
-    )
+    if not extra:
+        return alone
+    return not alone and requirement.marker.evaluate({"extra": extra})
 
 
 def tensorflow() -> Iterator[Finding]:
     """Whether TensorFlow computes, on which devices, and compiled by XLA."""
     began = time.perf_counter()
-    start_tensorflow()
-    import keras
-    import tensorflow as tf
-
-    seconds = time.perf_counter() - began
-    yield Finding(True, "import", f"{seconds:.1f} s")
+    try:
+        start_tensorflow()
+        import keras
+        import tensorflow as tf
+    # What is broken may raise anything.
+    except Exception as error:
+        advice = "make a new environment, and install tfrobust there"
+        if backend := os.environ.get("KERAS_BACKEND"):
+            advice = f"KERAS_BACKEND is {backend}: set it to tensorflow; or {advice}"
+        yield Finding(False, "import", first_line(error), advice, needed=True)
+        return
+    yield Finding(True, "import", f"{time.perf_counter() - began:.1f} s")
     backend = keras.backend.backend()
     yield Finding(
         backend == "tensorflow",
         "Keras backend",
         backend,
         "set KERAS_BACKEND=tensorflow, or mend ~/.keras/keras.json",
+        needed=True,
     )
     gpus = tf.config.list_physical_devices("GPU")
     text = f"{len(gpus)} GPU" if gpus else "CPU alone"
@@ -144,17 +154,16 @@ def tensorflow() -> Iterator[Finding]:
     try:
         compiled = tf.function(product, jit_compile=True)(tf.ones([64, 64]))
         fits = bool(tf.reduce_all(compiled == 64.0))
-        said = "works" if fits else "computes wrong numbers"
+        text = "works" if fits else "computes wrong numbers"
     except (tf.errors.OpError, ValueError) as error:
-        fits, said = False, program.first_line(error)
-    yield Finding(fits, "XLA", said, "leave --jit_compile off; all else works without")
+        fits, text = False, first_line(error)
+    yield Finding(fits, "XLA", text, "leave --jit_compile off; all else works without")
 
 
 def machine() -> Iterator[Finding]:
     """Cores, memory, room, and names in this folder that get in the way."""
-    cores = len(os.sched_getaffinity(0))
-    yield Finding(True, "cores", str(cores))
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    yield Finding(True, "cores", str(_cores()))
+    memory = _memory()
     yield Finding(
         memory >= _MEMORY,
         "memory",
@@ -168,15 +177,14 @@ def machine() -> Iterator[Finding]:
         f"{free / 1e9:.0f} GB free",
         f"a published run takes up to {_ROOM / 1e9:.0f} GB: choose another --workdir",
     )
-    here = "a folder" if os.access(".", os.W_OK) else "not writable"
-    yield Finding(here == "a folder", "this folder", here if here != "a folder" else
-                  "writable", "give --workdir and --out elsewhere")  # fmt: skip
+    writable = os.access(".", os.W_OK)
+    text = "writable" if writable else "not writable"
+    yield Finding(writable, "this folder", text, "give --workdir and --out elsewhere")
     mine = pathlib.Path(tfrobust.__file__).resolve().parents[1]
     others = [
         name
         for name in ("export", "trainers")
-        if pathlib.Path.cwd() != mine
-        and glob.glob(f"{name}.py") + glob.glob(f"{name}/")
+        if pathlib.Path.cwd() != mine and _is_module(name)
     ]
     if others:
         yield Finding(
@@ -185,6 +193,27 @@ def machine() -> Iterator[Finding]:
             f"has a Python module of its own called {' and '.join(others)}",
             f"type tfrobust, not python -m {others[0]}, which would run that one",
         )
+
+
+def _is_module(name: str) -> bool:
+    """Whether Python would import that from this folder."""
+    return pathlib.Path(f"{name}.py").exists() or pathlib.Path(name).is_dir()
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    """Bytes of this machine, or of the container if it may have fewer."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(machine, int(_CONTAINER.read_text()))
+    except (OSError, ValueError):  # There is none, or it says "max".
+        return machine
 
 
 def data_sets(folder: str) -> Iterator[Finding]:
@@ -204,30 +233,30 @@ def data_sets(folder: str) -> Iterator[Finding]:
     )
 
 
-def compiler() -> Iterator[Finding]:
+def tools() -> Iterator[Finding]:
     """What `make test` has a use for beside Python."""
-    found = [name for name in ("make", "c++", "git") if shutil.which(name)]
-    lacking = [name for name in ("make", "c++", "git") if name not in found]
+    names = ("make", "c++", "git")
+    lacking = [name for name in names if shutil.which(name) is None]
     yield Finding(
         not lacking,
         "tools",
-        ", ".join(found) or "none",
+        ", ".join(name for name in names if name not in lacking) or "none",
         f"install {', '.join(lacking)}; without a C++ compiler the tests in "
         "TensorFlow's C++ runtime are skipped",
     )
 
 
 def _report(title: str, findings: Iterable[Finding]) -> bool:
-    """Prints findings as they come; whether all are fine."""
+    """Prints findings as they come; whether none keeps training from working."""
     print(f"\n{title}")
-    fine = True
+    works = True
     for finding in findings:
-        mark = "ok  " if finding.fine else "LOOK"
+        mark = "ok     " if finding.fine else "WARNING"
         print(f"  {mark}  {finding.subject:<22} {finding.text}", flush=True)
         if not finding.fine:
-            fine = False
-            print(textwrap.indent(textwrap.fill(finding.advice, 70), " " * 8))
-    return fine
+            works = works and not finding.needed
+            print(textwrap.indent(textwrap.fill(finding.advice, 68), " " * 11))
+    return works
 
 
 def start() -> None:

@@ -1,12 +1,12 @@
 r"""Measures one or several classifiers side by side, as the tables of a paper.
 
-    python -m trainers.evaluate --model=runs/standard --model=runs/lcnn \
+    tfrobust evaluate --model=runs/standard --model=runs/lcnn \
         --dataset=cifar10 --flagfile=evaluate_lcnn
-    python -m trainers.evaluate --model=runs/c4 --model=runs/c4_adversarial \
+    tfrobust evaluate --model=runs/c4 --model=runs/c4_adversarial \
         --dataset=mnist --flagfile=evaluate_smooth
-    python -m trainers.evaluate --model=runs/standard --model=runs/pag \
+    tfrobust evaluate --model=runs/standard --model=runs/pag \
         --dataset=cifar10 --flagfile=evaluate_pag
-    python -m trainers.evaluate --model=runs/standard --model=runs/robust \
+    tfrobust evaluate --model=runs/standard --model=runs/robust \
         --dataset=cifar10 --flagfile=evaluate_dissect
 
 Prints the tables and writes to --out: evaluation.html, one page with all tables and

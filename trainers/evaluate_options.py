@@ -33,9 +33,23 @@ def _suite(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda values: values["suite"] in names
 
 
+def _dissects(values: Mapping[str, Any], *attacks: str) -> bool:
+    """Whether the suite is dissect and one of these is among its attacks."""
+    if values["suite"] != "dissect":
+        return False
+    return not {*attacks}.isdisjoint(parse_attacks(values["dissect_attacks"]))
+
+
+def _steps(values: Mapping[str, Any]) -> bool:
+    return values["suite"] != "dissect" or _dissects(values, "pgd", "pgd2", "spgd2")
+
+
+def _restarts(values: Mapping[str, Any]) -> bool:
+    return values["suite"] in ("lcnn", "pag") or _dissects(values, "pgd", "pgd2")
+
+
 def _smooths(values: Mapping[str, Any]) -> bool:
-    spgd2 = values["suite"] == "dissect" and "spgd2" in values["dissect_attacks"]
-    return values["suite"] == "smooth" or spgd2
+    return values["suite"] == "smooth" or _dissects(values, "spgd2")
 
 
 def _masks(values: Mapping[str, Any]) -> bool:
@@ -51,8 +65,9 @@ _NEEDS = (
     Need(("eps", "norm"), _suite("lcnn"), "--suite=lcnn"),
     Need(("geometry_examples", "power_iterations"), _suite("lcnn", "dissect"),
          "--suite=lcnn or dissect"),
-    Need(("restarts",), _suite("lcnn", "pag", "dissect"),
-         "--suite=lcnn, pag or dissect"),
+    Need(("steps",), _steps, "an attack that iterates in --dissect_attacks"),
+    Need(("restarts",), _restarts,
+         "--suite=lcnn or pag, or dissect with pgd or pgd2 in --dissect_attacks"),
     Need(("radii", "linf_eps", "l2_eps", "cw_steps", "cw_searches", "cw_const",
           "cw_rate", "cw_space", "cw_confidence", "cw_rounding", "smooth_rate",
           "budgets", "roughness_weight", "filter_std", "filter_range"),
@@ -63,9 +78,14 @@ _NEEDS = (
           "pag_moved_steps", "pag_shown", "masking"), _suite("pag"), "--suite=pag"),
     Need(("masking_examples", "masking_restarts", "masking_queries"), _masks,
          "--suite=pag with --masking"),
-    Need(("dissect_attacks", "dissect_linf", "dissect_l2", "dissect_step",
-          "dissect_scales", "dissect_high", "dissect_layers", "dissect_shown",
-          "checkpoints"), _suite("dissect"), "--suite=dissect"),
+    Need(("dissect_linf",), lambda v: _dissects(v, "pgd", "fgsm"),
+         "--suite=dissect with pgd or fgsm in --dissect_attacks"),
+    Need(("dissect_l2",), lambda v: _dissects(v, "pgd2", "spgd2"),
+         "--suite=dissect with pgd2 or spgd2 in --dissect_attacks"),
+    Need(("dissect_step",), lambda v: _dissects(v, "pgd"),
+         "--suite=dissect with pgd in --dissect_attacks"),
+    Need(("dissect_attacks", "dissect_scales", "dissect_high", "dissect_layers",
+          "dissect_shown", "checkpoints"), _suite("dissect"), "--suite=dissect"),
     Need(("checkpoint_examples",), _keeps, "--suite=dissect with --checkpoints"),
 )  # fmt: skip
 

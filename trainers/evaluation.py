@@ -30,7 +30,7 @@ from trainers import (
 )
 from trainers.evaluate_options import EvaluateConfig, flag_lines
 from trainers.loading import Loaded, find_model, load_classifier
-from trainers.program import UsageError
+from trainers.program import UsageError, is_watched
 from trainers.run_folder import EVALUATION, versions, write_json, write_text
 from trainers.tables import Table
 
@@ -297,5 +297,5 @@ def _results(
 
 def _tell(line: str) -> None:
     """Where the program is, for who watches it."""
-    if sys.stderr.isatty():
+    if is_watched():
         print(line, file=sys.stderr)

@@ -19,8 +19,8 @@ def find_flagfile(name: str) -> pathlib.Path:
     """The file that `--flagfile=name` means.
 
     Args:
-        name: A path, or the name of a packaged flagfile with or without its ending. A
-            file of that name in the current folder comes first.
+        name: The name of a packaged flagfile, which is never taken for a file of that
+            name in the current folder (that is `./name`), or a path.
 
     Raises:
         ValueError: If there is neither.
@@ -29,11 +29,13 @@ def find_flagfile(name: str) -> pathlib.Path:
         >>> find_flagfile("lcnn_cifar10").name
         'lcnn_cifar10.flags'
     """
+    names = packaged_flagfiles()
+    if name in names:
+        return _FOLDER / f"{name}{_ENDING}"
     path = pathlib.Path(name).expanduser()
     if path.is_file():
         return path
     stem = path.name.removesuffix(_ENDING)
-    names = packaged_flagfiles()
     # Within the checkout they are known by their path too.
     if stem in names and path.parent in (
         pathlib.Path(),

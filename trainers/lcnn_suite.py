@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from trainers import evaluate_data
 from trainers.evaluate_data import Sample
 from trainers.evaluate_options import EvaluateConfig
 from trainers.loading import Loaded
-from trainers.program import UsageError
+from trainers.program import UsageError, is_watched
 from trainers.suite_parts import Pair, bar, clean_correct, pair
 
 # Figure 2 of the paper: from 1e-3 to 1e-1.
@@ -146,7 +145,7 @@ class Measurer:
     def measure(self, model: Loaded) -> None:
         """Everything on one model, kept in `findings` under its name."""
         config, size = self._config, self._config.batch_size
-        shown = sys.stderr.isatty()
+        shown = is_watched()
         sample = evaluate_data.training_sample(model, self._train, config)
         measure = functools.partial(
             geometry.measure,

@@ -5,7 +5,7 @@ r"""Trains the MNIST network of the smooth adversarial examples paper, and expor
 
 The program, its flags and the folder that it fills are those of trainers.cifar; what
 differs are the defaults, listed here by --help. So a run's run.flags, which states
-every flag, is repeated by either program.
+every flag that acts in it, is repeated by either program.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from trainers.flagfiles import packaged_flagfiles
+from trainers.flagfiles import expand_flagfiles, packaged_flagfiles
 from trainers.program import Need, idle_flags, refuse_idle_flags
 
 FLAGS = flags.FLAGS
@@ -26,21 +26,30 @@ OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("off", "bfloat16", "float16")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
+# Networks without a batch norm, which is what a gamma is of.
+_NO_NORMS = ("c4", "mlp")
+
 # Flags that do nothing unless others have them act.
 _NEEDS = (
     Need(("initial_beta",), lambda v: v["variant"] != "standard",
          "--variant=lcnn or softplus"),
+    Need(("initial_gamma", "curvature_gamma"), lambda v: v["model"] not in _NO_NORMS,
+         "a --model with norms, none of " + ", ".join(_NO_NORMS)),
     Need(("initial_gamma",), lambda v: v["variant"] == "lcnn", "--variant=lcnn"),
+    Need(("initial_beta", "initial_gamma"),
+         lambda v: v["variant"] != "lcnn" or not v["initial"],
+         "random weights, not an --initial, which brings its own"),
     Need(("curvature_absolute",), lambda v: v["curvature_gamma"],
          "--curvature_gamma above 0"),
     Need(("cure_step",), lambda v: v["cure"], "--cure above 0"),
     Need(("adversary_norm", "adversary_eps"), lambda v: v["adversary"] != "off",
-         "an --adversary"),
+         "an --adversary other than off"),
     Need(("adversary_steps", "adversary_step_size"),
          lambda v: v["adversary"] in ("pgd", "trades"), "--adversary=pgd or trades"),
     Need(("trades",), lambda v: v["adversary"] == "trades", "--adversary=trades"),
-    Need(("pag_weight", "pag_classes", "pag_exact"), lambda v: v["pag"] != "off",
-         "directions from --pag"),
+    Need(("pag_weight",), lambda v: v["pag"] != "off", "a --pag other than off"),
+    Need(("pag_classes", "pag_exact"), lambda v: v["pag"] != "off" and v["pag_weight"],
+         "a --pag other than off, of a weight above 0"),
     Need(("pag_scale",), lambda v: v["pag"] == "class_mean", "--pag=class_mean"),
     Need(("pag_samples",), lambda v: v["pag"] == "nearest_neighbor",
          "--pag=nearest_neighbor"),
@@ -57,6 +66,9 @@ _OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
 
 # The one field that cannot be called as its flag, which is a word of Python's.
 FLAG_OF = {"imports": "import"}
+
+# What absl adds to the help of a flag that may be given often.
+_REPEAT = "; repeat this option to specify a list of values"
 
 GROUPS: dict[str, list[str]] = {}
 
@@ -544,15 +556,22 @@ def grouped_help(usage: str) -> str:
             choice = f" ({'|'.join(allowed)})" if allowed else ""
             lines.append(f"  --{name}{choice}, default {flag.default!r}")
             # absl breaks lines in `flag.help` where it likes.
-            text = " ".join(flag.help.split())
+            text = " ".join(flag.help.split()).removesuffix(_REPEAT)
             lines += textwrap.wrap(text, 80, initial_indent=" " * 6,
                                    subsequent_indent=" " * 6)  # fmt: skip
         lines.append("")
-    lines += textwrap.wrap(
+    files = (
         "--flagfile=FILE reads flags from a file and may be given several times; what "
-        "comes later wins. These come with the package and are known by their names: "
-        f"{', '.join(packaged_flagfiles())}.",
-        80,
-        break_on_hyphens=False,
+        "comes later wins."
     )
+    if fitting := [name for name in packaged_flagfiles() if _fits(name)]:
+        known = ", ".join(fitting)
+        files += f" These come with the package and are known by their names: {known}."
+    lines += textwrap.wrap(files, 80, break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def _fits(flagfile: str) -> bool:
+    """Whether a packaged flagfile has flags of this program alone."""
+    given = expand_flagfiles([f"--flagfile={flagfile}"])
+    return all(flag[2:].partition("=")[0] in FLAGS for flag in given)

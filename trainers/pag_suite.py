@@ -7,7 +7,6 @@ Robustness?: tables 1, 2 and 4, figures 1, 4 and 5.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from trainers import evaluate_data
 from trainers.evaluate_data import Sample
 from trainers.evaluate_options import Eps, EvaluateConfig
 from trainers.loading import Loaded, find_model, load_classifier
-from trainers.program import UsageError
+from trainers.program import UsageError, is_watched
 from trainers.suite_parts import clean_correct
 
 # Added to the seed that draws a sample of the training data.
@@ -142,7 +141,7 @@ class Measurer:
 
     def _attacked(self, model: Loaded) -> attacks.Evaluation:
         batches = self.findings.attacked.batches(self._config.batch_size)
-        shown = sys.stderr.isatty()
+        shown = is_watched()
         return attacks.evaluate(model.call, batches, self._attacks, progress=shown)
 
     def _moved(self, model: Loaded, eps: Eps) -> np.ndarray:

@@ -131,6 +131,11 @@ def import_modules(names: Iterable[str]) -> None:
             ) from error
 
 
+def is_watched() -> bool:
+    """Whether somebody sees standard error as it is written, on a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def fail(sentence: str) -> NoReturn:
     """Prints one sentence, on one line, to standard error and exits with code 2."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)

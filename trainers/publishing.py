@@ -53,20 +53,18 @@ def publish(folder: RunFolder, name: str, summary: str, overwrite: bool) -> None
             f"at most {_LARGEST}."
         )
     flags = folder.stated_flags()
+    facts = {
+        "name": name,
+        "summary": summary,
+        "network": _settings(flags, network),
+        "training": {k: v for k, v in flags.items() if k not in _LEFT_OUT},
+        "measured": {},
+        "versions": versions(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     _FOLDER.mkdir(exist_ok=True)
     card.with_suffix(".npz").write_bytes(content)
-    write_json(
-        card,
-        {
-            "name": name,
-            "summary": summary,
-            "network": _settings(flags, network),
-            "training": {k: v for k, v in flags.items() if k not in _LEFT_OUT},
-            "measured": {},
-            "versions": versions(),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        },
-    )
+    write_json(card, facts)
     print(f"{card.with_suffix('.npz').name}: {len(content) / 1e6:.2f} MB")
 
 
@@ -80,8 +78,9 @@ def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
     }
     width = int(flags["width"])
     size = {"hidden": [width, width]} if flags["model"] == "mlp" else {"width": width}
-    beta = {"beta": float(flags["initial_beta"])}
-    return {**settings, **size, **(beta if flags["variant"] != "standard" else {})}
+    if flags["variant"] == "standard":
+        return {**settings, **size}
+    return {**settings, **size, "beta": float(flags["initial_beta"])}
 
 
 def fill_in(evaluation: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from export.compatibility import versions
 from tfrobust import attacks, data, viz
 
 _FOLDER = pathlib.Path("runs/quickstart")
+_FLAGFILE = "quickstart"
 _ATTACKED = 300
 _ATTACKS = {
     "PGD L2, eps 0.5, 10 steps": attacks.PGD(norm=2, eps=0.5, steps=10),
@@ -40,7 +42,7 @@ print(json.dumps({
 def take() -> None:
     """Takes every step and prints what was found."""
     began = time.perf_counter()
-    _run("train", "--flagfile=quickstart", f"--workdir={_FOLDER}", "--overwrite")
+    _run("train", f"--flagfile={_FLAGFILE}", f"--workdir={_FOLDER}", "--overwrite")
     network = keras.saving.load_model(_FOLDER / "model.keras")
     test = data.load("shapes", "test")
     rows = [("clean, all test images", len(test), _accuracy(network, test))]
@@ -67,8 +69,11 @@ def _run(*arguments: str) -> None:
     command = " \\\n      ".join([f"tfrobust {arguments[0]}", *arguments[1:]])
     print(f"\n$ {command}\n", flush=True)
     # -P: a folder here called trainers would be taken for this package.
+    place = str(pathlib.Path(__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH")]))
     code = subprocess.run(
-        [sys.executable, "-P", "-m", "trainers", *arguments]
+        [sys.executable, "-P", "-m", "trainers", *arguments],
+        env={**os.environ, "PYTHONPATH": paths},
     ).returncode
     if code:
         sys.exit(code)

@@ -13,6 +13,7 @@ import contextlib
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ _ERRORS_ONLY = "2"
 _SEVERITIES = "IWEF"
 # `I0000 00:00:1.2    34 port.cc:153] ...`, before TensorFlow 2.21 with a date in front
 # and a space behind the letter.
-_RECORD = re.compile(r"(?:\d{4}-\d\d-\d\d [\d:.]+: )?([IWEF])(?:\d{4})? ")
+_RECORD = re.compile(r"([IWEF])\d{4} |\d{4}-\d\d-\d\d [\d:.]+: ([IWEF]) ")
 _PREAMBLE = "WARNING: All log messages before absl::InitializeLog() is called"
 
 
@@ -61,11 +62,12 @@ def is_noise(line: str, level: int, has_gpu: bool) -> bool:
     record = _RECORD.match(line)
     if record is None:
         return False
-    if _SEVERITIES.index(record[1]) < level:
+    severity = record[1] or record[2]
+    if _SEVERITIES.index(severity) < level:
         return True
     return (
         not has_gpu
-        and record[1] != "F"
+        and severity != "F"
         and re.search(r"\bcuda_\w+\.cc:", line) is not None
     )
 
@@ -73,12 +75,11 @@ def is_noise(line: str, level: int, has_gpu: bool) -> bool:
 @contextlib.contextmanager
 def _filtered_errors() -> Iterator[None]:
     """Leads file descriptor 2 through this file, run as a program."""
-    sys.stderr.flush()
-    try:
-        terminal = os.dup(2)
-    except OSError:  # There is no standard error.
+    if sys.stderr is None:  # It was closed when the program was started.
         yield
         return
+    sys.stderr.flush()
+    terminal = os.dup(2)
     reading, writing = os.pipe()
     command = [sys.executable, "-I", "-S", __file__]
     with subprocess.Popen(command, stdin=reading, stdout=terminal):
@@ -101,6 +102,8 @@ def has_gpu() -> bool:
 
 def _pass_on() -> None:
     """Copies standard input to standard output but for the noise."""
+    # Ctrl-C ends the program, and with it what comes in here.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     level = os.environ.get(_LEVEL, "")
     shown = int(level) if level.isdigit() else 0
     gpu = has_gpu()

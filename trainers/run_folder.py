@@ -99,7 +99,7 @@ class RunFolder:
             _remove(path)
         header = [
             "# Repeats this run:",
-            "#   python -m trainers.cifar --flagfile=THIS --workdir=NEW",
+            "#   tfrobust train --flagfile=THIS --workdir=NEW",
             *(f"# {name} {version}" for name, version in versions().items()),
         ]
         write_text(self.flags, "\n".join([*header, *flag_lines(config)]) + "\n")

@@ -1,7 +1,7 @@
 r"""Experiments in the plane, small enough to be seen whole.
 
-    python -m trainers.toy --task=two_moons --out=runs/two_moons
-    python -m trainers.toy --task=pag_lines --out=runs/pag_lines
+    tfrobust toy --task=two_moons --out=runs/two_moons
+    tfrobust toy --task=pag_lines --out=runs/pag_lines
 
 two_moons is Figure 1 of the LCNN paper: a standard perceptron, a low-curvature one, and
 both with a penalty on the input-gradient learn the same 200 points. The table has

@@ -306,7 +306,7 @@ def test_shell_lines_are_whole():
         words = shlex.split(block.replace("\\\n", " "))
         assert words
         called.add(words[0])
-    assert called == {"python", "docker", "curl", "printf"}
+    assert called == {"tfrobust", "docker", "curl", "printf"}
 
 
 def test_curl_is_answered(loaded):

@@ -115,13 +115,14 @@ def test_gradient_of_beta(beta):
     """`beta * ds/dbeta`, which moves the layer's weight, is right to rounding.
 
     It is the difference of two numbers of the size of x, so its error is a few float32
-    roundings of |x|, not of itself: 2e-7 |x| beside the relative tolerance.
+    roundings of |x|, not of itself: 3e-7 |x| beside the relative tolerance (1.7 of
+    them have been seen, on a CPU whose expm1 rounds otherwise).
     """
     ours = np.float64(beta) * measured(XS, beta)[3]
     truth = np.float64(beta) * exact(XS, beta)[3]
     assert np.all(np.isfinite(ours))
     assert np.all(
-        np.abs(ours - truth) <= RELATIVE * np.abs(truth) + 2e-7 * np.abs(XS) + 1e-12
+        np.abs(ours - truth) <= RELATIVE * np.abs(truth) + 3e-7 * np.abs(XS) + 1e-12
     )
 
 

@@ -108,16 +108,11 @@ def finished_run(tmp_path_factory):
 @pytest.fixture
 def trainer_flags():
     """The trainers' flags on absl's `FLAGS`, for this test alone."""
-    from absl import flags
-
+    from tests.trainers.programs import defined_flags
     from trainers import options
 
-    options.define_flags()
-    yield flags.FLAGS
-    names = [name for group in options.GROUPS.values() for name in group]
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.remove_flag_values(names)
-    options.GROUPS.clear()
+    with defined_flags(options.define_flags) as flags:
+        yield flags
 
 
 @pytest.fixture

@@ -1,8 +1,26 @@
-"""What is checked of every program that is `trainers.cifar` with other defaults."""
+"""What tests of several programs share."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
+
+from absl import flags
 
 from trainers import options, program
+
+
+@contextlib.contextmanager
+def defined_flags(define: Callable[[], None]) -> Iterator[flags.FlagValues]:
+    """A program's flags on absl's `FLAGS`, and off again."""
+    options.GROUPS.clear()
+    define()
+    try:
+        yield flags.FLAGS
+    finally:
+        names = [name for group in options.GROUPS.values() for name in group]
+        flags.FLAGS.unparse_flags()
+        flags.FLAGS.remove_flag_values(names)
+        options.GROUPS.clear()
 
 
 def with_defaults_of(module, parse):

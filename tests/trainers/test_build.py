@@ -149,7 +149,8 @@ def test_network_is_the_one_named(parse, model, variant, size, convolutions):
     """The architecture, its width and variant, and where beta and gamma start."""
     from tfrobust import models
 
-    starts = ["--initial_beta=3", "--initial_gamma=7"] if variant == "lcnn" else []
+    starts = ["--initial_beta=3"] if variant == "lcnn" else []
+    starts += ["--initial_gamma=7"] if model == "vgg11" else []
     config = parse(f"--model={model}", f"--variant={variant}", "--width=2", *starts)
     network = build.make_network(config, (size, size, 3), 6)
     assert network.name == model and network.output_shape == (None, 6)
@@ -463,3 +464,18 @@ def test_every_form_teaches_the_same(parse, tmp_path):
         directions = build.make_directions(config, train, teacher)
         found = tf.function(directions)(images, chosen)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_fixed_betas_of_an_initial_network_are_not_another_run_s(parse, tmp_path):
+    """A softplus network trains at the beta that its flags say, or not at all."""
+    from tfrobust import models
+
+    models.MLP((4, 4, 3), 3, "softplus", hidden=(5, 5), beta=5.0).save(
+        tmp_path / "five.keras"
+    )
+    flags = ["--variant=softplus", "--model=mlp", "--width=5",
+             f"--initial={tmp_path}/five.keras"]  # fmt: skip
+    same = build.make_network(parse(*flags), (4, 4, 3), 3)
+    assert set(np.round(list(models.betas(same).values()), 4)) <= {5.0}
+    with pytest.raises(UsageError, match="of another beta than --initial_beta=20"):
+        build.make_network(parse(*flags, "--initial_beta=20"), (4, 4, 3), 3)

@@ -6,13 +6,13 @@ import json
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 from export import export_saved_model
 from export.signatures import Settings
+from tests.trainers.programs import defined_flags
 from tfrobust import data, models
 from tfrobust.training import RobustModel
-from trainers import compare, options
+from trainers import compare
 from trainers.program import UsageError
 
 SUMMARY = {
@@ -67,12 +67,8 @@ def run(network, tmp_path_factory):
 @pytest.fixture
 def flag_values():
     """The program's flags on absl's `FLAGS`, for this test alone."""
-    compare.define_flags()
-    yield flags.FLAGS
-    names = [name for group in options.GROUPS.values() for name in group]
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.remove_flag_values(names)
-    options.GROUPS.clear()
+    with defined_flags(compare.define_flags) as flags:
+        yield flags
 
 
 @pytest.fixture

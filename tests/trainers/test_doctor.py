@@ -33,12 +33,12 @@ def test_a_machine_that_trains(examine, tmp_path):
     code, out, err = examine(f"--data_dir={tmp_path}")
     assert (code, err) == (0, "")
     for name in ("tensorflow", "keras", "tensorflow-datasets", "matplotlib"):
-        assert f"ok    {name:<22} {VERSION(name)}\n" in out
+        assert f"ok       {name:<22} {VERSION(name)}\n" in out
     assert "XLA                    works\n" in out
     assert f"cores                  {len(os.sched_getaffinity(0))}\n" in out
     assert "Training works here" in out
     # An empty folder of data sets is nothing to train on, but for the built-in one.
-    assert f"LOOK  {tmp_path}" in out and "no data sets" in out
+    assert f"WARNING  {tmp_path}" in out and "no data sets" in out
     assert max(map(len, out.splitlines())) <= 80 + len(str(tmp_path))
 
 
@@ -47,7 +47,7 @@ def test_prepared_data_sets_are_named(examine, tmp_path):
     version.mkdir(parents=True)
     (version / "dataset_info.json").write_text("{}")
     _, out, _ = examine(f"--data_dir={tmp_path}")
-    assert f"ok    {tmp_path} mine\n" in out
+    assert f"ok       {tmp_path} mine\n" in out
 
 
 def test_what_is_missing_comes_with_what_to_do(examine, monkeypatch):
@@ -61,8 +61,8 @@ def test_what_is_missing_comes_with_what_to_do(examine, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     code, out, _ = examine()
     assert code == 1
-    assert "LOOK  keras                  2.0.0, but keras" in out
-    assert "LOOK  matplotlib             not installed\n" in out
+    assert "WARNING  keras                  2.0.0, but keras" in out
+    assert "WARNING  matplotlib             not installed\n" in out
     assert "pip install 'keras" in out and "pip install 'tfrobust[train]'" in out
     assert "Training cannot work here" in out
 
@@ -97,7 +97,52 @@ def test_names_in_this_folder_that_get_in_the_way(monkeypatch, tmp_path):
     assert "python -m export" in told.advice and not told.fine
 
 
-def test_what_is_found_missing_has_advice():
-    """Whatever may turn out not to be fine says what to do then."""
-    for finding in (*doctor.machine(), *doctor.compiler(), *doctor.packages("train")):
-        assert finding.advice or finding.fine, finding
+def test_whatever_may_be_wrong_says_what_to_do():
+    """Of everything that is looked at, but what cannot be wrong."""
+    always = {"cores", "shapes"}
+    for finding in (
+        *doctor.machine(),
+        *doctor.tools(),
+        *doctor.packages(""),
+        *doctor.packages("train"),
+        *doctor.data_sets(""),
+    ):
+        assert finding.advice or finding.subject in always, finding
+
+
+def test_a_tensorflow_that_does_not_start_is_a_finding(examine, monkeypatch):
+    """Whatever it raises; the rest is looked at all the same."""
+
+    def start():
+        raise RuntimeError("a wrong instruction")
+
+    monkeypatch.setattr(doctor, "start_tensorflow", start)
+    code, out, _ = examine()
+    assert code == 1
+    assert "WARNING  import                 a wrong instruction" in out
+    assert "cores" in out and "Training cannot work here" in out
+
+
+def test_what_training_can_do_without_is_no_obstacle(examine, monkeypatch):
+    """XLA, a GPU, a gRPC client: a warning, and exit code 0."""
+    monkeypatch.setattr(doctor, "has_gpu", lambda: True)
+
+    def version(name):
+        if name == "tensorflow-serving-api":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return VERSION(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    code, out, _ = examine()
+    assert out.count("WARNING") >= 2
+    assert (code, "Training works here" in out) == (0, True)
+
+
+def test_a_container_may_have_less_memory(monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(doctor, "_CONTAINER", limit)
+    whole = doctor._memory()
+    limit.write_text("max\n")
+    assert doctor._memory() == whole
+    limit.write_text("1000000\n")
+    assert doctor._memory() == 1_000_000

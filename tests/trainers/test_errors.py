@@ -349,3 +349,18 @@ def test_a_module_that_cannot_be_imported(cifar):
     """Before anything else is looked at."""
     error = cifar("--import=no.such", "--dataset=none").error
     assert error == "--import=no.such cannot be imported: No module named 'no'"
+
+
+def test_a_run_is_no_less_protected_on_a_machine_of_a_cluster(
+    cifar, tmp_path, monkeypatch
+):
+    """TF_CONFIG makes no worker of a process that is not distributed."""
+    (tmp_path / "kept").write_text("mine")
+    flags = "--dataset=shapes", f"--workdir={tmp_path}"
+    cluster = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": TASK}'
+    task = '{"type": "worker", "index": 1}'
+    monkeypatch.setenv("TF_CONFIG", cluster.replace("TASK", task))
+    assert "already holds files" in cifar(*flags).error
+    monkeypatch.setenv("TF_CONFIG", "worker 1")
+    told = cifar(*flags, "--distribute=multi_worker").error
+    assert told.startswith("TF_CONFIG is no JSON object: ")

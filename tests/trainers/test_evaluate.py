@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from export.saved_model import export_saved_model
 from export.signatures import Settings
+from tests.trainers.programs import defined_flags
 from tfrobust import attacks, data, models
 from tfrobust.training import RobustModel
 from trainers import (
@@ -52,28 +53,13 @@ class Ended(NamedTuple):
         return told[0].removeprefix("error: ")
 
 
-@contextlib.contextmanager
-def defined_flags():
-    """The flags on absl's `FLAGS`, and off again."""
-    from absl import flags
-
-    evaluate_options.define_flags()
-    try:
-        yield flags.FLAGS
-    finally:
-        names = [name for group in options.GROUPS.values() for name in group]
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS.remove_flag_values(names)
-        options.GROUPS.clear()
-
-
 def call(*arguments):
     """`trainers.evaluate` in this process, from its flags to its end."""
     out, err = io.StringIO(), io.StringIO()
     code, argv = 0, sys.argv
     sys.argv = ["evaluate", *map(str, arguments)]
     with (
-        defined_flags(),
+        defined_flags(evaluate_options.define_flags),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -87,7 +73,7 @@ def call(*arguments):
 
 
 def parse(*arguments):
-    with defined_flags() as flags:
+    with defined_flags(evaluate_options.define_flags) as flags:
         given = expand_flagfiles(list(map(str, arguments)))
         assert flags(["evaluate", *given]) == ["evaluate"]
         return evaluate_options.config_from_flags()

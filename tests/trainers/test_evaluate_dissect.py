@@ -25,7 +25,7 @@ FLAGS = Path(evaluate_options.__file__).parent / "flags" / "evaluate_dissect.fla
 SMALL = ("--suite=dissect", "--dataset=shapes", "--examples=12", "--batch_size=5",
          "--geometry_examples=3", "--clean_examples=40", "--steps=3",
          "--power_iterations=2", "--dissect_scales=3", "--dissect_linf=4/255",
-         "--dissect_step=2/255", "--dissect_l2=0.4")  # fmt: skip
+         "--dissect_step=2/255")  # fmt: skip
 ATTACKS = {
     "PGD": attacks.PGD(norm="inf", eps=4 / 255, steps=3, step_size=2 / 255,
                        early_stop=False),
@@ -201,6 +201,11 @@ def test_a_run_that_has_diverged_is_named(untrained, tmp_path):
         ("--pag_moved_eps=far", "--pag_moved_eps needs --suite=pag."),
         ("--cw_steps=3", "--cw_steps needs --suite=smooth."),
         (
+            "--dissect_l2=1",
+            "--dissect_l2 needs --suite=dissect with pgd2 or spgd2 in "
+            "--dissect_attacks.",
+        ),
+        (
             "--smooth_alpha=0.5",
             "--smooth_alpha needs --suite=smooth, or dissect with spgd2 in "
             "--dissect_attacks.",
@@ -220,13 +225,14 @@ def test_flags_that_do_nothing_here_are_refused(flag, needs):
 
 def test_flags_of_others_act_with_what_they_need():
     """The smoother's with the smooth attack."""
-    spgd2 = "--dissect_attacks=spgd2", "--smooth_alpha=0.5"
+    spgd2 = "--dissect_attacks=pgd,spgd2", "--smooth_alpha=0.5"
     assert parse(*SMALL, "--model=a", *spgd2).smooth_alpha == 0.5
 
 
 def test_flags_repeat_the_evaluation():
     """`flag_lines` read back gives the same settings."""
     config = parse(*SMALL, "--model=a", "--dissect_attacks=spgd2, pgd,spgd2",
+                   "--dissect_l2=0.4",
                    "--dissect_layers=a, b", "--checkpoints=x y", "--checkpoints=z",
                    "--checkpoint_examples=3")  # fmt: skip
     assert parse(*evaluate_options.flag_lines(config)) == config
@@ -256,6 +262,7 @@ def test_every_attack_can_be_made():
     """
     config = parse(*SMALL, "--model=a", "--restarts=4", "--seed=6", "--dissect_step=0",
                    "--dissect_attacks=spgd2,fgsm,pgd2,pgd", "--smooth_alpha=0.9",
+                   "--dissect_l2=0.4",
                    "--smooth_neighbors=8")  # fmt: skip
     settings = {"steps": 3, "early_stop": False, "seed": 6}
     found = dissect_suite.make_attacks(config)
@@ -331,8 +338,8 @@ def written(places, tmp_path_factory):
     """An evaluation of three networks and a served one, with the epochs of two."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
     given = (f"--model={places}/{name}.keras" for name in OPEN)
-    ended = call(*SMALL, *given, f"--model={places}/served", "--dissect_attacks=pgd,"
-                 "pgd2", f"--checkpoints={places}/one",
+    ended = call(*SMALL, *given, f"--model={places}/served", "--dissect_l2=0.4",
+                 "--dissect_attacks=pgd,pgd2", f"--checkpoints={places}/one",
                  f"--checkpoints={places}/two/epochs", "--checkpoint_examples=6",
                  f"--out={out}")  # fmt: skip
     return Written(out, ended)

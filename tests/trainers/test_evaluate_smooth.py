@@ -125,7 +125,7 @@ def test_too_few_correct_images_are_refused(places, tmp_path):
 
 
 def test_flags_of_another_suite_are_refused():
-    with pytest.raises(UsageError, match="--restarts needs --suite=lcnn, pag or diss"):
+    with pytest.raises(UsageError, match="--restarts needs --suite=lcnn or pag, or"):
         parse(*SMALL, "--model=a", "--restarts=2")
 
 

@@ -269,13 +269,14 @@ def test_packaged_files_are_known_by_name(tmp_path, monkeypatch):
     }
 
 
-def test_the_users_own_file_comes_first(tmp_path, monkeypatch):
+def test_a_packaged_name_is_never_a_file_by_chance(tmp_path, monkeypatch):
+    """One of that name here is `./cpu`; with an ending it is a path like any other."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cpu.flags").write_text("--width=3")
-    assert flagfiles.find_flagfile("cpu.flags").read_text() == "--width=3"
-    # A folder is no file.
-    (tmp_path / "cpu").mkdir()
+    for name in ("cpu", "cpu.flags", "mine"):
+        (tmp_path / name).write_text("--width=3")
     assert flagfiles.find_flagfile("cpu") == FOLDER / "cpu.flags"
+    for name in ("./cpu", "cpu.flags", "mine"):
+        assert flagfiles.find_flagfile(name).read_text() == "--width=3"
 
 
 @pytest.mark.parametrize(

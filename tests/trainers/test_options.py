@@ -72,7 +72,7 @@ OTHER = {
 _NO_TEACHER = {"teacher": "", "teacher_cache": ""}
 COMBINATIONS = (
     {},
-    {"adversary": "pgd", "optimizer": "sgd"},
+    {"adversary": "pgd", "optimizer": "sgd", "initial": ""},
     {"adversary": "trades", "adversary_share": 1.0},
     {"pag": "class_mean", **_NO_TEACHER},
     {"pag": "nearest_neighbor", **_NO_TEACHER},
@@ -193,7 +193,10 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
     ("flags_given", "needs"),
     [
         (["--cure_step=0.3"], "--cure_step needs --cure above 0."),
-        (["--adversary_eps=0.3"], "--adversary_eps needs an --adversary."),
+        (
+            ["--adversary_eps=0.3"],
+            "--adversary_eps needs an --adversary other than off.",
+        ),
         (
             ["--adversary=fgsm", "--adversary_steps=7"],
             "--adversary_steps needs --adversary=pgd or trades.",
@@ -203,6 +206,16 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
         (["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
         (["--optimizer=adam", "--momentum=0.5"], "--momentum needs --optimizer=sgd."),
         (["--initial_gamma=3"], "--initial_gamma needs --variant=lcnn."),
+        (
+            ["--variant=lcnn", "--model=c4", "--curvature_gamma=0.1"],
+            "--curvature_gamma needs a --model with norms, none of c4, mlp.",
+        ),
+        (
+            ["--variant=lcnn", "--initial=runs/a", "--initial_beta=3"],
+            "--initial_beta needs random weights, not an --initial, which brings its "
+            "own.",
+        ),
+        (["--pag_weight=3"], "--pag_weight needs a --pag other than off."),
         (["--logical_cpus=2"], "--logical_cpus needs --distribute=mirrored."),
     ],
 )
@@ -210,6 +223,20 @@ def test_a_flag_that_does_nothing_is_refused(parse, flags_given, needs):
     with pytest.raises(UsageError) as told:
         parse(*flags_given)
     assert str(told.value) == needs
+
+
+def test_choices_are_those_of_the_library():
+    """The command line states them, since it is read before TensorFlow is there."""
+    from export import __main__ as export_options
+    from export.quantize import KINDS
+    from tfrobust.smoothing import checks
+    from tfrobust.training import STRATEGIES
+    from trainers import evaluate_options
+
+    assert evaluate_options.KERNELS == checks.KERNELS
+    assert evaluate_options.NEIGHBORS == checks.NEIGHBORS
+    assert options.STRATEGIES == STRATEGIES
+    assert export_options.QUANTIZED == KINDS
 
 
 def test_a_flag_at_its_default_is_let_through(parse):

@@ -55,10 +55,10 @@ def test_foreign_folder(small_flags, call_module):
 @pytest.fixture
 def shortened(monkeypatch, tmp_path):
     """The quickstart with less to learn from, in a folder of its own."""
-    # A flagfile here comes before the packaged one of its name.
-    flags = tmp_path / "quickstart"
-    flags.write_text("--flagfile=quickstart.flags\n--train_examples=2000\n"
+    flags = tmp_path / "shortened.flags"
+    flags.write_text("--flagfile=quickstart\n--train_examples=2000\n"
                      "--epochs=2\n--model=vgg11\n")  # fmt: skip
+    monkeypatch.setattr(quickstart_steps, "_FLAGFILE", str(flags))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "runs" / "quickstart"
@@ -91,4 +91,4 @@ def test_the_whole_road(shortened, capfd):
         assert f"runs/quickstart/{name}" in out
         assert (shortened / name).read_bytes().startswith(b"\x89PNG")
     left = {path.name for path in shortened.parents[1].iterdir()}
-    assert left == {"runs", "quickstart"}
+    assert left == {"runs", "shortened.flags"}

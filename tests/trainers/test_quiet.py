@@ -80,6 +80,17 @@ def test_tensorflow_starts_without_a_line():
 
 
 @pytest.mark.slow
+def test_it_starts_where_standard_error_is_closed():
+    ended = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m trainers doctor 2>&-"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert ended.returncode == 0 and "Training works here" in ended.stdout
+
+
+@pytest.mark.slow
 def test_who_asks_for_every_line_gets_it():
     ended = run(START, TF_CPP_MIN_LOG_LEVEL="0")
     assert ended.returncode == 0 and "oneDNN" in ended.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.trainers.programs import defined_flags
 from tfrobust import data
 from trainers import (
     options,
@@ -25,25 +26,20 @@ from trainers import (
 @pytest.fixture
 def run_toy(monkeypatch):
     """`run_toy(flag, ...)`: runs `trainers.toy` here; exit code, stdout, stderr."""
-    options.GROUPS.clear()
-    toy_options.define_flags()
+    with defined_flags(toy_options.define_flags) as flags:
 
-    def run(*arguments):
-        flags.FLAGS.unparse_flags()
-        monkeypatch.setattr(sys, "argv", ["toy", *map(str, arguments)])
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                program.run(toy.main, lambda: options.grouped_help(toy.__doc__))
-            except SystemExit as stop:
-                code = stop.code
-        return code, out.getvalue(), err.getvalue()
+        def run(*arguments):
+            flags.unparse_flags()
+            monkeypatch.setattr(sys, "argv", ["toy", *map(str, arguments)])
+            out, err, code = io.StringIO(), io.StringIO(), 0
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    program.run(toy.main, lambda: options.grouped_help(toy.__doc__))
+                except SystemExit as stop:
+                    code = stop.code
+            return code, out.getvalue(), err.getvalue()
 
-    yield run
-    names = [name for group in options.GROUPS.values() for name in group]
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.remove_flag_values(names)
-    options.GROUPS.clear()
+        yield run
 
 
 @pytest.fixture

@@ -52,13 +52,13 @@ def _in_order(original: Any) -> Any:
     """TensorFlow's `add_n`, by one addition after the other."""
 
     @functools.wraps(original)
-    def add_n(inputs: Sequence[tf.Tensor], name: str | None = None) -> tf.Tensor:
-        tensors = all(isinstance(one, tf.Tensor) for one in inputs)
+    def add_n(inputs: Sequence[Any], name: str | None = None) -> tf.Tensor:
         # Of two the order does not matter; lists of tensors have no addition.
-        if len(inputs) < 3 or not tensors or inputs[0].dtype == tf.variant:
+        if len(inputs) < 3 or inputs[0].dtype == tf.variant:
             return original(inputs, name)
         with tf.name_scope(name or "AddInOrder"):
-            return functools.reduce(tf.add, inputs)
+            # The gradient of an embedding comes as slices.
+            return functools.reduce(tf.add, map(tf.convert_to_tensor, inputs))
 
     add_n.in_order = True  # type: ignore[attr-defined]
     return add_n

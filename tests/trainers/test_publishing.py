@@ -1,0 +1,61 @@
+"""A finished run becomes a network of the zoo, and a card says what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfrobust import models
+from tfrobust.models import zoo
+from trainers import publishing
+from trainers.options import flag_lines
+from trainers.program import UsageError
+from trainers.run_folder import RunFolder
+
+
+@pytest.fixture
+def publish(parse, tmp_path, monkeypatch):
+    """`publish(variant)`: the folder of the zoo after a run of it was published."""
+    place = tmp_path / "zoo"
+    monkeypatch.setattr(publishing, "_FOLDER", place)
+
+    def publish(variant, overwrite=False):
+        flags = f"--variant={variant}", "--model=mlp", "--width=5", "--dataset=shapes"
+        run = RunFolder(tmp_path / variant)
+        run.path.mkdir(exist_ok=True)
+        run.flags.write_text("\n".join(flag_lines(parse(*flags))) + "\n")
+        network = models.MLP((4, 4, 3), 3, variant, hidden=(5, 5))
+        network.save(run.model)
+        run.summary.write_text("{}")
+        publishing.publish(run, "mine", "A sentence.", overwrite)
+        return place, network
+
+    return publish
+
+
+@pytest.mark.parametrize("variant", ["standard", "softplus", "lcnn"])
+def test_what_is_published_is_the_network(publish, variant):
+    """Rebuilt from its card and weights it answers alike, to half precision."""
+    place, network = publish(variant)
+    card = json.loads((place / "mine.json").read_text())
+    assert ("beta" in card["network"]) == (variant != "standard")
+    assert card["summary"] == "A sentence." and card["training"]["width"] == "5"
+    again = zoo.build(card["network"])
+    zoo.unpack(again, np.load(place / "mine.npz"))
+    images = np.random.default_rng(0).random((2, 4, 4, 3), "float32")
+    np.testing.assert_allclose(again(images), network(images), rtol=0.02, atol=0.02)
+
+
+def test_what_is_there_is_not_written_over(publish):
+    place, _ = publish("standard")
+    before = (place / "mine.npz").read_bytes()
+    with pytest.raises(UsageError, match="mine.json exists already"):
+        publish("lcnn")
+    assert (place / "mine.npz").read_bytes() == before
+    publish("lcnn", overwrite=True)
+    assert (place / "mine.npz").read_bytes() != before
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no finished run"):
+        publishing.publish(RunFolder(tmp_path), "mine", "", False)
