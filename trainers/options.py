@@ -192,8 +192,8 @@ def _define_network() -> None:
            " fixed one of a softplus.", 1e-6)  # fmt: skip
     _float(group, "initial_gamma", 10.0, "Where every gamma of an lcnn starts.", 1e-6)
     _string(group, "initial", "", "Trained network of the same kind to start from: a"
-            " run's folder, a .keras file or pretrained:NAME. Empty: random"
-            " weights.")  # fmt: skip
+            " run's folder, a .keras file, a checkpoint or pretrained:NAME. Empty:"
+            " random weights.")  # fmt: skip
 
 
 def _define_imports() -> None:
@@ -263,7 +263,8 @@ def _define_pag() -> None:
              " looked for.", 2)  # fmt: skip
     _integer(group, "pag_clusters", 10, "Centres of each class with --pag=cluster.", 1)
     _string(group, "teacher", "", "Network whose gradients --pag=rigd distils: a run's"
-            " folder, a .keras file or pretrained:NAME.")  # fmt: skip
+            " folder, a .keras file, a checkpoint, a SavedModel or"
+            " pretrained:NAME.")  # fmt: skip
     _string(group, "teacher_cache", "", "Folder that keeps the teacher's gradients for"
             " the training data, computed once. Empty: computed in every"
             " step.")  # fmt: skip

@@ -115,7 +115,7 @@ def test_command_line(tmp_path):
     helped, first, second, third, *failures = export_each(
         [*given, "--help"],
         [*given, "--attack"],
-        [*few, names, "--overwrite", "--max_batch=2", "--smooth_iterations=3"],
+        [*few, names, "--overwrite", "--max_batch=2", "--max_gradients=1"],
         [*few, "--overwrite"],
         [f"--model={tmp_path}/missing.keras", f"--out={served}"],
         [f"--model={note}", f"--out={served}"],
@@ -126,7 +126,7 @@ def test_command_line(tmp_path):
         [*given, "--signatures=explain"],
         [*given, "--signatures=serving_default,attack"],
         [*given, "--smooth_alpha=1"],
-        [*given, "--attack_steps=0"],
+        [*given, "--attack", "--attack_steps=0"],
         [*given, "--speed=9"],
         [*given, "--signatures=serving_default"],
         [*given, "--max_batch=0"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import export_saved_model
+from export import export_saved_model, limits
 from export import inputs as checks
 from export.decoding import MAX_BYTES
 from export.signatures import (
@@ -225,8 +225,8 @@ def test_a_request_has_as_many_images_as_the_export_says(network):
 
 def test_by_default_a_request_has_256_images(loaded):
     """What was exported before anybody chose: enough for an evaluation in batches."""
-    count = checks.MAX_BATCH
-    assert (count, checks.MAX_GRADIENTS) == (256, 64)
+    count = limits.MAX_BATCH
+    assert (count, limits.MAX_GRADIENTS) == (256, 64)
     answer = ask(loaded, "serving_default", images=np.zeros((count, *SHAPE), "f4"))
     assert len(answer["classes"]) == count
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 256, got shape"):

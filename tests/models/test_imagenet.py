@@ -248,7 +248,9 @@ def test_smooth_gradients_attack_it(kind, ours):
         result = attack(network, images, labels, eps=radii)
         check_verdict(network, images, labels, result)
         assert result.success.numpy().tolist() == [False, True]
-        assert np.all(result.distortion <= radii * (1 + 1e-5))
+        # The smaller radius is a few float32 steps of each pixel, which are rounded.
+        rounding = 2.0**-25 * np.sqrt(images[0].size)
+        assert np.all(result.distortion <= radii * (1 + 1e-5) + rounding)
         assert np.all(result.distortion > 0.1 * radii)
         moved = result.adversarial - images
         roughness[type(attack)] = grid_graph(images).roughness(moved).numpy()

@@ -133,7 +133,7 @@ def watched_run(parse, folder, *flags):
         "--dataset=shapes", "--train_examples=40", "--eval_examples=10",
         "--batch_size=10", "--model=mlp", "--width=16", "--adversary=fgsm",
         "--augment=none", "--learning_rate=0.01",
-        "--adversary_norm=inf", "--adversary_eps=1/255", "--watch_steps=2",
+        "--adversary_norm=inf", "--adversary_eps=1/255",
         f"--workdir={folder}", *flags,
     )  # fmt: skip
     run = run_folder.RunFolder(folder)
@@ -165,7 +165,7 @@ def test_a_watched_run_trains_the_same_and_goes_on_the_same(
     same best.keras, of which the summary tells.
     """
     plain, plain_rows = watched_run(parse, tmp_path / "plain", "--epochs=4")
-    watch = "--epochs=4", "--watch_robust=50"
+    watch = "--epochs=4", "--watch_robust=50", "--watch_steps=2"
     whole, rows = watched_run(parse, tmp_path / "whole", *watch)
     for one, other in zip(plain, whole, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -226,8 +226,10 @@ def test_training_with_and_without_the_folder(call_module, teacher, tmp_path):
     for one, other in zip(direct, cached, strict=True):
         assert float(one["alignment_penalty"]) > 0.1
         for name, value in one.items():
-            # The gradient norm of a network that is certain by now is next to nothing.
-            expected = pytest.approx(float(value), rel=1e-2, abs=1e-4)
+            # The gradient norm of a network that is certain by now is next to nothing,
+            # and falls by a factor wherever a logit moves a little.
+            near = 1e-3 if name.endswith("gradient_norm") else 1e-4
+            expected = pytest.approx(float(value), rel=1e-2, abs=near)
             assert float(other[name]) == expected, name
 
 
