@@ -32,8 +32,9 @@ install: $(STAMP)  ## Make the environment in .venv from requirements.lock
 # would find a lock that misses something.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; \
-		sys.exit("Python 3.11 or newer is needed. Received: " + v \
-		if sys.version_info < (3, 11) else 0)'
+		sys.exit("Python 3.11, 3.12 or 3.13 is needed, as in make \
+	PYTHON=python3.13. Received: " + v \
+		if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -77,7 +77,7 @@ def checkout(tmp_path):
     return project
 
 
-def install(project):
+def install(project, python=sys.executable):
     """`make install`, cut off from every index but the project's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
     offline = {
@@ -86,7 +86,7 @@ def install(project):
         "PIP_FIND_LINKS": str(project.parent / "index"),
         "PYTHONPATH": str(project.parent / "tools"),
     }
-    command = ["make", "install", f"PYTHON={sys.executable}", "VENV=venv"]
+    command = ["make", "install", f"PYTHON={python}", "VENV=venv"]
     return subprocess.run(
         command, cwd=project, env=kept | offline, capture_output=True, text=True
     )
@@ -116,3 +116,17 @@ def test_a_file_that_is_not_the_locked_one_is_refused(checkout):
     lock.write_text(lock.read_text()[:-65] + "0" * 64 + "\n")
     ended = install(checkout)
     assert ended.returncode != 0 and "hash" in ended.stderr.lower()
+
+
+@pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0)])
+def test_a_python_without_wheels_is_refused_in_words(checkout, version):
+    """Before anything is made: TensorFlow has no wheel for it."""
+    named = ".".join(map(str, version))
+    code = f"import sys; sys.version = '{named} x'; sys.version_info = {version}; "
+    python = checkout / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}$2"\n')
+    python.chmod(0o755)
+    ended = install(checkout, python)
+    assert ended.returncode != 0 and not (checkout / "venv").exists()
+    assert ended.stderr.startswith("Python 3.11, 3.12 or 3.13 is needed")
+    assert f"Received: {named}\n" in ended.stderr
