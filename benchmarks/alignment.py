@@ -22,7 +22,7 @@ import tensorflow as tf
 from benchmarks.steps import random_batch, training_step
 from benchmarks.turns import Run, alternate, table
 from tfrobust import models, pag, penalties
-from tfrobust.pag.gradients import class_gradients
+from tfrobust.core.gradients import class_gradients
 from tfrobust.penalties.alignment import cosine
 
 CLASSES = 10

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from benchmarks.turns import spent, table
-from trainers.quiet import start_tensorflow
+from tfrobust.cli.quiet import start_tensorflow
 
 _SETTINGS = ("standard", "LCNN", "LCNN+GradReg")
 

@@ -27,8 +27,8 @@ from export import export_saved_model
 from tests.serving import build
 from tests.serving.messages import Request, read_answers, write_requests
 from tfrobust import attacks, viz
+from tfrobust.cli.loading import load_classifier
 from tfrobust.data.tfds import make_builder
-from trainers.loading import load_classifier
 
 BATCH = 50
 # Higher is safer in the first, more easily broken in the second.

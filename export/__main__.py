@@ -19,8 +19,8 @@ from typing import Any
 from absl import flags
 
 from export import limits
-from trainers import program
-from trainers.quiet import start_tensorflow
+from tfrobust.cli import program
+from tfrobust.cli.quiet import start_tensorflow
 
 FLAGS = flags.FLAGS
 

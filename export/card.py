@@ -25,9 +25,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfrobust.cli.run_folder import RunFolder, model_name, versions
 from tfrobust.models import pretrained_card
 from tfrobust.models.loading import PRETRAINED, find
-from trainers.run_folder import RunFolder, model_name, versions
 
 FILE = "assets.extra/model_card.json"
 """Where the card lies, below the folder of a version."""

@@ -17,7 +17,7 @@ from export.inputs import free_side
 from export.saved_model import export_saved_model, load_model
 from export.signatures import Settings
 from tfrobust import attacks
-from trainers import program
+from tfrobust.cli import program
 
 if TYPE_CHECKING:
     from export.__main__ import ExportConfig

@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras import ops
 
 from export.inputs import free_side
-from tfrobust.errors import first_line
+from tfrobust.core.errors import first_line
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     SpectralConv2D,

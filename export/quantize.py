@@ -22,8 +22,8 @@ import tensorflow as tf
 from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
-from tfrobust.errors import first_line
-from trainers.tables import Column, Table, percent
+from tfrobust.cli.tables import Column, Table, percent
+from tfrobust.core.errors import first_line
 
 KINDS = ("float16", "dynamic_int8")
 """float16 halves every weight; dynamic_int8 stores kernels of over 1024 numbers in 8

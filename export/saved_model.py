@@ -32,7 +32,7 @@ from export.signatures import (
 )
 from export.warmup import write_warmup
 from tfrobust import models
-from tfrobust.errors import first_line
+from tfrobust.core.errors import first_line
 from tfrobust.layers import network_of
 from tfrobust.models.loading import PRETRAINED, ends_in_softmax
 

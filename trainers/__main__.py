@@ -6,7 +6,7 @@ import importlib
 import sys
 
 import tfrobust
-from trainers import program
+from tfrobust.cli import program
 
 # What each word runs, and what `tfrobust --help` says of it.
 _COMMANDS = {

@@ -13,10 +13,12 @@ best.keras, the network of the epoch that withstood an attack on held-out images
 
 from __future__ import annotations
 
-from tfrobust.cluster import is_chief_process
-from trainers import options, program
-from trainers.quiet import start_tensorflow
-from trainers.run_folder import RunFolder
+from tfrobust.cli import program
+from tfrobust.cli.flags import grouped_help
+from tfrobust.cli.quiet import start_tensorflow
+from tfrobust.cli.run_folder import RunFolder
+from tfrobust.core.cluster import is_chief_process
+from trainers.train import options
 
 
 def main() -> None:
@@ -24,11 +26,13 @@ def main() -> None:
     config = options.config_from_flags()
     folder = RunFolder(config.workdir)
     if config.distribute != "multi_worker" or _is_chief():
-        folder.check(config)
+        folder.check(
+            options.flag_lines(config), resume=config.resume, overwrite=config.overwrite
+        )
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
     program.import_modules(config.imports)
-    from trainers import build, dry_run, session
+    from trainers.train import build, dry_run, session
 
     build.check_data(config)
     if config.dry_run:
@@ -52,7 +56,7 @@ def start(usage: str = __doc__, **defaults: object) -> None:
         **defaults: Defaults of the flags, where they are not those of this program.
     """
     options.define_flags(**defaults)
-    program.run(main, lambda: options.grouped_help(usage))
+    program.run(main, lambda: grouped_help(usage))
 
 
 if __name__ == "__main__":

@@ -12,75 +12,88 @@ tells of its model.keras alone, and stays empty elsewhere.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
 
-from absl import flags
-
-from trainers import options, program
-from trainers.program import UsageError
-from trainers.quiet import start_tensorflow
-from trainers.run_folder import check_writable
-
-FLAGS = flags.FLAGS
+from tfrobust.cli import flags, program
+from tfrobust.cli.flags import Need, Settings, boolean, grouped_help, several, string
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.quiet import start_tensorflow
+from tfrobust.cli.run_folder import check_writable
 
 _WRITTEN = ("comparison.md", "comparison.csv", "tradeoff.png")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Data(Settings, title="Data"):
+    """What to measure on."""
+
+    dataset: str = string("", "What to measure on. Empty: what each was trained on.")
+    data_dir: str = string(
+        "",
+        "Folder that holds prepared TFDS folders. Empty: TFDS's own place; downloads.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Models(Settings, title="Models"):
+    """What the models need."""
+
+    imports: tuple[str, ...] = several(
+        "Module to import first, which registers Keras classes that a model has. Once "
+        "for each.",
+        flag="import",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(_Data, _Models):
+    """Everything a comparison depends on; a field is a flag."""
+
+    out: str = string("", "Folder to write to. Empty: print alone.")
+    overwrite: bool = boolean(
+        False,
+        "Replace the results of an earlier comparison in the folder.",
+        needs=Need("an --out", lambda v: v["out"]),
+    )
 
 
 def main(paths: Sequence[str]) -> None:
     """Checks everything first, then compares, prints and writes."""
     if not paths:
         raise UsageError("Name at least one classifier to compare, as in runs/lcnn.")
-    if FLAGS.overwrite and not FLAGS.out:
-        raise UsageError("--overwrite needs an --out.")
-    out = pathlib.Path(FLAGS.out).expanduser() if FLAGS.out else None
+    config = flags.read(CompareConfig)
+    out = pathlib.Path(config.out).expanduser() if config.out else None
     if out is not None:
-        _check_out(out)
+        _check_out(out, config.overwrite)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
-    program.import_modules(FLAGS["import"].value or ())
+    program.import_modules(config.imports)
     from trainers import comparison
 
     try:
-        comparison.compare(paths, out, FLAGS.dataset, FLAGS.data_dir)
+        comparison.compare(paths, out, config.dataset, config.data_dir)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _check_out(out: pathlib.Path) -> None:
+def _check_out(out: pathlib.Path, overwrite: bool) -> None:
     """Raises `UsageError` if the results may not be written there."""
     check_writable("out", out)
     there = [name for name in _WRITTEN if os.path.lexists(out / name)]
-    if there and not FLAGS.overwrite:
+    if there and not overwrite:
         raise UsageError(
             f"--out={out} already holds {', '.join(there)}; choose another folder, or "
             "replace them with --overwrite."
         )
 
 
-def define_flags() -> None:
-    """Defines the program's flags on absl's `FLAGS`, once."""
-    if "dataset" in FLAGS:
-        return
-    define = options.define
-    define("Data", flags.DEFINE_string, "dataset", "", "What to measure on. Empty: what"
-           " each was trained on.")  # fmt: skip
-    define("Data", flags.DEFINE_string, "data_dir", "", "Folder that holds prepared"
-           " TFDS folders. Empty: TFDS's own place; downloads.")  # fmt: skip
-    define("Models", flags.DEFINE_multi_string, "import", [], "Module to import first,"
-           " which registers Keras classes that a model has. Once for"
-           " each.")  # fmt: skip
-    define("Run", flags.DEFINE_string, "out", "", "Folder to write to. Empty: print"
-           " alone.")  # fmt: skip
-    define("Run", flags.DEFINE_boolean, "overwrite", False, "Replace the results of an"
-           " earlier comparison in the folder.")  # fmt: skip
-
-
 def start() -> None:
     """Runs the program with the command line's flags."""
-    define_flags()
-    program.run(main, lambda: options.grouped_help(__doc__), takes_words=True)
+    flags.define(CompareConfig)
+    program.run(main, lambda: grouped_help(__doc__), takes_words=True)
 
 
 if __name__ == "__main__":

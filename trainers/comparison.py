@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import data, models, viz
-from trainers import program
-from trainers.loading import Loaded, find_model, load_classifier
-from trainers.run_folder import run_around, write_text
-from trainers.suite_parts import logits_of
-from trainers.tables import Column, Table, formatted
+from tfrobust.cli import program
+from tfrobust.cli.loading import Loaded, find_model, load_classifier
+from tfrobust.cli.run_folder import run_around, write_text
+from tfrobust.cli.tables import Column, Table, formatted
+from trainers.suites.records import logits_of
 
 _COLUMNS = [
     Column("run", numeric=False),

@@ -9,6 +9,7 @@ here.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -21,15 +22,13 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from absl import flags
 from packaging.requirements import Requirement
 
 import tfrobust
-from tfrobust.errors import first_line
-from trainers import options, program
-from trainers.quiet import has_gpu, start_tensorflow
-
-FLAGS = flags.FLAGS
+from tfrobust.cli import flags, program
+from tfrobust.cli.flags import Settings, grouped_help, string
+from tfrobust.cli.quiet import has_gpu, start_tensorflow
+from tfrobust.core.errors import first_line
 
 # Data set, checkpoints and logs of one of the published runs.
 _ROOM = 5e9
@@ -37,6 +36,15 @@ _ROOM = 5e9
 _MEMORY = 6e9
 # Where Linux says how much memory a container may have.
 _CONTAINER = pathlib.Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoctorConfig(Settings, title="Data"):
+    """What to look at; a field is a flag."""
+
+    data_dir: str = string(
+        "", "Folder that holds prepared TFDS folders. Empty: TFDS's own place."
+    )
 
 
 class Finding(NamedTuple):
@@ -71,7 +79,7 @@ def main() -> None:
     _report("Serving clients", packages("serving"))
     _report("Machine", machine())
     if all(works):
-        _report("Data", data_sets(FLAGS.data_dir))
+        _report("Data", data_sets(flags.read(DoctorConfig).data_dir))
     _report("Tests of the checkout", tools())
     if not all(works):
         print("\nTraining cannot work here before what is marked above is done.")
@@ -261,10 +269,8 @@ def _report(title: str, findings: Iterable[Finding]) -> bool:
 
 def start() -> None:
     """Runs the program with the command line's flags."""
-    if "data_dir" not in FLAGS:
-        options.define("Data", flags.DEFINE_string, "data_dir", "", "Folder that holds"
-                       " prepared TFDS folders. Empty: TFDS's own place.")  # fmt: skip
-    program.run(main, lambda: options.grouped_help(__doc__))
+    flags.define(DoctorConfig)
+    program.run(main, lambda: grouped_help(__doc__))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,12 @@ import pathlib
 
 from absl import logging
 
-from trainers import evaluate_options, options, program
-from trainers.program import UsageError
-from trainers.quiet import start_tensorflow
-from trainers.run_folder import EVALUATION, check_writable
+from tfrobust.cli import program
+from tfrobust.cli.flags import grouped_help
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.quiet import start_tensorflow
+from tfrobust.cli.run_folder import EVALUATION, check_writable
+from trainers.suites import options as evaluate_options
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
     program.import_modules(config.imports)
-    from trainers import evaluation
+    from trainers.suites import evaluation
 
     evaluation.evaluate(config, out)
 
@@ -62,7 +64,7 @@ def start() -> None:
     evaluate_options.define_flags()
     # TensorFlow would tell of every SavedModel's fingerprint.
     logging.set_stderrthreshold(logging.ERROR)
-    program.run(main, lambda: options.grouped_help(__doc__))
+    program.run(main, lambda: grouped_help(__doc__))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import argparse
 import json
 import pathlib
 
-from trainers import program
-from trainers.program import UsageError
-from trainers.quiet import start_tensorflow
-from trainers.run_folder import RunFolder
+from tfrobust.cli import program
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.quiet import start_tensorflow
+from tfrobust.cli.run_folder import RunFolder
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from tfrobust import models
+from tfrobust.cli.loading import load_classifier
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.models import zoo
-from trainers.loading import load_classifier
-from trainers.program import UsageError
-from trainers.run_folder import RunFolder, versions, write_json
 
 _FOLDER = pathlib.Path(models.__file__).parent / "zoo"
 _LARGEST = 2_000_000

@@ -9,8 +9,8 @@ and prints a table and the path of a figure. Everything goes to runs/quickstart.
 
 from __future__ import annotations
 
-from trainers import program
-from trainers.quiet import start_tensorflow
+from tfrobust.cli import program
+from tfrobust.cli.quiet import start_tensorflow
 
 
 def main() -> None:

@@ -21,10 +21,12 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from trainers import options, program, toy_options
-from trainers.program import UsageError
-from trainers.quiet import start_tensorflow
-from trainers.run_folder import check_writable, write_text
+from tfrobust.cli import program
+from tfrobust.cli.flags import grouped_help
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.quiet import start_tensorflow
+from tfrobust.cli.run_folder import check_writable, write_text
+from trainers.toys import options as toy_options
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
     import tensorflow as tf
 
     from tfrobust import viz
-    from trainers import toy_lines, toy_moons
+    from trainers.toys import lines as toy_lines
+    from trainers.toys import moons as toy_moons
 
     # It warns of functions traced anew: here every network is a new one.
     tf.get_logger().setLevel("ERROR")
@@ -69,7 +72,7 @@ def _check_out(
 def start() -> None:
     """Runs the program with the command line's flags."""
     toy_options.define_flags()
-    program.run(main, lambda: options.grouped_help(__doc__))
+    program.run(main, lambda: grouped_help(__doc__))
 
 
 if __name__ == "__main__":

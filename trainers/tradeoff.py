@@ -15,9 +15,9 @@ import json
 import pathlib
 from typing import Any
 
-from trainers import program
-from trainers.program import UsageError
-from trainers.quiet import start_tensorflow
+from tfrobust.cli import program
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.quiet import start_tensorflow
 
 _Pair = tuple[float, float]
 

@@ -34,7 +34,7 @@ from tfrobust.attacks import (
     ThreatModel,
     evaluate,
 )
-from tfrobust.estimates import Estimate
+from tfrobust.core.estimates import Estimate
 
 
 def result(distortion, success, already=None, rounded=None):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrobust.analysis import MaskingReport, Sign, masking, masking_check
 from tfrobust.attacks import PGD, Square, ThreatModel
-from tfrobust.estimates import Estimate
+from tfrobust.core.estimates import Estimate
 
 SHAPE = (4, 3, 1)
 SIZE = 12

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.attacks.common import affine
 from tfrobust.attacks import Goal, Problem
+from tfrobust.attacks.problem import inward
 
 SHAPE = (3, 4, 2)
 COUNT = 19
@@ -88,3 +89,10 @@ def test_a_problem_is_frozen():
     """Attacks replace parts of it, and change none in place."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         problem(True).compact = False
+
+
+def test_gradients_that_leave_the_range_are_left_out():
+    """At 0 only rises count, at 1 only falls, in between both."""
+    point = tf.constant([0.0, 0.0, 0.5, 0.5, 1.0, 1.0])
+    gradient = tf.constant([-2.0, 3.0, -4.0, 5.0, -6.0, 7.0])
+    np.testing.assert_array_equal(inward(gradient, point), [0, 3, -4, 5, -6, 0])

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tfrobust import pag
-from tfrobust.pag.gradients import pullback
+from tfrobust.core.gradients import pullback
 from tfrobust.penalties import GradientAlignment, StepContext
 from tfrobust.penalties.alignment import cosine
 from tfrobust.training import RobustModel

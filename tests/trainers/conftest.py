@@ -109,7 +109,7 @@ def finished_run(tmp_path_factory):
 def trainer_flags():
     """The trainers' flags on absl's `FLAGS`, for this test alone."""
     from tests.trainers.programs import defined_flags
-    from trainers import options
+    from trainers.train import options
 
     with defined_flags(options.define_flags) as flags:
         yield flags
@@ -118,8 +118,8 @@ def trainer_flags():
 @pytest.fixture
 def parse(trainer_flags):
     """`parse(flag, ...)`: the `TrainConfig` of a command line."""
-    from trainers import options
-    from trainers.flagfiles import expand_flagfiles
+    from tfrobust.cli.flagfiles import expand_flagfiles
+    from trainers.train import options
 
     def parsed(*arguments):
         trainer_flags.unparse_flags()
@@ -134,8 +134,10 @@ def parse(trainer_flags):
 def cifar(trainer_flags, monkeypatch):
     """`cifar(flag, ...)`: runs `trainers.cifar` here, up to where data would load."""
     from tfrobust import training
-    from trainers import build, options, program
+    from tfrobust.cli import program
+    from tfrobust.cli.flags import grouped_help
     from trainers import cifar as module
+    from trainers.train import build
 
     def load(*_):
         raise AssertionError("data would be loaded, perhaps downloaded, by now")
@@ -151,7 +153,7 @@ def cifar(trainer_flags, monkeypatch):
         code = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                program.run(module.main, lambda: options.grouped_help(module.__doc__))
+                program.run(module.main, lambda: grouped_help(module.__doc__))
             except SystemExit as stop:
                 code = stop.code
         return Ended(code, out.getvalue(), err.getvalue())

@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterator
 
 from absl import flags
 
-from trainers import options, program
+from tfrobust.cli import flags as cli_flags
+from tfrobust.cli import program
+from trainers.train import options
 
 
 @contextlib.contextmanager
 def defined_flags(define: Callable[[], None]) -> Iterator[flags.FlagValues]:
     """A program's flags on absl's `FLAGS`, and off again."""
-    options.GROUPS.clear()
+    cli_flags.GROUPS.clear()
     define()
     try:
         yield flags.FLAGS
     finally:
-        names = [name for group in options.GROUPS.values() for name in group]
+        names = [name for group in cli_flags.GROUPS.values() for name in group]
         flags.FLAGS.unparse_flags()
         flags.FLAGS.remove_flag_values(names)
-        options.GROUPS.clear()
+        cli_flags.GROUPS.clear()
 
 
 def with_defaults_of(module, parse):
@@ -43,5 +45,5 @@ def assert_defaults(module, config, cifar):
 def help_lines(module, monkeypatch, capsys):
     """What `python -m MODULE --help` prints."""
     monkeypatch.setattr("sys.argv", [module.__name__, "--help"])
-    program.run(None, lambda: options.grouped_help(module.__doc__))
+    program.run(None, lambda: cli_flags.grouped_help(module.__doc__))
     return capsys.readouterr().out.splitlines()

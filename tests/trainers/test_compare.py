@@ -11,9 +11,10 @@ from export import export_saved_model
 from export.signatures import Settings
 from tests.trainers.programs import defined_flags
 from tfrobust import data, models
+from tfrobust.cli import flags as cli_flags
+from tfrobust.cli.program import UsageError
 from tfrobust.training import RobustModel
 from trainers import compare
-from trainers.program import UsageError
 
 SUMMARY = {
     "dataset": "shapes",
@@ -67,7 +68,7 @@ def run(network, tmp_path_factory):
 @pytest.fixture
 def flag_values():
     """The program's flags on absl's `FLAGS`, for this test alone."""
-    with defined_flags(compare.define_flags) as flags:
+    with defined_flags(lambda: cli_flags.define(compare.CompareConfig)) as flags:
         yield flags
 
 

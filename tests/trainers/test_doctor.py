@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from trainers import doctor, options, program
+from tfrobust.cli import flags as cli_flags
+from tfrobust.cli import program
+from trainers import doctor
 
 VERSION = importlib.metadata.version
 
@@ -20,7 +22,7 @@ def examine(trainer_flags, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["doctor", *map(str, arguments)])
         code = 0
         try:
-            program.run(doctor.main, lambda: options.grouped_help(doctor.__doc__))
+            program.run(doctor.main, lambda: cli_flags.grouped_help(doctor.__doc__))
         except SystemExit as stop:
             code = stop.code
         return code, *capsys.readouterr()

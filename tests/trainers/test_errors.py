@@ -6,7 +6,8 @@ import re
 import pytest
 import tensorflow as tf
 
-from trainers.run_folder import RunFolder
+from tfrobust.cli.run_folder import RunFolder
+from trainers.train import options
 
 SHAPES = ("--dataset=shapes", "--model=mlp", "--width=4")
 
@@ -209,7 +210,7 @@ def test_refused_flags(cifar, snapshot, tmp_path, name):
 def begun(parse, tmp_path):
     """A folder in which a run with `SHAPES` began and left something."""
     folder = RunFolder(tmp_path / "run")
-    folder.begin(parse(*SHAPES))
+    folder.begin(options.flag_lines(parse(*SHAPES)))
     folder.metrics.write_text("epoch,loss\n1,2.0\n")
     folder.checkpoints.mkdir()
     (folder.checkpoints / "ckpt-1.index").write_text("weights")

@@ -15,23 +15,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import trainers
 from export.saved_model import export_saved_model
 from export.signatures import Settings
 from tests.trainers.programs import defined_flags
 from tfrobust import attacks, data, models
+from tfrobust.cli import flags as cli_flags
+from tfrobust.cli import program
+from tfrobust.cli.flagfiles import expand_flagfiles
+from tfrobust.cli.loading import load_classifier
 from tfrobust.training import RobustModel
-from trainers import (
-    evaluate,
-    evaluate_data,
-    evaluate_options,
-    lcnn_suite,
-    options,
-    program,
-)
-from trainers.flagfiles import expand_flagfiles
-from trainers.loading import load_classifier
+from trainers import evaluate
+from trainers.suites import options as evaluate_options
+from trainers.suites import samples as evaluate_data
+from trainers.suites.lcnn import measure as lcnn_suite
 
-FLAGS = Path(evaluate.__file__).parent / "flags" / "evaluate_lcnn.flags"
+FLAGS = Path(trainers.__file__).parent / "flags" / "evaluate_lcnn.flags"
 SMALL = ("--dataset=shapes", "--examples=24", "--geometry_examples=8",
          "--clean_examples=50", "--batch_size=10", "--steps=3", "--seed=5")  # fmt: skip
 EPS = ("0.5", "8/255", "1.5")
@@ -64,7 +63,7 @@ def call(*arguments):
         contextlib.redirect_stderr(err),
     ):
         try:
-            program.run(evaluate.main, lambda: options.grouped_help(evaluate.__doc__))
+            program.run(evaluate.main, lambda: cli_flags.grouped_help(evaluate.__doc__))
         except SystemExit as stop:
             code = stop.code
         finally:
@@ -275,7 +274,7 @@ def test_help_names_every_flag():
     ended = call("--help")
     assert (ended.code, ended.err) == (0, "")
     for field in evaluate_options.EvaluateConfig.__dataclass_fields__:
-        field = options.FLAG_OF.get(field, field)
+        field = {"imports": "import"}.get(field, field)
         assert len(re.findall(rf"^  --{field}\b.*default ", ended.out, re.M)) == 1
     assert max(map(len, ended.out.splitlines())) <= 88
 

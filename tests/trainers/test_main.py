@@ -100,7 +100,7 @@ def test_flags_are_read_before_tensorflow_is_imported(word, arguments):
         ),
         ("export", ["--model=x"], "--out must be given and not be empty."),
         ("export", ["--model=x", "--out=y", "--attack_eps=0.1"], "--attack_eps needs"),
-        ("toy", ["--task=pag_lines", "--noise=0.1"], "--noise has no meaning with"),
+        ("toy", ["--task=pag_lines", "--noise=0.1"], "--noise needs --task=two_moons"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused_before_it_too(word, arguments, sentence):

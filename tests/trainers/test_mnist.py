@@ -6,12 +6,14 @@ from pathlib import Path
 import keras
 import pytest
 
+import trainers
 from tests.trainers.programs import assert_defaults, help_lines, with_defaults_of
 from tests.trainers.restarts import assert_same_bits, rows
 from tfrobust import attacks
-from trainers import build, mnist, options
+from trainers import mnist
+from trainers.train import build, options
 
-FOLDER = Path(options.__file__).parent / "flags"
+FOLDER = Path(trainers.__file__).parent / "flags"
 
 
 @pytest.fixture

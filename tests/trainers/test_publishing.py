@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tfrobust import models
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.run_folder import RunFolder
 from tfrobust.models import zoo
 from trainers import publishing
-from trainers.options import flag_lines
-from trainers.program import UsageError
-from trainers.run_folder import RunFolder
+from trainers.train.options import flag_lines
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from tests.conftest import REPOSITORY
-from trainers import program, quickstart, quickstart_steps
+from tfrobust.cli import program
+from trainers import quickstart, quickstart_steps
 
 
 def test_help_and_mistakes_start_nothing(monkeypatch, capsys):

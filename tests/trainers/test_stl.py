@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+import trainers
 from tests.trainers.programs import assert_defaults, help_lines, with_defaults_of
 from tfrobust import models
-from trainers import build, dry_run, options, stl
+from trainers import stl
+from trainers.train import build, dry_run
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def test_defaults_are_those_of_the_paper(parse_stl):
     config = parse()
     assert_defaults(stl, config, cifar)
     assert config.workdir == "runs/stl10-resnet18-standard-0"
-    flagfile = Path(options.__file__).parent / "flags" / "pag_vanilla_stl10.flags"
+    flagfile = Path(trainers.__file__).parent / "flags" / "pag_vanilla_stl10.flags"
     assert config == parse(f"--flagfile={flagfile}")
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.analysis.checks import check_batch, check_pixels
 from tfrobust.attacks import PGD
-from tfrobust.attacks.classifier import as_classifier
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.gradients import class_gradients, linearise
+from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.pag import Directions
-from tfrobust.pag.gradients import class_gradients, linearise
 from tfrobust.penalties.alignment import cosine
 from tfrobust.settings import require, require_steps
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.attacks import Attack, AttackResult, Outcome, combine, from_norm
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean
 from tfrobust.settings import require_steps
 
 

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.analysis.checks import check_batch, check_pixels
 from tfrobust.attacks.checks import check_classes
-from tfrobust.attacks.classifier import as_classifier
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.settings import require, require_positive, require_steps
 
 # Open ends of a band: below the mean's radius of 0, and above all radii.

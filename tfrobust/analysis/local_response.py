@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import layers as own_layers
-from tfrobust.analysis.checks import check_batch, check_pixels
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.settings import require_steps
 
 _CONVOLUTIONS = (

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.analysis.checks import check_batch, check_pixels
-from tfrobust.loops import loop
+from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 
 # Five levels of 8 bits, in units of images in [0, 1].

@@ -26,8 +26,8 @@ from tfrobust.attacks import (
     evaluate,
 )
 from tfrobust.attacks.checks import check_classes, check_images
-from tfrobust.attacks.classifier import as_classifier
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, mean
 from tfrobust.settings import require, require_positive, require_steps
 
 # The share of images that may speak for masking without there being any: a gradient

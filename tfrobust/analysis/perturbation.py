@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.analysis.checks import check_batch
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.images import check_batch
 from tfrobust.settings import require, require_positive, require_steps
 
 # Above the rounding of `(x + d) - x` in float32, far below a level of 8 bits.

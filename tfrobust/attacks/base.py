@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.attacks import checks
-from tfrobust.attacks.classifier import as_classifier
 from tfrobust.attacks.constraints import Constraint
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.graphs import GraphCache
-from tfrobust.attacks.problem import Classifier, Problem
+from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
+from tfrobust.core.classifier import Classifier, as_classifier
+from tfrobust.core.graphs import GraphCache
 
 _GRAPHS = GraphCache()
 

@@ -12,7 +12,7 @@ from tfrobust.attacks.base import Attack
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.spaces import Clipped, Space, Tanh
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
 from tfrobust.settings import (
     require,
     require_not_negative,

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.problem import Classifier
+from tfrobust.core.classifier import Classifier
 
 # Images on which a model's gradients are looked at before its first attack.
 _PROBED = 32

@@ -11,10 +11,9 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.problem import Problem
-from tfrobust.attacks.search import inward
+from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 
 _LEAST_STEP = 0.01  # share of the first step that is left at the end

@@ -13,7 +13,7 @@ from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
 from tfrobust.settings import require_not_negative, require_steps
 
 # How far past a linearised boundary a step aims: a share of the way there, and a little

@@ -12,11 +12,11 @@ import tensorflow as tf
 import tqdm
 
 from tfrobust.attacks.base import Attack, AttackResult
-from tfrobust.attacks.classifier import as_classifier
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.terminal import columns
 from tfrobust.settings import require_steps
-from tfrobust.terminal import columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,10 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.problem import Problem
-from tfrobust.attacks.search import inward
-from tfrobust.attacks.seeds import seeds_of
+from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
+from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import (
     require,
     require_not_negative,

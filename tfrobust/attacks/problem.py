@@ -8,9 +8,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfrobust.attacks.goal import Goal
-
-Classifier = Callable[[tf.Tensor], tf.Tensor]
-"""Maps float32 images `[B, H, W, C]` in [0, 1] to logits `[B, K]`."""
+from tfrobust.core.classifier import Classifier
 
 Score = Callable[[tf.Tensor, Goal], tf.Tensor]
 """Maps logits `[B, K]` and a goal to what is climbed, `[B]`."""
@@ -130,3 +128,9 @@ def _gradients(
             "logits have no gradient path to them"
         )
     return gradients, values, logits
+
+
+def inward(gradient: tf.Tensor, point: tf.Tensor) -> tf.Tensor:
+    """The gradient without the entries that push a pixel out of [0, 1]."""
+    out = ((point <= 0.0) & (gradient < 0.0)) | ((point >= 1.0) & (gradient > 0.0))
+    return tf.where(out, tf.zeros_like(gradient), gradient)

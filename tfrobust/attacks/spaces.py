@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.attacks.search import inward
+from tfrobust.attacks.problem import inward
 from tfrobust.smoothing import Smoother
 
 # How near to 0 and 1 a pixel comes in tanh space, times two. At the bounds themselves

@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
-from tfrobust.attacks.seeds import seeds_of
 from tfrobust.attacks.threat import ThreatModel
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
+from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import require, require_steps
 
 # Ten-thousandths of the budget after which the share of changed pixels halves.

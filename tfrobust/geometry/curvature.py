@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrobust.core.classifier import Loss
 from tfrobust.geometry.checks import check_integer, check_positive, check_seed
 from tfrobust.geometry.derivatives import (
     gradient_of,
@@ -14,7 +15,7 @@ from tfrobust.geometry.derivatives import (
     spread,
     unit,
 )
-from tfrobust.geometry.loss import Loss, evaluate
+from tfrobust.geometry.loss import evaluate
 
 EPSILON = 1e-37
 """Added to the gradient norm in a curvature: ten times the smallest normal float32, so

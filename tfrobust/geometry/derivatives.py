@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrobust.geometry.loss import Loss
+from tfrobust.core.classifier import Loss
 
 
 def gradient_of(loss: Loss, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

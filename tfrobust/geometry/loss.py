@@ -14,11 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfrobust.attacks.checks import check_classes
-from tfrobust.attacks.classifier import as_classifier
-from tfrobust.attacks.graphs import GraphCache
-
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Maps images `[B, ...]` and labels `[B]` to each example's loss `[B]`."""
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.graphs import GraphCache
 
 _GRAPHS = GraphCache()
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from tfrobust.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.terminal import columns
 from tfrobust.geometry.checks import check_integer
 from tfrobust.geometry.curvature import EPSILON, curvature
-from tfrobust.terminal import columns
 
 _NAMES = ("gradient_norm", "hessian_norm", "curvature")
 

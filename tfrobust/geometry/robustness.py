@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrobust.attacks.classifier import as_classifier
+from tfrobust.core.classifier import as_classifier
 from tfrobust.geometry.curvature import EPSILON, curvature
 from tfrobust.geometry.derivatives import norms
 from tfrobust.geometry.loss import check_images

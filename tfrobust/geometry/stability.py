@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.attacks.seeds import seeds_of
+from tfrobust.core.classifier import Loss
+from tfrobust.core.seeds import seeds_of
 from tfrobust.geometry.checks import check_integer, check_seed
 from tfrobust.geometry.curvature import EPSILON
 from tfrobust.geometry.derivatives import gradient_of, norms, unit
-from tfrobust.geometry.loss import Loss, evaluate
+from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrobust.errors import first_line
+from tfrobust.core.errors import first_line
 from tfrobust.layers import NetworkWrapper, network_of
 from tfrobust.models import zoo
 from tfrobust.models.served import (

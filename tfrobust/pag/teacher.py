@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfrobust.core.gradients import class_gradients, linearise
 from tfrobust.layers import network_of
 from tfrobust.pag.base import Directions
-from tfrobust.pag.gradients import class_gradients, linearise
 
 
 class Teacher(Directions):

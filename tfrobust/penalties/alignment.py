@@ -7,8 +7,8 @@ import math
 import keras
 import tensorflow as tf
 
+from tfrobust.core.gradients import Pullback, class_gradients
 from tfrobust.pag import Directions
-from tfrobust.pag.gradients import Pullback, class_gradients
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.settings import require, require_steps
 

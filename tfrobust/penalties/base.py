@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from tfrobust.pag.gradients import Pullback
+from tfrobust.core.gradients import Pullback
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

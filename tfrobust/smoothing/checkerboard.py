@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
 from tfrobust.settings import require_steps
 from tfrobust.smoothing.checks import check_alpha, check_solver
 from tfrobust.smoothing.graph import GridGraph

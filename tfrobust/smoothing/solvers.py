@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrobust.loops import loop
+from tfrobust.core.loops import loop
 from tfrobust.settings import (
     require,
     require_not_negative,

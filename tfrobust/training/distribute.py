@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrobust.cluster import is_chief_process
+from tfrobust.core.cluster import is_chief_process
 
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
+from tfrobust.core.gradients import pullback
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     NetworkWrapper,
@@ -16,7 +17,6 @@ from tfrobust.layers import (
     learnable_activations,
     network_of,
 )
-from tfrobust.pag.gradients import pullback
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.penalties.gradient_norm import squared_norms
 from tfrobust.penalties.precision import gradient_scale

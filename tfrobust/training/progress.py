@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import keras
 
-from tfrobust.terminal import columns
+from tfrobust.core.terminal import columns
 
 _METRICS = ("loss", "accuracy", "val_accuracy", "val_robust_accuracy")
 

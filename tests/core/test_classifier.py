@@ -1,0 +1,136 @@
+"""Whatever can be attacked, asked for logits."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import saved_model
+from tests.attacks.common import (
+    CONV_SHAPE,
+    brightness,
+    build_convnet,
+    conv_images,
+    convnet,
+    grey,
+)
+from tfrobust.attacks import DDN, FGSM, PGD, DeepFool
+from tfrobust.core.classifier import as_classifier
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The network, exported and loaded."""
+    folder = tmp_path_factory.mktemp("exported") / "convnet"
+    return tf.saved_model.load(saved_model.export_saved_model(convnet(), folder))
+
+
+@pytest.mark.parametrize("part", ["object", "signature"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(norm="inf", eps=0.05, steps=4),
+        PGD(norm=2, eps=0.4, steps=4, loss="kl"),
+        DDN(steps=12),
+        DeepFool(steps=5),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_an_exported_model_is_attacked_as_the_network(served, attack, part):
+    """The loaded object and its signature, both with checks of their input."""
+    model = served if part == "object" else served.signatures["serving_default"]
+    images, labels = conv_images(5)
+    labels[1] = (labels[1] + 1) % 3
+    expected = attack(convnet(), images, labels)
+    found = attack(model, images, labels)
+    np.testing.assert_allclose(found.adversarial, expected.adversarial, atol=1e-4)
+    np.testing.assert_array_equal(found.success, expected.success)
+    np.testing.assert_array_equal(found.already, expected.already)
+    assert np.any(found.success & ~found.already)
+
+
+def test_a_saved_module_with_a_call_is_attacked(tmp_path):
+    """TensorFlow's own, without Keras and without signatures."""
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2, 3, 1])])
+        def __call__(self, images):
+            return brightness(images)
+
+    tf.saved_model.save(Module(), str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    result = FGSM(eps=0.1)(loaded, grey(0.45), [0])
+    assert result.success[0]
+
+
+def test_keras_models_are_asked_in_inference_mode():
+    """Dropout and batch norm of training would change the answer."""
+    images, _ = conv_images(3)
+    expected = convnet()(images, training=False)
+    np.testing.assert_array_equal(as_classifier(convnet())(images), expected)
+    # A copy, whose statistics may move.
+    trained = build_convnet()(images, training=True)
+    assert np.abs(trained - expected).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda x: {"logits": brightness(x)},
+        lambda x: {"logits": brightness(x), "classes": tf.argmax(brightness(x), 1)},
+        lambda x: {"output_0": brightness(x)},
+        lambda x: tf.cast(brightness(x), tf.float16),
+    ],
+)
+def test_answers_that_hold_logits(answer):
+    """A dictionary by name, or with nothing else in it; any floating dtype."""
+    logits = as_classifier(answer)(grey(0.25, 0.75))
+    assert logits.dtype == tf.float32
+    np.testing.assert_array_equal(logits, brightness(grey(0.25, 0.75)))
+    assert FGSM(eps=0.1)(answer, grey(0.45), [0]).success[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda x: {"scores": brightness(x), "classes": brightness(x)},
+            '`model` must return logits, or a dictionary with the key "logits". '
+            "Received: the keys classes, scores",
+        ),
+        (
+            lambda x: tf.argmax(brightness(x), axis=-1),
+            "`model` must return floating logits [B, K] with K of at least 2. "
+            "Received: int64 (2,)",
+        ),
+        (
+            lambda x: brightness(x)[:, :1],
+            "`model` must return floating logits [B, K] with K of at least 2. "
+            "Received: float32 (2, 1)",
+        ),
+        (
+            lambda x: x,
+            "`model` must return floating logits [B, K] with K of at least 2. "
+            "Received: float32 (2, 2, 3, 1)",
+        ),
+    ],
+)
+def test_answers_without_logits_are_named(answer, message):
+    """In one sentence."""
+    with pytest.raises(ValueError) as caught:
+        as_classifier(answer)(grey(0.25, 0.75))
+    assert str(caught.value) == message
+
+
+def test_a_loaded_model_keeps_its_variables(tmp_path):
+    """The signature alone would lose them; the classifier holds the whole object."""
+    folder = saved_model.export_saved_model(convnet(), tmp_path / "convnet")
+    classifier = as_classifier(tf.saved_model.load(folder))
+    images = np.full((2, *CONV_SHAPE), 0.5, np.float32)
+    expected = convnet()(images, training=False)
+    np.testing.assert_allclose(classifier(images), expected, atol=1e-5)
+
+
+def test_what_cannot_be_called_is_refused():
+    """In one sentence."""
+    with pytest.raises(ValueError, match="`model` must be callable, .*Received: obj"):
+        as_classifier(object())

@@ -1,0 +1,110 @@
+"""Gradients of single logits against linear maps and finite differences."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tfrobust.core.gradients import class_gradients, linearise, pullback
+
+
+def curved(seed=0):
+    """A small network with batch norm, whose weights and statistics are not trivial."""
+    keras.utils.set_random_seed(seed)
+    network = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            keras.layers.Conv2D(3, 2, padding="same", activation="tanh"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(CLASSES),
+        ]
+    )
+    random = np.random.default_rng(seed)
+    network.layers[1].moving_mean.assign(random.normal(size=3))
+    network.layers[1].moving_variance.assign(random.uniform(0.5, 2.0, 3))
+    return network
+
+
+@pytest.mark.parametrize("vectorise", [True, False])
+def test_a_linear_network_has_the_columns_of_its_kernel(vectorise):
+    """For every class asked for, in the order asked, whatever the image."""
+    network, images, _ = softmax_regression()
+    kernel = network.get_weights()[0]
+    _, pull = linearise(network, tf.constant(images))
+    chosen = np.array([[3, 0], [1, 1], [2, 3]])
+    found = class_gradients(pull, tf.constant(chosen), CLASSES, vectorise=vectorise)
+    expected = kernel.T[chosen].reshape(3, 2, *SHAPE)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("vectorise", [True, False])
+def test_a_curved_network_against_finite_differences(vectorise, signed):
+    """In inference mode, where signs change nothing since images are independent."""
+    network = curved()
+    images = np.random.default_rng(1).random((2, *SHAPE), np.float32)
+    chosen = tf.constant([[2, 1, 0], [0, 3, 1]])
+    _, pull = linearise(network, tf.constant(images))
+    signs = tf.constant([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0]]) if signed else None
+    found = class_gradients(pull, chosen, CLASSES, signs=signs, vectorise=vectorise)
+    step = 1e-2
+    for place in np.ndindex(SHAPE):
+        moved = np.stack([images, images])
+        moved[0][:, *place] += step
+        moved[1][:, *place] -= step
+        ends = [network(m, training=False).numpy().astype(np.float64) for m in moved]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        expected = np.take_along_axis(slope, chosen.numpy(), axis=1)
+        np.testing.assert_allclose(found[:, :, *place], expected, atol=2e-3)
+
+
+def test_a_batch_norm_in_training_mode_mixes_images_and_signs_take_that_out():
+    """Averaged over all signs, what is left is each image's own logit's gradient.
+
+    The oracle is the Jacobian of every logit in every image, of which the diagonal over
+    images is the own part.
+    """
+    network = curved()
+    images = tf.constant(np.random.default_rng(2).random((3, *SHAPE), np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(images)
+        logits = network(images, training=True)
+    jacobian = tape.jacobian(logits, images).numpy()  # [b, t, b', ...]
+    own = np.stack([jacobian[b, :, b] for b in range(3)])
+    plain = jacobian.sum(axis=0).swapaxes(0, 1)
+    chosen = tf.broadcast_to(tf.range(CLASSES), [3, CLASSES])
+    pull = pullback(tape, logits, images)
+    np.testing.assert_allclose(class_gradients(pull, chosen, CLASSES), plain, atol=1e-5)
+    assert np.abs(plain - own).max() > 0.01
+    mean = 0.0
+    for bits in range(8):
+        signs = np.array([1.0 if bits >> b & 1 else -1.0 for b in range(3)], np.float32)
+        signs = np.repeat(signs[:, None], CLASSES, axis=1)
+        mean += class_gradients(pull, chosen, CLASSES, signs=tf.constant(signs)) / 8
+    np.testing.assert_allclose(mean, own, atol=1e-5)
+
+
+def test_gradients_can_be_differentiated_again():
+    """Through the vectorised pass as through single ones."""
+    network = curved()
+    images = tf.constant(np.random.default_rng(3).random((2, *SHAPE), np.float32))
+    found = []
+    for vectorise in (True, False):
+        with tf.GradientTape() as tape:
+            _, pull = linearise(network, images)
+            gradients = class_gradients(
+                pull, tf.constant([[0, 1], [2, 3]]), CLASSES, vectorise=vectorise
+            )
+            total = tf.reduce_sum(gradients**3)
+        variables = network.trainable_variables[:1]
+        found.append(tape.gradient(total, variables)[0])
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_without_a_gradient_is_refused():
+    with pytest.raises(ValueError, match="`model` must be differentiable"):
+        _, pull = linearise(lambda x: tf.round(tf.stop_gradient(x)), tf.ones([1, 4]))
+        pull(tf.ones([1, 4]))

@@ -1,0 +1,250 @@
+"""Flags and the object they are read into."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from tfrobust.cli import flags as cli_flags
+from tfrobust.cli.program import UsageError
+from trainers.train import options
+
+FIELDS = [field.name for field in dataclasses.fields(options.TrainConfig)]
+FLAG_OF = {"imports": "import"}
+FLAGS = [FLAG_OF.get(field, field) for field in FIELDS]
+
+# Every flag that `run.flags` repeats, at a value that is not its default.
+OTHER = {
+    "imports": ("my_layers", "your.layers"),
+    "dataset": "svhn_cropped",
+    "data_dir": "some folder/with a space",
+    "train_examples": 1234,
+    "eval_examples": 56,
+    "augment": "none",
+    "model": "vgg11",
+    "variant": "lcnn",
+    "width": 7,
+    "initial_beta": 0.1 + 0.2,
+    "initial_gamma": 1 / 3,
+    "curvature_beta": 1e-17,
+    "curvature_gamma": 3.5,
+    "curvature_absolute": True,
+    "curvature_scale": 2 / 3,
+    "gradient_norm": 6.1e-3,
+    "cure": 1e-3,
+    "cure_step": 0.1 + 0.7,
+    "adversary": "fgsm",
+    "adversary_norm": "inf",
+    "adversary_eps": 8 / 255,
+    "adversary_steps": 7,
+    "adversary_step_size": 2 / 255,
+    "adversary_share": 0.1 + 0.2,
+    "trades": 1 / 7,
+    "weight_decay": 0.0,
+    "epochs": 3,
+    "batch_size": 5,
+    "optimizer": "adam",
+    "learning_rate": 123456.789,
+    "momentum": 0.123456789012345,
+    "seed": 2**32 - 1,
+    "deterministic": False,
+    "mixed_precision": "float16",
+    "jit_compile": True,
+    "distribute": "tpu",
+    "tpu": "local",
+    "logical_cpus": 3,
+    "initial": "runs/standard",
+    "pag": "rigd",
+    "pag_weight": 0.1 + 0.2,
+    "pag_classes": 2,
+    "pag_exact": True,
+    "pag_scale": 1.25,
+    "pag_samples": 7,
+    "pag_clusters": 3,
+    "teacher": "pretrained:cifar10_lcnn",
+    "teacher_cache": "cache/lcnn",
+    "watch_robust": 12,
+    "watch_steps": 3,
+    "keep_epochs": 2,
+    "decay_at": "0.5,0.75,0.9",
+}
+
+# Together they have every flag act; XLA goes with a TPU here, what is refused is tested
+# in test_errors.
+_NO_TEACHER = {"teacher": "", "teacher_cache": ""}
+COMBINATIONS = (
+    {},
+    {"adversary": "pgd", "optimizer": "sgd", "initial": ""},
+    {"adversary": "trades", "adversary_share": 1.0},
+    {"pag": "class_mean", **_NO_TEACHER},
+    {"pag": "nearest_neighbor", **_NO_TEACHER},
+    {"pag": "cluster", **_NO_TEACHER},
+    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False},
+)
+
+
+def test_every_field_has_a_flag_and_every_flag_a_field(trainer_flags):
+    """Groups, flags and fields are the same names, each once."""
+    grouped = [name for group in cli_flags.GROUPS.values() for name in group]
+    assert sorted(grouped) == sorted(FLAGS)
+    module = trainer_flags.flags_by_module_dict()["tfrobust.cli.flags"]
+    assert sorted(flag.name for flag in module) == sorted(FLAGS)
+
+
+def test_fields_have_the_types_of_their_flags(parse):
+    """A parsed value is of the type that its field declares."""
+    config = parse()
+    for field in dataclasses.fields(config):
+        assert type(getattr(config, field.name)).__name__ == field.type.split("[")[0]
+
+
+def test_help_names_every_flag_once_with_its_default(cifar):
+    """`--help` prints groups, flags, defaults and choices, and ends well."""
+    ended = cifar("--help", "--width=0", "stray")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    heads = [line for line in lines if line.startswith("  --")]
+    assert [head.split()[0].rstrip(",") for head in heads] == [
+        f"--{name}" for group in cli_flags.GROUPS.values() for name in group
+    ]
+    assert "  --width, default 64" in lines
+    assert "  --workdir, default ''" in lines
+    assert "  --resume, default False" in lines
+    assert "  --learning_rate, default 0.1" in lines
+    assert "  --variant (standard|softplus|lcnn), default 'standard'" in lines
+    for title in cli_flags.GROUPS:
+        assert f"{title}:" in lines
+    assert max(map(len, lines)) <= 88
+    # Each flag has a line of text, its own and not the next flag's.
+    for place, line in enumerate(lines):
+        if line in heads:
+            assert lines[place + 1].startswith("      ") and lines[place + 1].strip()
+
+
+def test_help_shows_commands_that_can_be_pasted(cifar):
+    """The backslash that continues a command survives Python's own reading."""
+    assert "lcnn_cifar10 \\\n        --flagfile" in cifar("--help").out
+
+
+def test_run_flags_repeat_every_setting_exactly(parse):
+    """`flag_lines` read back gives the same object, floats to the last bit."""
+    defaults = parse()
+    repeated = [
+        name
+        for name in FIELDS
+        if name not in ("workdir", "resume", "overwrite", "dry_run")
+    ]
+    assert sorted(OTHER) == sorted(repeated)
+    assert all(getattr(defaults, name) != OTHER[name] for name in repeated)
+    stated = set()
+    for changes in COMBINATIONS:
+        config = dataclasses.replace(defaults, **(OTHER | changes))
+        lines = options.flag_lines(config)
+        names = {line[2:].partition("=")[0] for line in lines}
+        names = {field for field in repeated if FLAG_OF.get(field, field) in names}
+        # What does nothing in a run is left out, and so comes back as its default.
+        left_out = {name: getattr(defaults, name) for name in {*repeated} - names}
+        expected = dataclasses.replace(config, **left_out, workdir="w")
+        assert parse(*lines, "--workdir=w") == expected
+        stated |= names
+    assert sorted(stated) == sorted(repeated), "a flag that no combination states"
+    assert parse(*options.flag_lines(defaults)) == defaults
+
+
+def test_run_flags_say_nothing_of_where_and_how(parse):
+    """The output folder and the ways to start are left out."""
+    lines = options.flag_lines(parse("--workdir=/some/where", "--overwrite"))
+    assert len(lines) > 20
+    assert not any("/some/where" in line or "overwrite" in line for line in lines)
+
+
+def test_workdir_is_named_after_the_run(parse):
+    """Without --workdir: data set, model, variant and seed."""
+    config = parse("--dataset=shapes", "--model=mlp", "--variant=lcnn", "--seed=4")
+    assert config.workdir == "runs/shapes-mlp-lcnn-4"
+    assert parse("--workdir=elsewhere").workdir == "elsewhere"
+
+
+def test_defining_twice_changes_nothing(trainer_flags):
+    """A second trainer in the same process may define the flags again."""
+    before = {title: list(names) for title, names in cli_flags.GROUPS.items()}
+    options.define_flags()
+    assert before == cli_flags.GROUPS
+
+
+def test_a_program_has_defaults_of_its_own(trainer_flags, parse):
+    """They are the flags' defaults, also in the help; a given flag wins over them."""
+    before = parse("--adversary=pgd")
+    options.define_flags(width=3, adversary_eps="8/255", jit_compile=True)
+    changed = {"width": 3, "adversary_eps": 8 / 255, "jit_compile": True}
+    assert parse("--adversary=pgd") == dataclasses.replace(before, **changed)
+    assert "  --width, default 3" in cli_flags.grouped_help("").splitlines()
+    given = "--width=5", "--nojit_compile", "--adversary_eps=0.1", "--adversary=pgd"
+    assert parse(*given) == dataclasses.replace(before, width=5)
+
+
+def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
+    """A program with a typo does not start."""
+    with pytest.raises(flags.UnrecognizedFlagError, match="widht"):
+        options.define_flags(widht=3)
+
+
+@pytest.mark.parametrize(
+    ("flags_given", "needs"),
+    [
+        (["--cure_step=0.3"], "--cure_step needs --cure above 0."),
+        (
+            ["--adversary_eps=0.3"],
+            "--adversary_eps needs an --adversary other than off.",
+        ),
+        (
+            ["--adversary=fgsm", "--adversary_steps=7"],
+            "--adversary_steps needs --adversary=pgd or trades.",
+        ),
+        (["--adversary=pgd", "--trades=3"], "--trades needs --adversary=trades."),
+        (["--pag=one_image", "--pag_scale=2"], "--pag_scale needs --pag=class_mean."),
+        (["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
+        (["--optimizer=adam", "--momentum=0.5"], "--momentum needs --optimizer=sgd."),
+        (["--initial_gamma=3"], "--initial_gamma needs --variant=lcnn."),
+        (
+            ["--variant=lcnn", "--model=c4", "--curvature_gamma=0.1"],
+            "--curvature_gamma needs a --model with norms, none of c4, mlp.",
+        ),
+        (
+            ["--variant=lcnn", "--initial=runs/a", "--initial_beta=3"],
+            "--initial_beta needs random weights, not an --initial, which brings its "
+            "own.",
+        ),
+        (["--pag_weight=3"], "--pag_weight needs a --pag other than off."),
+        (["--logical_cpus=2"], "--logical_cpus needs --distribute=mirrored."),
+    ],
+)
+def test_a_flag_that_does_nothing_is_refused(parse, flags_given, needs):
+    with pytest.raises(UsageError) as told:
+        parse(*flags_given)
+    assert str(told.value) == needs
+
+
+def test_choices_are_those_of_the_library():
+    """The command line states them, since it is read before TensorFlow is there."""
+    from export import __main__ as export_options
+    from export.quantize import KINDS
+    from tfrobust.smoothing import checks
+    from tfrobust.training import STRATEGIES
+    from trainers.suites import options as evaluate_options
+
+    assert evaluate_options.KERNELS == checks.KERNELS
+    assert evaluate_options.NEIGHBORS == checks.NEIGHBORS
+    assert options.STRATEGIES == STRATEGIES
+    assert export_options.QUANTIZED == KINDS
+
+
+def test_a_flag_at_its_default_is_let_through(parse):
+    """Flagfiles state them, whatever else is set."""
+    assert parse("--pag_clusters=10", "--trades=6") == parse()
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "curvature_beta", "momentum"])
+def test_bounds_hold_at_the_edge(parse, name):
+    """0 is allowed for weights and rates."""
+    assert getattr(parse(f"--{name}=0", "--variant=lcnn"), name) == 0.0

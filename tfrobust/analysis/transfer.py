@@ -1,0 +1,88 @@
+"""Whether what fools one model fools another, or the same one behind a filter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfrobust import analysis, data
+from tfrobust.core.estimates import Estimate, mean
+
+Classify = Callable[[tf.Tensor], np.ndarray]
+"""Maps float32 images `[B, H, W, C]` to classes, int `[B]`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transfer:
+    """What the adversarial images of one source did to one target.
+
+    Args:
+        clean_correct: bool `[N]`, whether the target has the source's clean images
+            right.
+        success: For each attack, bool `[N]`: whether it fooled the source.
+        fooled: For each attack, bool `[N]`: whether the target is wrong on its image.
+    """
+
+    clean_correct: np.ndarray
+    success: dict[str, np.ndarray]
+    fooled: dict[str, np.ndarray]
+
+    def counted(self, attack: str) -> np.ndarray:
+        """Fooled the source, and the clean image does not fool the target; bool `[N]`.
+
+        Only of these can it be said that a perturbation was transferred.
+        """
+        return self.success[attack] & self.clean_correct
+
+    def rate(self, attack: str) -> Estimate:
+        """Share of the counted images that fool the target; NaN if there are none."""
+        return mean(self.fooled[attack][self.counted(attack)])
+
+    def clean_accuracy(self, attack: str | None = None) -> Estimate:
+        """The target's accuracy on clean images.
+
+        Those of all images, or of an attack's successes on the source.
+        """
+        if attack is None:
+            return mean(self.clean_correct)
+        return mean(self.clean_correct[self.success[attack]])
+
+
+def transfer(
+    classify: Classify,
+    images: data.Dataset,
+    adversarial: Mapping[str, np.ndarray],
+    success: Mapping[str, np.ndarray],
+    batch_size: int,
+) -> Transfer:
+    """Shows a target the clean and the adversarial images of a source.
+
+    Args:
+        classify: The target.
+        images: The clean images and their labels, N of them.
+        adversarial: For each attack float32 `[N, H, W, C]`.
+        success: For each attack bool `[N]`, whether it fooled the source.
+        batch_size: Images at a time.
+    """
+    clean = images.images.astype(np.float32) / np.float32(255)
+
+    def wrong(shown: np.ndarray) -> np.ndarray:
+        starts = range(0, len(shown), batch_size)
+        parts = [classify(tf.constant(shown[i : i + batch_size])) for i in starts]
+        return np.asarray(np.concatenate(parts) != images.labels)
+
+    fooled = {name: wrong(shown) for name, shown in adversarial.items()}
+    return Transfer(~wrong(clean), dict(success), fooled)
+
+
+def behind_filter(classify: Classify, std: float, range_std: float) -> Classify:
+    """The same target, shown images through `analysis.bilateral_filter`."""
+
+    def filtered(images: tf.Tensor) -> np.ndarray:
+        shown = analysis.bilateral_filter(images, std, range_std)
+        return classify(tf.clip_by_value(shown, 0.0, 1.0))
+
+    return filtered

@@ -1,0 +1,1 @@
+"""What command lines share and print: flags, errors, tables, pages, folders."""

@@ -1,0 +1,1 @@
+"""What several parts of the library stand on, and nobody imports by name."""

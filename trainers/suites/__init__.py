@@ -1,0 +1,1 @@
+"""Suites of measurements for `trainers.evaluate`, one folder each."""

@@ -1,0 +1,1 @@
+"""Toy problems in two dimensions."""

@@ -1,0 +1,365 @@
+"""From a `TrainConfig` to the library's objects: data, network, penalties, model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+
+from tfrobust import attacks, data, models, pag, penalties
+from tfrobust.cli.loading import Loaded, load_classifier
+from tfrobust.cli.program import UsageError
+from tfrobust.training import RobustModel, step_decay
+from trainers.train import teacher_cache
+from trainers.train.options import TrainConfig, decay_shares
+
+_NETWORKS = {
+    "resnet18": models.ResNet18,
+    "resnet34": models.ResNet34,
+    "vgg11": models.VGG11,
+}
+_POLICIES = {
+    "off": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+class Datasets(NamedTuple):
+    """The data of a run.
+
+    Attributes:
+        train: What is trained on.
+        test: What every epoch is evaluated on, and nothing is chosen by.
+        held_out: Training images that are not trained on, which `--watch_robust`
+            attacks to choose the best epoch; `None` where it is 0.
+    """
+
+    train: data.Dataset
+    test: data.Dataset
+    held_out: data.Dataset | None = None
+
+
+def check_data(config: TrainConfig) -> data.DatasetInfo:
+    """What is known of the data; `UsageError` if the run cannot use it.
+
+    Nothing is downloaded. The size of a data set that is not there yet is unknown; then
+    `load_data` finds what is wrong with it.
+    """
+    folder = config.data_dir or None
+    try:
+        data.check(config.dataset, folder, splits=("train", "test"))
+        info = data.describe(config.dataset, folder)
+    except ValueError as error:
+        raise UsageError(f"--dataset={config.dataset}: {error}") from error
+    _check_size(config, info.sizes.get("train"))
+    if config.pag_classes > info.classes:
+        raise UsageError(
+            f"--pag_classes={config.pag_classes} is more than the {info.classes} "
+            f"classes of {config.dataset}."
+        )
+    return info
+
+
+def load_data(config: TrainConfig) -> Datasets:
+    """The data, cut down as the flags say; downloads what is missing."""
+    folder = config.data_dir or None
+    try:
+        train = data.load(config.dataset, "train", folder)
+        test = data.load(config.dataset, "test", folder)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--dataset={config.dataset} could not be loaded: {error}"
+        ) from error
+    _check_size(config, len(train))
+    held_out = None
+    if config.watch_robust:
+        train, held_out = _hold_out(config, train)
+    elif config.train_examples:
+        train = train.subset(config.train_examples, config.seed)
+    if config.eval_examples:
+        test = test.take(min(config.eval_examples, len(test)))
+    return Datasets(train, test, held_out)
+
+
+def _hold_out(
+    config: TrainConfig, full: data.Dataset
+) -> tuple[data.Dataset, data.Dataset]:
+    """What to train on, and `--watch_robust` other images of the same split.
+
+    Of all images in the random, balanced order that the seed fixes: with
+    `--train_examples` the first so many are trained on, the same as without
+    `--watch_robust`, and the next ones held out; else the first ones are held out and
+    all others trained on.
+    """
+    order = full.subset(len(full), config.seed)
+    trained, watched = config.train_examples, config.watch_robust
+    if trained:
+        return _rows(order, 0, trained), _rows(order, trained, trained + watched)
+    return _rows(order, watched, len(order)), _rows(order, 0, watched)
+
+
+def _rows(dataset: data.Dataset, start: int, stop: int) -> data.Dataset:
+    """Some examples of a data set, copied, so that the others can be let go."""
+    return dataclasses.replace(
+        dataset,
+        images=dataset.images[start:stop].copy(),
+        labels=dataset.labels[start:stop].copy(),
+    )
+
+
+def examples_of(config: TrainConfig, available: int | None) -> int | None:
+    """How many images are trained on, of so many; `None` if that is not known."""
+    if config.train_examples or available is None:
+        return config.train_examples or None
+    return available - config.watch_robust
+
+
+def _check_size(config: TrainConfig, available: int | None) -> None:
+    """Refuses a subset larger than the data and a batch larger than the subset."""
+    if available is not None and config.train_examples > available:
+        raise UsageError(
+            f"--train_examples={config.train_examples} is more than the {available} "
+            f"training images of {config.dataset}."
+        )
+    left = None if available is None else available - config.train_examples
+    if left is not None and config.watch_robust > left - (not config.train_examples):
+        raise UsageError(
+            f"--watch_robust={config.watch_robust} is more than can be held out of the "
+            f"{available} training images of {config.dataset} while "
+            f"{config.train_examples or 'others'} are trained on."
+        )
+    used = examples_of(config, available)
+    if used is not None and config.batch_size > used:
+        raise UsageError(
+            f"--batch_size={config.batch_size} is more than the {used} images to "
+            "train on."
+        )
+
+
+def make_network(
+    config: TrainConfig, input_shape: tuple[int, int, int], classes: int
+) -> keras.Model:
+    """The network that the flags describe, freshly initialised.
+
+    Raises `UsageError` if it does not fit the images.
+    """
+    keras.config.set_dtype_policy(_POLICIES[config.mixed_precision])
+    # A teacher that was loaded before has drawn from the same stream.
+    keras.utils.set_random_seed(config.seed)
+    try:
+        network = _network(config, input_shape, classes)
+    except ValueError as error:
+        raise UsageError(
+            f"--model={config.model} does not fit --dataset={config.dataset}: {error}"
+        ) from error
+    if config.initial:
+        _take_weights(network, config)
+    return network
+
+
+def _take_weights(network: keras.Model, config: TrainConfig) -> None:
+    """Gives a network the weights of `--initial`, or raises `UsageError`."""
+    trained = load_classifier(config.initial, flag="initial")
+    if trained.kind != "Keras":
+        raise UsageError(
+            f"--initial={config.initial} must be a Keras model: the weights of a "
+            "SavedModel are those of a graph, not of layers."
+        )
+    weights = trained.network.get_weights()
+    own = [tuple(weight.shape) for weight in network.weights]
+    if [weight.shape for weight in weights] != own:
+        raise UsageError(
+            f"--initial={config.initial} must be of the same --model, --variant, "
+            "--width, image shape and classes as the network to train, but its "
+            "weights have other shapes."
+        )
+    fixed = network.get_weights() if config.variant == "softplus" else weights
+    names = [weight.name for weight in network.weights]
+    for name, own_value, value in zip(names, fixed, weights, strict=True):
+        if name == "log_beta" and own_value != value:
+            raise UsageError(
+                f"--initial={config.initial} has fixed activations of another beta "
+                f"than --initial_beta={config.initial_beta:g}."
+            )
+    network.set_weights(weights)
+
+
+def _network(
+    config: TrainConfig, input_shape: tuple[int, int, int], classes: int
+) -> keras.Model:
+    # Neither has norms, which are what gamma and synchronization are for.
+    if config.model == "c4":
+        return models.C4(
+            input_shape,
+            classes,
+            config.variant,
+            config.width,
+            beta=config.initial_beta,
+        )
+    if config.model == "mlp":
+        return models.MLP(
+            input_shape,
+            classes,
+            config.variant,
+            hidden=(config.width, config.width),
+            beta=config.initial_beta,
+        )
+    return _NETWORKS[config.model](
+        input_shape,
+        classes,
+        config.variant,
+        config.width,
+        beta=config.initial_beta,
+        gamma=config.initial_gamma,
+        synchronized=config.distribute != "off",
+    )
+
+
+def check_teacher(config: TrainConfig, info: data.DatasetInfo) -> Loaded | None:
+    """The network that `--pag=rigd` distils; `UsageError` if it cannot."""
+    if config.pag != "rigd":
+        return None
+    teacher = load_classifier(config.teacher, flag="teacher")
+    teacher.check(info.image_shape, info.classes, config.dataset)
+    if tuple(teacher.input_shape) != info.image_shape:
+        raise UsageError(
+            f"--teacher={config.teacher} must take images of one size alone."
+        )
+    if config.teacher_cache:
+        teacher_cache.check(config)
+    return teacher
+
+
+def make_directions(
+    config: TrainConfig, train: data.Dataset, teacher: Loaded | None = None
+) -> pag.Directions | None:
+    """Where the logits' gradients are to point, if anywhere.
+
+    Raises `UsageError` if the data or the teacher do not allow it.
+    """
+    if config.pag == "off" or not config.pag_weight:
+        return None
+    examples = train.images, train.labels, train.classes
+    try:
+        if config.pag == "one_image":
+            return pag.OneImage(*examples, seed=config.seed)
+        if config.pag == "class_mean":
+            return pag.ClassMean(*examples, scale=config.pag_scale or None)
+        if config.pag == "nearest_neighbor":
+            count = config.pag_samples
+            return pag.NearestNeighbor(*examples, samples=count, seed=config.seed)
+        if config.pag == "cluster":
+            count = config.pag_clusters
+            return pag.Cluster(*examples, clusters=count, seed=config.seed)
+        if teacher is None:
+            raise ValueError("it needs the network that --teacher names.")
+        if config.teacher_cache:
+            return teacher_cache.directions(config, train, teacher.network)
+        return pag.Teacher(teacher.network)
+    except ValueError as error:
+        raise UsageError(f"--pag={config.pag}: {error}") from error
+
+
+def make_penalties(
+    config: TrainConfig, directions: pag.Directions | None = None
+) -> list[penalties.Penalty]:
+    """The terms of the loss beside cross-entropy; none with weight 0."""
+    terms: list[penalties.Penalty] = []
+    beta, gamma = (
+        weight * config.curvature_scale
+        for weight in (config.curvature_beta, config.curvature_gamma)
+    )
+    if beta or gamma:
+        terms.append(
+            penalties.Curvature(beta, gamma, absolute=config.curvature_absolute)
+        )
+    if config.gradient_norm:
+        terms.append(penalties.GradientNorm(config.gradient_norm))
+    if config.cure:
+        terms.append(penalties.Cure(config.cure, config.cure_step))
+    if config.adversary == "trades":
+        terms.append(penalties.Trades(config.trades, _pgd(config, loss="kl")))
+    if directions is not None:
+        terms.append(
+            penalties.GradientAlignment(
+                directions,
+                config.pag_weight,
+                classes_per_step=config.pag_classes or None,
+                exact=config.pag_exact,
+                seed=config.seed,
+            )
+        )
+    if config.weight_decay:
+        terms.append(penalties.WeightDecay(config.weight_decay))
+    return terms
+
+
+def make_adversary(config: TrainConfig) -> attacks.Attack | None:
+    """What perturbs the images of every training step, if anything."""
+    if config.adversary == "fgsm":
+        return attacks.FGSM(norm=_norm(config), eps=config.adversary_eps)
+    return _pgd(config) if config.adversary == "pgd" else None
+
+
+def make_watch(config: TrainConfig) -> attacks.Attack:
+    """What `--watch_robust` attacks with: PGD in the adversary's ball, if there is one.
+
+    Without an adversary the ball is L-infinity at 8/255, whatever the adversary's flags
+    say: they describe nothing then.
+    """
+    attacked = config.adversary != "off"
+    return attacks.PGD(
+        norm=_norm(config) if attacked else "inf",
+        eps=config.adversary_eps if attacked else 8 / 255,
+        steps=config.watch_steps,
+    )
+
+
+def _norm(config: TrainConfig) -> float | str:
+    return "inf" if config.adversary_norm == "inf" else int(config.adversary_norm)
+
+
+def _pgd(config: TrainConfig, loss: str = "cross_entropy") -> attacks.PGD:
+    return attacks.PGD(
+        norm=_norm(config),
+        eps=config.adversary_eps,
+        steps=config.adversary_steps,
+        step_size=config.adversary_step_size or None,
+        loss=loss,
+    )
+
+
+def make_model(
+    config: TrainConfig,
+    network: keras.Model,
+    steps_per_epoch: int,
+    directions: pag.Directions | None = None,
+) -> RobustModel:
+    """Network, optimiser and penalties as one compiled model, where the network is."""
+    with network.distribute_strategy.scope():
+        model = RobustModel(network)
+        optimizer = _optimizer(config, steps_per_epoch)
+        if config.mixed_precision == "float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(
+            optimizer,
+            make_penalties(config, directions),
+            make_adversary(config),
+            adversary_share=config.adversary_share,
+            jit_compile=config.jit_compile,
+        )
+    return model
+
+
+def _optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    rate = step_decay(
+        config.learning_rate,
+        config.epochs,
+        steps_per_epoch,
+        decay_shares(config.decay_at),
+    )
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    return keras.optimizers.SGD(rate, momentum=config.momentum)

@@ -1,0 +1,266 @@
+"""What a run would do and cost, without doing it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import keras
+import tensorflow as tf
+
+from tfrobust import data, models, penalties
+from tfrobust.cli.loading import Loaded
+from tfrobust.training import step_decay
+from trainers.train import build
+from trainers.train.options import TrainConfig, decay_shares
+
+
+def describe(config: TrainConfig) -> None:
+    """Prints network, data, schedule and cost; trains and writes nothing."""
+    info = build.check_data(config)
+    teacher = build.check_teacher(config, info)
+    network = build.make_network(config, info.image_shape, info.classes)
+    examples = build.examples_of(config, info.sizes.get("train"))
+    steps = None if examples is None else examples // config.batch_size
+    weights = sum(tf.size(weight).numpy() for weight in network.trainable_variables)
+    lines = {
+        "network": f"{config.model}, {config.variant}, width {config.width}: "
+        f"{weights:,} trainable weights",
+        "data": f"{config.dataset}: {_sizes(info)}; images {info.image_shape}, "
+        f"{info.classes} classes; trains on {_count(examples)}, augmented by "
+        f"{config.augment}{_held_out(config)}",
+        "loss": " + ".join(["cross-entropy", *_terms(config)]),
+        "adversary": _adversary(config),
+        "aligned": _aligned(config, info.classes),
+        "schedule": f"{config.epochs} epoch{'s' * (config.epochs > 1)} of "
+        f"{_count(steps)} steps of {config.batch_size} images; {config.optimizer}, "
+        f"learning rate {config.learning_rate:g}, {_decays(config)}",
+        "cost": _cost(config, network, steps, teacher),
+        "writes": f"{config.workdir} (nothing yet: this is a dry run)",
+    }
+    for title, text in lines.items():
+        if text:
+            print(_paragraph(title, text))
+
+
+def _paragraph(title: str, text: str) -> str:
+    """A title and what it says beside it; no word is broken, as a path must not be."""
+    return textwrap.fill(
+        text,
+        80,
+        initial_indent=f"{title:<10}",
+        subsequent_indent=" " * 10,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _sizes(info: data.DatasetInfo) -> str:
+    if not info.sizes:
+        return "not downloaded yet"
+    return ", ".join(f"{size:,} {split}" for split, size in info.sizes.items())
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _held_out(config: TrainConfig) -> str:
+    if not config.watch_robust:
+        return ""
+    return f"; {config.watch_robust:,} more are held out and attacked after each epoch"
+
+
+def _decays(config: TrainConfig) -> str:
+    """What `step_decay` does to the rate, read off a run of one step an epoch."""
+    shares = decay_shares(config.decay_at)
+    schedule = step_decay(config.learning_rate, config.epochs, 1, shares)
+    # A rate ends with its boundary; one at the end of the run changes nothing.
+    ends = [int(step) + 1 for step in schedule.get_config()["boundaries"]]
+    times = Counter(epoch for epoch in ends if epoch < config.epochs)
+    early = shares[: len(shares) - times.total()]
+    if not times:
+        fall = "falls" if len(early) == 1 else "fall"
+        return f"not divided: {_listed(early)} of the run {fall} into epoch 1"
+    parts = [
+        f"by {10**count} after epoch{'s' * (len(epochs) > 1)} {_listed(epochs)}"
+        for count, epochs in _alike(times)
+    ]
+    return f"divided {', '.join(parts)}" + (
+        f"; not at {_listed(early)} of the run, in epoch 1" if early else ""
+    )
+
+
+def _alike(times: Counter[int]) -> Iterator[tuple[int, list[int]]]:
+    """Neighbouring epochs after which the rate is divided equally often."""
+    for count, epochs in itertools.groupby(sorted(times), times.__getitem__):
+        yield count, list(epochs)
+
+
+def _listed(values: Iterable[float]) -> str:
+    """`0.5, 0.75 and 0.875`."""
+    *before, last = map(str, values)
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def _adversary(config: TrainConfig) -> str:
+    """What is attacked, in which ball, by how many steps; empty if nothing is."""
+    if config.adversary == "off":
+        return ""
+    norm = (
+        "L-infinity" if config.adversary_norm == "inf" else f"L{config.adversary_norm}"
+    )
+    ball = f"{norm}, eps {_size(config.adversary_eps)}"
+    if config.adversary == "fgsm":
+        found = f"FGSM, {ball}, one step"
+    else:
+        count = config.adversary_steps
+        found = f"PGD, {ball}, {count} step{'s' * (count > 1)} of {_step(config)}"
+    if config.adversary == "trades":
+        return (
+            f"TRADES: clean images, and {config.trades:g} times the divergence of the "
+            f"prediction under {found}"
+        )
+    if config.adversary_share == 1:
+        return f"{found}, in place of all images"
+    share = f"{100 * config.adversary_share:g}%"
+    return f"{found}, in place of {share} of each batch; the others stay clean"
+
+
+def _size(value: float) -> str:
+    """A length as it was typed: a short decimal, or a fraction of 255.
+
+    Example:
+        >>> [_size(value) for value in (0.1, 0.5, 8 / 255, 1 / 7)]
+        ['0.1', '0.5', '8/255', '0.142857']
+    """
+    levels = round(255 * value)
+    if float(f"{value:g}") != value and levels / 255 == value:
+        return f"{levels}/255"
+    return f"{value:g}"
+
+
+def _step(config: TrainConfig) -> str:
+    """The length of the adversary's step, in 255ths where the radius is."""
+    if config.adversary_step_size:
+        return _size(config.adversary_step_size)
+    size = 2 * config.adversary_eps / config.adversary_steps
+    if _size(config.adversary_eps).endswith("/255"):
+        return f"{255 * size:.3g}/255"
+    return f"{size:.3g}"
+
+
+def _aligned(config: TrainConfig, classes: int) -> str:
+    """Where the logits' gradients are to point; empty where nowhere."""
+    if config.pag == "off" or not config.pag_weight:
+        return ""
+    towards = {
+        "one_image": "one image of each class",
+        "class_mean": "the mean of each class",
+        "nearest_neighbor": f"the nearest of {config.pag_samples} images of each class",
+        "cluster": f"the nearest of {config.pag_clusters} centres of each class",
+        "rigd": f"the gradients of {config.teacher}",
+    }[config.pag]
+    if config.teacher_cache:
+        towards += f", kept in {config.teacher_cache}"
+    count = config.pag_classes or classes
+    drawn = f"all {classes}" if count == classes else f"{count} of {classes}"
+    signs = "each exactly" if config.pag_exact or count == 1 else "by random signs"
+    return (
+        f"{config.pag}, weight {config.pag_weight:g}: towards {towards}; {drawn} "
+        f"classes a step, {signs}"
+    )
+
+
+def _terms(config: TrainConfig) -> list[str]:
+    """Names of the penalties; alignment's directions would need the data."""
+    names = [term.name for term in build.make_penalties(config)]
+    if config.pag != "off" and config.pag_weight:
+        names.append(penalties.GradientAlignment.name)
+    return names
+
+
+def _cost(
+    config: TrainConfig,
+    network: keras.Model,
+    steps: int | None,
+    teacher: Loaded | None = None,
+) -> str:
+    forward = 2 * models.multiply_adds(network)
+    one = f"{forward / 1e9:.3g} GFLOP a forward pass of one image"
+    if steps is None:
+        return f"{one}; of an epoch not known before the data is there"
+    classes = network.output_shape[-1]
+    example = forward * _passes(config, classes)
+    once = ""
+    if teacher is not None:
+        taught = _taught(config, teacher, classes)
+        if config.teacher_cache:
+            size = 2e-9 * classes * math.prod(network.input_shape[1:])
+            count = steps * config.batch_size
+            once = (
+                f"; before that, unless it is there, {taught * count / 1e12:.3g} TFLOP "
+                f"for {size * count:.3g} GB in {config.teacher_cache}"
+            )
+        else:
+            example += taught
+        if teacher.kind == "SavedModel":
+            once += (
+                "; the cost of the teacher, a SavedModel, is not known and not in it"
+            )
+    epoch = example * steps * config.batch_size
+    rate = _matrix_rate()
+    return (
+        f"{one}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's matrix-product "
+        f"rate of {rate / 1e9:.0f} GFLOP/s (measured now) at least "
+        f"{epoch / rate:.0f} s an epoch, {epoch * config.epochs / rate / 3600:.2g} h "
+        "in all; networks of small images usually reach a quarter to a half of that "
+        f"rate{once}"
+    )
+
+
+def _taught(config: TrainConfig, teacher: Loaded, classes: int) -> float:
+    """Operations of a teacher's gradients for one image, as far as they are known."""
+    if teacher.kind == "SavedModel":
+        return 0.0
+    wanted = classes if config.teacher_cache else config.pag_classes or classes
+    return 2 * models.multiply_adds(teacher.network) * (1 + wanted)
+
+
+def _passes(config: TrainConfig, classes: int = 10) -> float:
+    """What a step costs in forward passes.
+
+    A backward pass costs about two: one for the weights, one for what comes in, which
+    alone is what an attack needs. The gradient of an input-gradient's norm needs each
+    pass once more; CURE does so at two points besides the training pass. Alignment
+    shares the forward pass and the last way back through it; it needs one pass back for
+    each class and three for the signs, or three for each class if it is exact.
+    """
+    passes = 6.0 if config.gradient_norm else 3.0
+    if config.cure:
+        passes += 2 * 6
+    if config.adversary != "off":
+        steps = 1 if config.adversary == "fgsm" else config.adversary_steps
+        passes += config.adversary_share * (2 * steps + 1)
+    if config.adversary == "trades":
+        passes += 3
+    if config.pag != "off" and config.pag_weight:
+        wanted = config.pag_classes or classes
+        exact = config.pag_exact or wanted == 1
+        passes += 3 * wanted if exact else wanted + 3
+    return passes
+
+
+def _matrix_rate(size: int = 2048) -> float:
+    """Floating-point operations a second in the best of three matrix products."""
+    matrix = tf.random.stateless_normal([size, size], seed=[0, 0])
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        tf.linalg.matmul(matrix, matrix).numpy()
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / min(times[1:])

@@ -1,0 +1,526 @@
+"""The settings of a training run, each a flag of the image trainers."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tfrobust.cli import flags
+from tfrobust.cli.flags import (
+    Need,
+    Settings,
+    boolean,
+    choice,
+    integer,
+    number,
+    read,
+    several,
+    string,
+)
+from tfrobust.cli.program import UsageError
+
+MODELS = ("resnet18", "resnet34", "vgg11", "mlp", "c4")
+VARIANTS = ("standard", "softplus", "lcnn")
+ADVERSARIES = ("off", "fgsm", "pgd", "trades")
+ADVERSARY_NORMS = ("1", "2", "inf")
+AUGMENTATIONS = ("none", "crop_flip")
+PAG = ("off", "one_image", "class_mean", "nearest_neighbor", "cluster", "rigd")
+OPTIMIZERS = ("sgd", "adam")
+PRECISIONS = ("off", "bfloat16", "float16")
+STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
+
+# Networks without a batch norm, which is what a gamma is of.
+_NO_NORMS = ("c4", "mlp")
+
+# Fields that say how to run, not what to compute; they are not part of `run.flags`.
+_OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Data(Settings, title="Data"):
+    """Data."""
+
+    dataset: str = string(
+        "cifar10",
+        "Name of the data set: `shapes` (built in), or a TFDS name such as "
+        "cifar10, cifar100, svhn_cropped, mnist.",
+    )
+    data_dir: str = string(
+        "",
+        "Folder that holds prepared TFDS folders, such as "
+        "DIR/cifar10/3.0.2. Empty: TFDS's own place; downloads.",
+    )
+    train_examples: int = integer(
+        0,
+        "Train on this many examples, a random subset fixed by the seed and "
+        "balanced over classes. 0: all.",
+    )
+    eval_examples: int = integer(
+        0, "Evaluate on the first so many test examples. 0: all."
+    )
+    augment: str = choice(
+        "crop_flip",
+        AUGMENTATIONS,
+        "Augmentation: crop_flip is a random crop after padding by 4 and a "
+        "random horizontal flip.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Network(Settings, title="Network"):
+    """Network."""
+
+    model: str = choice("resnet18", MODELS, "Architecture.")
+    variant: str = choice(
+        "standard",
+        VARIANTS,
+        "standard, or lcnn: the same skeleton with low-curvature layers, or "
+        "softplus: standard with activations at --initial_beta.",
+    )
+    width: int = integer(
+        64,
+        "Channels of the first stage; 64 is the published network, 16 suits "
+        "a laptop. For mlp: hidden units.",
+        at_least=1,
+    )
+    initial_beta: float = number(
+        5.0,
+        "Where every beta of an lcnn starts, or the fixed one of a softplus.",
+        at_least=1e-06,
+        needs=(
+            Need("--variant=lcnn or softplus", lambda v: v["variant"] != "standard"),
+            Need(
+                "random weights, not an --initial, which brings its own",
+                lambda v: v["variant"] != "lcnn" or not v["initial"],
+            ),
+        ),
+    )
+    initial_gamma: float = number(
+        10.0,
+        "Where every gamma of an lcnn starts.",
+        at_least=1e-06,
+        needs=(
+            Need(
+                "a --model with norms, none of " + ", ".join(_NO_NORMS),
+                lambda v: v["model"] not in _NO_NORMS,
+            ),
+            Need("--variant=lcnn", lambda v: v["variant"] == "lcnn"),
+            Need(
+                "random weights, not an --initial, which brings its own",
+                lambda v: v["variant"] != "lcnn" or not v["initial"],
+            ),
+        ),
+    )
+    initial: str = string(
+        "",
+        "Trained network of the same kind to start from: a run's folder, a "
+        ".keras file, a checkpoint or pretrained:NAME. Empty: random "
+        "weights.",
+    )
+    imports: tuple[str, ...] = several(
+        "Module to import first, which registers Keras classes that "
+        "--initial or --teacher has. Once for each.",
+        flag="import",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Loss(Settings, title="Loss"):
+    """Loss."""
+
+    curvature_beta: float = number(
+        0.0,
+        "Weight of the sum of betas in the curvature penalty; the paper's "
+        "is 0.01. Needs --variant=lcnn.",
+    )
+    curvature_gamma: float = number(
+        0.0,
+        "Weight of the sum of log(gamma); the paper's is 0.01. Needs --variant=lcnn.",
+        needs=Need(
+            "a --model with norms, none of " + ", ".join(_NO_NORMS),
+            lambda v: v["model"] not in _NO_NORMS,
+        ),
+    )
+    curvature_absolute: bool = boolean(
+        False,
+        "Penalise |log(gamma)|, as the paper's released code, not "
+        "log(gamma), as its equation 5.",
+        needs=Need("--curvature_gamma above 0", lambda v: v["curvature_gamma"]),
+    )
+    curvature_scale: float = number(
+        1.0,
+        "Multiplies both weights of the curvature penalty, if there is one; "
+        "short runs want less than 1 (docs/RESULTS.md).",
+    )
+    gradient_norm: float = number(
+        0.0,
+        "Weight of the mean squared norm of the loss's gradient in the "
+        "image (GradReg); the paper's is 0.0061.",
+    )
+    cure: float = number(
+        0.0,
+        "Weight of the curvature penalty of CURE, the squared change of the "
+        "input gradient over a finite step.",
+    )
+    cure_step: float = number(
+        0.6,
+        "Length of that step, in pixel units, in the direction of the gradient's sign.",
+        at_least=1e-06,
+        needs=Need("--cure above 0", lambda v: v["cure"]),
+    )
+    weight_decay: float = number(
+        0.0005,
+        "L2 weight decay in PyTorch's sense (it passes through the "
+        "momentum); beta and gamma are left out.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Adversary(Settings, title="Adversary"):
+    """Adversary."""
+
+    adversary: str = choice(
+        "off",
+        ADVERSARIES,
+        "pgd: train on the images that PGD finds in place of the clean "
+        "ones. fgsm: on those of one step to the ball's edge. trades: on "
+        "the clean ones, plus --trades times the divergence of the "
+        "prediction under PGD.",
+    )
+    adversary_norm: str = choice(
+        "2",
+        ADVERSARY_NORMS,
+        "Norm of the adversary's ball.",
+        needs=Need("an --adversary other than off", lambda v: v["adversary"] != "off"),
+    )
+    adversary_eps: float = number(
+        "0.1",
+        "Radius of the ball in pixel units of [0, 1]: 0.1, 8/255.",
+        needs=Need("an --adversary other than off", lambda v: v["adversary"] != "off"),
+    )
+    adversary_steps: int = integer(
+        3,
+        "Gradient steps of the adversary; fgsm has one.",
+        at_least=1,
+        needs=Need(
+            "--adversary=pgd or trades", lambda v: v["adversary"] in ("pgd", "trades")
+        ),
+    )
+    adversary_step_size: float = number(
+        "0",
+        "Length of a step. 0: 2 eps / steps.",
+        needs=Need(
+            "--adversary=pgd or trades", lambda v: v["adversary"] in ("pgd", "trades")
+        ),
+    )
+    adversary_share: float = number(
+        1.0,
+        "Share of each batch that is attacked, above 0; the rest stays "
+        "clean. With --adversary=fgsm or pgd.",
+        at_least=1e-06,
+        at_most=1.0,
+    )
+    trades: float = number(
+        6.0,
+        "Weight of the divergence with --adversary=trades.",
+        needs=Need("--adversary=trades", lambda v: v["adversary"] == "trades"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _AlignedGradients(Settings, title="Aligned gradients"):
+    """Aligned gradients."""
+
+    pag: str = choice(
+        "off",
+        PAG,
+        "Align the gradient of every logit with a direction (PAG): towards "
+        "one image of the class, its mean, the nearest of a sample or of "
+        "its clusters' centres, or with the gradient of a --teacher (rigd).",
+    )
+    pag_weight: float = number(
+        0.4,
+        "Weight of the sum over classes of one minus the cosine.",
+        needs=Need("a --pag other than off", lambda v: v["pag"] != "off"),
+    )
+    pag_classes: int = integer(
+        0,
+        "Classes drawn for each image and step, scaled up to all. 0: all of them.",
+        needs=Need(
+            "a --pag other than off, of a weight above 0",
+            lambda v: v["pag"] != "off" and v["pag_weight"],
+        ),
+    )
+    pag_exact: bool = boolean(
+        False,
+        "Differentiate each class's term by itself, in place of random "
+        "signs that are right in the mean and cheaper.",
+        needs=Need(
+            "a --pag other than off, of a weight above 0",
+            lambda v: v["pag"] != "off" and v["pag_weight"],
+        ),
+    )
+    pag_scale: float = number(
+        0.0,
+        "Constant that class means are multiplied by. 0: what gives each "
+        "the length of its images.",
+        needs=Need("--pag=class_mean", lambda v: v["pag"] == "class_mean"),
+    )
+    pag_samples: int = integer(
+        50,
+        "Images of each class among which the nearest is looked for.",
+        at_least=2,
+        needs=Need("--pag=nearest_neighbor", lambda v: v["pag"] == "nearest_neighbor"),
+    )
+    pag_clusters: int = integer(
+        10,
+        "Centres of each class with --pag=cluster.",
+        at_least=1,
+        needs=Need("--pag=cluster", lambda v: v["pag"] == "cluster"),
+    )
+    teacher: str = string(
+        "",
+        "Network whose gradients --pag=rigd distils: a run's folder, a "
+        ".keras file, a checkpoint, a SavedModel or pretrained:NAME.",
+    )
+    teacher_cache: str = string(
+        "",
+        "Folder that keeps the teacher's gradients for the training data, "
+        "computed once. Empty: computed in every step.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _RobustOverfitting(Settings, title="Robust overfitting"):
+    """Robust overfitting."""
+
+    watch_robust: int = integer(
+        0,
+        "Hold so many training images out, never trained on, and attack "
+        "them after every epoch: the accuracy left is val_robust_accuracy, "
+        "and best.keras is the network of the epoch where it is highest. "
+        "The attack is PGD in the adversary's ball; without an adversary, "
+        "L-infinity at 8/255. 0: off.",
+    )
+    watch_steps: int = integer(
+        10,
+        "Steps of that attack, each of 2 eps / steps, from a random start.",
+        at_least=1,
+        needs=Need("--watch_robust above 0", lambda v: v["watch_robust"]),
+    )
+    keep_epochs: int = integer(
+        0,
+        "Keep the network after each so many epochs, and after the last, as "
+        "epochs/epoch-NNN.keras, for trainers.evaluate --suite=dissect "
+        "--checkpoints. 0: none.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Optimisation(Settings, title="Optimisation"):
+    """Optimisation."""
+
+    epochs: int = integer(200, "Passes over the training data.", at_least=1)
+    batch_size: int = integer(
+        128, "Images a step, over all devices together.", at_least=1
+    )
+    optimizer: str = choice(
+        "sgd",
+        OPTIMIZERS,
+        "sgd has --momentum; adam has Keras's own moments, and wants a rate "
+        "near 0.001.",
+    )
+    learning_rate: float = number(
+        0.1, "Initial rate; it is divided by 10 at each of --decay_at."
+    )
+    decay_at: str = string(
+        "0.75,0.875",
+        "Shares of the epochs, rising and between 0 and 1, with commas; "
+        "each is rounded down to a whole epoch.",
+    )
+    momentum: float = number(
+        0.9,
+        "Momentum of sgd, below 1.",
+        at_most=0.999999,
+        needs=Need("--optimizer=sgd", lambda v: v["optimizer"] == "sgd"),
+    )
+    seed: int = integer(
+        0, "Fixes weights, order, augmentation and subset.", at_most=2**32 - 1
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Machine(Settings, title="Machine"):
+    """Machine."""
+
+    deterministic: bool = boolean(
+        True,
+        "The same flags on the same machine give the same weights to the "
+        "last bit, also after --resume. Costs some time (docs/RESULTS.md).",
+    )
+    mixed_precision: str = choice(
+        "off",
+        PRECISIONS,
+        "Half precision for the layers that bear it; norms and statistics "
+        "stay float32.",
+    )
+    jit_compile: bool = boolean(
+        False,
+        "Compile the training step by XLA. Slower on a CPU; not with several devices.",
+    )
+    distribute: str = choice(
+        "off",
+        STRATEGIES,
+        "Several devices: mirrored (the GPUs of this machine), multi_worker "
+        "(TF_CONFIG says which), tpu.",
+    )
+    tpu: str = string(
+        "",
+        "Name of the TPU with --distribute=tpu; empty: local.",
+        needs=Need("--distribute=tpu", lambda v: v["distribute"] == "tpu"),
+    )
+    logical_cpus: int = integer(
+        1,
+        "Split the CPU into so many devices, to rehearse "
+        "--distribute=mirrored without GPUs.",
+        at_least=1,
+        needs=Need("--distribute=mirrored", lambda v: v["distribute"] == "mirrored"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run(Settings, title="Run"):
+    """Run."""
+
+    workdir: str = string(
+        "", "Folder of the run. Empty: runs/DATASET-MODEL-VARIANT-SEED."
+    )
+    resume: bool = boolean(
+        False,
+        "Go on from the last finished epoch in workdir; the other flags "
+        "must be those it began with.",
+    )
+    overwrite: bool = boolean(False, "Replace a run that is in workdir.")
+    dry_run: bool = boolean(
+        False, "Print network, data, schedule and cost, and train nothing."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    _Data,
+    _Network,
+    _Loss,
+    _Adversary,
+    _AlignedGradients,
+    _RobustOverfitting,
+    _Optimisation,
+    _Machine,
+    _Run,
+):
+    """Everything a training run depends on; a field is a flag."""
+
+    def check(self) -> None:
+        """Raises `UsageError` where flags do not fit each other."""
+        for holds, sentence in self._rules():
+            if not holds:
+                raise UsageError(sentence)
+        _check_decay(self.decay_at)
+
+    def _rules(self) -> list[tuple[Any, str]]:
+        """What must hold, and what is said where it does not."""
+        attacked = self.adversary != "off"
+        in_place = self.adversary in ("fgsm", "pgd")
+        curved = self.curvature_beta or self.curvature_gamma
+        return [
+            (
+                self.variant == "lcnn" or not curved,
+                "--curvature_beta and --curvature_gamma need --variant=lcnn: a "
+                "standard network has no beta and no gamma.",
+            ),
+            (
+                not attacked or self.adversary_eps > 0,
+                "--adversary_eps must be above 0 with --adversary=fgsm, pgd or trades.",
+            ),
+            (
+                in_place or self.adversary_share == 1,
+                "--adversary_share below 1 needs --adversary=fgsm or pgd, which take "
+                "the place of clean images.",
+            ),
+            (
+                (self.pag == "rigd") == bool(self.teacher),
+                "--pag=rigd and --teacher need each other.",
+            ),
+            (
+                self.teacher or not self.teacher_cache,
+                "--teacher_cache needs a --teacher.",
+            ),
+            (
+                not self.watch_robust or self.distribute != "multi_worker",
+                "--watch_robust needs one process: not --distribute=multi_worker.",
+            ),
+            (
+                not self.jit_compile or self.distribute in ("off", "tpu"),
+                "--jit_compile works with --distribute=off or tpu only: several "
+                "replicas cannot reduce inside a compiled step.",
+            ),
+            (
+                not (self.resume and self.overwrite),
+                "--resume and --overwrite exclude each other: one keeps the run in "
+                "workdir, the other replaces it.",
+            ),
+        ]
+
+
+def define_flags(**defaults: Any) -> None:
+    """Defines every flag of `TrainConfig` on absl's `FLAGS`, once.
+
+    Args:
+        **defaults: Defaults of the calling program, by flag, where they are not those
+            of `trainers.cifar`.
+    """
+    flags.define(TrainConfig, **defaults)
+
+
+def config_from_flags() -> TrainConfig:
+    """The parsed flags as a `TrainConfig`, with the default workdir filled in.
+
+    Raises `UsageError` if they do not fit each other.
+    """
+    config = read(TrainConfig)
+    if config.workdir:
+        return config
+    name = f"{config.dataset}-{config.model}-{config.variant}-{config.seed}"
+    return dataclasses.replace(config, workdir=str(pathlib.Path("runs") / name))
+
+
+def flag_lines(config: TrainConfig) -> list[str]:
+    """The lines of the flagfile that repeats a run, without its output folder."""
+    return flags.flag_lines(config, without=_OUTSIDE_RUN)
+
+
+def _check_decay(text: str) -> None:
+    """Raises `UsageError` unless the shares are rising and between 0 and 1."""
+    try:
+        shares = decay_shares(text)
+    except ValueError:
+        shares = ()
+    ends = (0.0, *shares, 1.0)
+    if not shares or any(not a < b for a, b in zip(ends, ends[1:], strict=False)):
+        raise UsageError(f"--decay_at={text}: must be rising numbers between 0 and 1.")
+
+
+def decay_shares(text: str) -> tuple[float, ...]:
+    """The numbers of `--decay_at`.
+
+    Args:
+        text: One or more numbers, commas between them.
+
+    Returns:
+        Them, in their order.
+
+    Raises:
+        ValueError: If one is no number.
+    """
+    return tuple(float(share) for share in text.split(","))
