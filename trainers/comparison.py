@@ -16,7 +16,7 @@ from tfrobust.cli import program
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.run_folder import run_around, write_text
 from tfrobust.cli.tables import Column, Table, formatted
-from trainers.suites.records import logits_of
+from trainers.suites.parts import logits_of
 
 _COLUMNS = [
     Column("run", numeric=False),

@@ -17,7 +17,7 @@ from trainers.suites.dissect.measure import (
     correlations,
     measures,
 )
-from trainers.suites.records import at, pair, stated, table_of_means
+from trainers.suites.parts import at, pair, stated, table_of_means
 
 _STATISTICS = ("maximum", "total", "relative")
 

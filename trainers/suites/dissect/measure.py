@@ -24,7 +24,7 @@ from tfrobust.cli.run_folder import RunFolder
 from tfrobust.core.estimates import Estimate, mean
 from trainers.suites import samples as evaluate_data
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.records import bar, clean_correct, joined, logits_of
+from trainers.suites.parts import bar, clean_correct, joined, logits_of
 from trainers.suites.samples import Sample
 from trainers.suites.smooth.attacks import smoothing_settings
 

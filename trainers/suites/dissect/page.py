@@ -23,7 +23,7 @@ from trainers.suites.dissect.measure import (
     measures,
     radius_of,
 )
-from trainers.suites.records import cell_of, pair
+from trainers.suites.parts import cell_of, pair
 
 _ERROR = "+- is one standard error of the mean."
 # Edges of the bands in which spectra are compared.

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfrobust.cli.tables import Column, Table
 from trainers.suites.lcnn.measure import QUANTITIES, RADII, Findings, Measured, rowwise
-from trainers.suites.records import Pair, at, stated, table_of_means
+from trainers.suites.parts import Pair, at, stated, table_of_means
 
 
 def results(found: Findings) -> dict[str, dict[str, Any]]:

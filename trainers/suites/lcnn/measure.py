@@ -18,7 +18,7 @@ from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError, is_watched
 from trainers.suites import samples as evaluate_data
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.records import Pair, bar, clean_correct, pair
+from trainers.suites.parts import Pair, bar, clean_correct, pair
 from trainers.suites.samples import Sample
 
 # Figure 2 of the paper: from 1e-3 to 1e-1.

@@ -16,7 +16,7 @@ from trainers.suites.lcnn.measure import (
     Findings,
     Measured,
 )
-from trainers.suites.records import Pair
+from trainers.suites.parts import Pair
 
 _ERROR = "+- is one standard error of the mean."
 

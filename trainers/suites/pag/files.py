@@ -11,7 +11,7 @@ from tfrobust import analysis
 from tfrobust.cli.tables import Column, Table
 from tfrobust.core.estimates import Estimate
 from trainers.suites.pag.measure import NORMS, Findings, Measured
-from trainers.suites.records import at, pair, stated, table_of_means
+from trainers.suites.parts import at, pair, stated, table_of_means
 
 
 def results(found: Findings) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.core.estimates import Estimate, mean
 from trainers.suites import samples as evaluate_data
 from trainers.suites.options import Eps, EvaluateConfig
-from trainers.suites.records import clean_correct
+from trainers.suites.parts import clean_correct
 from trainers.suites.samples import Sample
 
 # Added to the seed that draws a sample of the training data.

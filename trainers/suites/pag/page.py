@@ -13,7 +13,7 @@ from tfrobust.cli.page import Section
 from tfrobust.cli.tables import Column, Form, Table, number, percent
 from tfrobust.core.estimates import Estimate
 from trainers.suites.pag.measure import NORMS, Findings, Measured, pixels_of, radii
-from trainers.suites.records import cell_of, pair
+from trainers.suites.parts import cell_of, pair
 
 _ERROR = "+- is one standard error of the mean."
 # More target classes beside each other cannot be looked at.
