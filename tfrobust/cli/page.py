@@ -22,7 +22,7 @@ from tfrobust.cli.tables import Table
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("tfrobust.cli", "."),
-    autoescape=lambda name: bool(name) and name.endswith(".html.jinja"),
+    autoescape=jinja2.select_autoescape(["html.jinja"]),
     undefined=jinja2.StrictUndefined,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,48 +42,85 @@ def make(
     return made
 
 
-def robust_accuracy(
-    run: EvaluateConfig,
-    model: str,
-    evaluation: attacks.Evaluation,
-    names: Iterable[str],
-    of: Images,
-    made: Iterable[attacks.Attack],
-    *,
-    eps: float | None = None,
-    **setting: Any,
-) -> list[Record]:
-    """Two records, as found and rounded to 8 bits: what several attacks leave together.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Left:
+    """What attacks leave of a model's accuracy, as records.
 
     Args:
         run: The settings of the evaluation.
         model: Name of the model.
         evaluation: The attacks on its images.
-        names: Those that count, by their names in `evaluation`.
         of: The images.
-        made: The attacks themselves.
-        eps: Count successes up to this distortion only.
-        **setting: What tells the records from others.
     """
-    names, made = list(names), list(made)
-    about = {
-        "dataset": run.dataset,
-        "clean_accuracy": float(np.mean(evaluation.clean_correct)),
-        "attacks": [attacks.spec(one) for one in made],
-        "seed": run.seed,
-    }
-    return [
-        measured(
-            model,
-            "robust_accuracy",
-            evaluation.withstood(names, rounded=rounded, eps=eps),
-            of,
-            about,
-            **setting,
-            rounded=rounded,
-        )
-        for rounded in (False, True)
-    ]
+
+    run: EvaluateConfig
+    model: str
+    evaluation: attacks.Evaluation
+    of: Images
+
+    def records(
+        self,
+        counted: Sequence[tuple[str, float | None]],
+        made: Iterable[attacks.Attack],
+        **setting: Any,
+    ) -> list[Record]:
+        """Two records of the robust accuracy: as found, and rounded to 8 bits.
+
+        An image that any one attack breaks is broken.
+
+        Args:
+            counted: The attacks that count, by their names in `evaluation`, each with
+                the largest distortion up to which it counts, or `None`.
+            made: The attacks themselves.
+            **setting: What tells the records from others.
+        """
+        about = {
+            "dataset": self.run.dataset,
+            "clean_accuracy": float(np.mean(self.evaluation.clean_correct)),
+            "attacks": list(dict.fromkeys(map(attacks.spec, made))),
+            "seed": self.run.seed,
+        }
+        return [
+            measured(
+                self.model,
+                "robust_accuracy",
+                np.all(
+                    [
+                        self.evaluation.withstood([name], rounded=rounded, eps=eps)
+                        for name, eps in counted
+                    ],
+                    axis=0,
+                ),
+                self.of,
+                about,
+                **setting,
+                rounded=rounded,
+            )
+            for rounded in (False, True)
+        ]
+
+
+def settings_in_words(attack: attacks.Attack) -> str:
+    """The settings of an attack that a sentence about it should name.
+
+    Example:
+        >>> settings_in_words(attacks.PGD(norm=2, eps=0.5, steps=20))
+        '20 steps, 1 start'
+    """
+    words = []
+    for field, unit in (
+        ("search_steps", "search"),
+        ("steps", "step"),
+        ("restarts", "start"),
+        ("queries", "query"),
+    ):
+        count = getattr(attack, field, None)
+        if count is not None:
+            ending = "" if count == 1 else "es" if unit == "search" else "s"
+            words.append(f"{count} {unit}{ending}".replace("querys", "queries"))
+    if (size := getattr(attack, "step_size", None)) is not None:
+        words.append(f"of {255 * size:.3g}/255 each")
+    return ", ".join(words)
 
 
 def threat_model(attack: attacks.Attack) -> str:

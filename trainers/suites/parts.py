@@ -17,6 +17,19 @@ from tfrobust.cli.records import Images, Record, measured
 from tfrobust.core.terminal import columns
 from trainers.suites.options import EvaluateConfig
 
+ERROR = "+- is one standard error of the mean."
+"""The sentence that a table with errors ends with."""
+
+
+def plain_name(quantity: str) -> str:
+    """A quantity as people read it.
+
+    Example:
+        >>> plain_name("hessian_norm")
+        'Hessian norm'
+    """
+    return quantity.replace("_", " ").replace("hessian", "Hessian")
+
 
 def logits_of(model: Loaded, images: Any) -> np.ndarray:
     """What a model answers in use, not in training, `[B, K]`."""
