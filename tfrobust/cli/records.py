@@ -326,7 +326,7 @@ class Evaluation:
             for key, value in content.items()
             if key not in ("format", "version", "records")
         }
-        return cls(about, Records(map(_record, content["records"])))
+        return cls(about, records_from(content["records"]))
 
 
 def read_evaluation(path: str | os.PathLike[str]) -> Evaluation:
@@ -343,6 +343,15 @@ def read_evaluation(path: str | os.PathLike[str]) -> Evaluation:
         raise ValueError(
             f"`path` must be a finished evaluation. Received: {path} ({error})"
         ) from error
+
+
+def records_from(content: Iterable[Mapping[str, Any]]) -> Records:
+    """The records in a part of a JSON file that holds them.
+
+    Raises:
+        KeyError: If one lacks a field.
+    """
+    return Records(map(_record, content))
 
 
 def _record(content: Mapping[str, Any]) -> Record:
