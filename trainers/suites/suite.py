@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
-import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -107,7 +107,9 @@ def _import_rooms() -> None:
     """Imports `suite.py` of every folder beside this file."""
     package = importlib.import_module("trainers.suites")
     for module in pkgutil.iter_modules(package.__path__):
-        if module.ispkg:
+        if module.ispkg and importlib.util.find_spec(
+            f"trainers.suites.{module.name}.suite"
+        ):
             importlib.import_module(f"trainers.suites.{module.name}.suite")
 
 

@@ -72,12 +72,22 @@ def make_attacks(run: EvaluateConfig, own: LcnnSettings) -> dict[str, Curve]:
                 attack = attacks.parse(text, seed=run.seed, eps=eps.value)
             except ValueError as error:
                 raise UsageError(f"--attack={text}: {error}") from error
+            if attack.threat.eps not in (None, eps.value):
+                raise UsageError(
+                    f"--attack={text}: in this suite --eps sets the radii."
+                )
             at[eps] = (f"{text} at {eps}", attack)
-        title = attacks.title(attack, radius=False)
+        title = _title(attack)
         if attack.threat.eps is None:
             at = {eps: (text, attack) for eps in own.eps}
         curves[text if title in curves else title] = Curve(attack, at)
     return curves
+
+
+def _title(attack: attacks.Attack) -> str:
+    """The title of an attack without its radius."""
+    title = attacks.title(attack)
+    return title if attack.threat.eps is None else title.rpartition(" ")[0]
 
 
 class Measurer:
@@ -138,12 +148,9 @@ class Measurer:
         together = suite_attacks.Left(self._run, model.name, evaluation, of)
         for title, curve in self._curves.items():
             yield from self._over_eps(together, title, [curve])
+            yield from self._alone(model, evaluation, title, curve)
         if len(self._curves) > 1:
             yield from self._over_eps(together, "all", [*self._curves.values()])
-        for name, outcome in evaluation.results.items():
-            counted = outcome.success & ~outcome.already
-            distortion = np.where(counted, outcome.distortion, np.nan)
-            yield measured(model.name, "distortion", distortion, of, attack=name)
 
     def _over_eps(
         self, left: suite_attacks.Left, title: str, curves: Sequence[Curve]
@@ -164,6 +171,26 @@ class Measurer:
                 threat_model=", ".join(sorted(norms)),
                 eps=eps.value,
             )
+
+    def _alone(
+        self, model: Loaded, evaluation: attacks.Evaluation, title: str, curve: Curve
+    ) -> Iterator[Record]:
+        """What the attack did at each radius by itself."""
+        of = self._attacked.first()
+        for eps, (name, _) in curve.at.items():
+            outcome = evaluation.results[name]
+            setting: dict[str, Any] = {"attack": title}
+            if not curve.searches:
+                setting["eps"] = eps.value
+            elif eps != next(iter(curve.at)):
+                return
+            for rounded in (False, True):
+                success = outcome.success_rounded if rounded else outcome.success
+                length = outcome.distortion_rounded if rounded else outcome.distortion
+                counted = np.where(success & ~outcome.already, length, np.nan)
+                setting["rounded"] = rounded
+                yield measured(model.name, "success", success, of, **setting)
+                yield measured(model.name, "distortion", counted, of, **setting)
 
     def _geometry(self, model: Loaded) -> Iterator[Record]:
         sample = samples.training_sample(
