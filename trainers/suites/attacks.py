@@ -41,12 +41,10 @@ def make(
             attack = attacks.parse(text, **{"seed": run.seed, **settings})
         except ValueError as error:
             raise UsageError(f"--attack={text}: {error}") from error
-        title = attacks.title(attack)
-        if title in made:
-            title = text
-        if title in made:
+        if attack in made.values():
             raise UsageError(f"--attack={text} is given twice.")
-        made[title] = attack
+        title = attacks.title(attack)
+        made[text if title in made else title] = attack
     return made
 
 
