@@ -107,10 +107,9 @@ def _import_rooms() -> None:
     """Imports `suite.py` of every folder beside this file."""
     package = importlib.import_module("trainers.suites")
     for module in pkgutil.iter_modules(package.__path__):
-        if module.ispkg and importlib.util.find_spec(
-            f"trainers.suites.{module.name}.suite"
-        ):
-            importlib.import_module(f"trainers.suites.{module.name}.suite")
+        name = f"trainers.suites.{module.name}.suite"
+        if module.ispkg and importlib.util.find_spec(name):
+            importlib.import_module(name)
 
 
 def all_suites() -> dict[str, type[Suite]]:
