@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tfrobust.analysis.transfer import Classify, behind_filter, transfer
 from tfrobust.attacks import AttackResult
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import Images, Record, Value, measured
+from tfrobust.cli.records import Images, Record, measured
 from tfrobust.core.estimates import Estimate
 from tfrobust.core.terminal import columns
 from trainers.suites import attacks as suite_attacks
@@ -28,13 +28,10 @@ from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.samples import Sample
 from trainers.suites.smooth.suite import SmoothSettings
-from trainers.suites.smooth.trials import Plan, Trial
+from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST, Case, Trial
 
 FILTERED = "itself behind the filter"
 """What a source is called as a target of its own."""
-
-SMALLEST, LARGEST, BUDGET = "smallest_success", "largest_radius", "budget"
-"""The protocols: how an attack is run and which of its images counts."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,61 +40,59 @@ class Tried:
 
     Args:
         trial: The attack.
-        result: Its images, float32 `[N, H, W, C]`, and verdicts `[N]`; the least
-            distorted success over the radii. L2 distortions.
-        rounded: The same, chosen by what is left after rounding to 8 bits.
-        roughness: float32 `[N]`, of the perturbations of `result`.
+        result: Its images and verdicts: of the least distorted success over the radii,
+            and after rounding of the least distorted success after rounding. In L2.
+        roughness: float32 `[N]`, of the perturbations.
         seconds: Wall clock time for each image, on this machine.
     """
 
     trial: Trial
-    result: AttackResult
-    rounded: AttackResult
+    result: attacks.Outcome
     roughness: np.ndarray
     seconds: float
 
     @property
-    def about(self) -> dict[str, Any]:
-        """The attack and its radii, for records."""
-        return {
-            "spec": attacks.spec(self.trial.attack),
-            "threat_model": suite_attacks.threat_model(self.trial.attack),
-            "radii": list(self.trial.radii),
-        }
+    def images(self) -> np.ndarray:
+        """The adversarial images, float32 `[N, H, W, C]`."""
+        assert self.result.adversarial is not None  # noqa: S101
+        return self.result.adversarial
+
+    @property
+    def curve(self) -> analysis.Characteristic:
+        """P(D) of the images as found."""
+        return analysis.characteristic(self.result)
 
     def records(
-        self, model: str, of: Images, about: Mapping[str, Any], **setting: Value
+        self, model: str, of: Images, about: Mapping[str, Any], **setting: Any
     ) -> Iterator[Record]:
-        """Every number, of the images as found and after rounding to 8 bits."""
-        for rounded, result in ((False, self.result), (True, self.rounded)):
-            success = result.success_rounded if rounded else result.success
-            distance = result.distortion_rounded if rounded else result.distortion
-            share = np.where(result.already, np.nan, success)
-            length = np.where(share == 1, distance, np.nan)
-            how: dict[str, Value] = {**setting, "rounded": rounded}
-            yield measured(model, "success", share, of, about, **how)
-            yield measured(model, "distortion", length, of, **how)
-        counted = self.result.success & ~self.result.already
-        rough = np.where(counted, self.roughness, np.nan)
-        yield measured(model, "roughness", rough, of, **setting)
-        if (cost := self.trial.cost) is not None:
-            spent, exact = Estimate(cost, np.nan), {"exact": self.trial.exact}
-            count = len(self.roughness)
-            yield Record(
-                model, self.trial.unit, setting, count, spent, about=exact
-            )
-        seconds = Estimate(self.seconds, np.nan)
-        yield Record(
-            model, "seconds_per_image", setting, len(self.roughness), seconds
-        )
-
-    def outcome(self) -> attacks.Outcome:
-        """The verdicts of both choices, for what is left of the accuracy."""
-        fields = self.result._asdict() | {
-            "success_rounded": self.rounded.success_rounded,
-            "distortion_rounded": self.rounded.distortion_rounded,
+        """Every number; success and distortion as found and rounded to 8 bits."""
+        trial, result, count = self.trial, self.result, len(self.roughness)
+        about = {
+            "spec": attacks.spec(trial.attack),
+            "threat_model": suite_attacks.threat_model(trial.attack),
+            "radii": list(trial.radii),
+            **about,
         }
-        return attacks.Outcome(threat=self.trial.attack.threat, **fields)
+
+        def among_successes(success: Any, values: Any) -> np.ndarray:
+            return np.where(success & ~result.already, values, np.nan)
+
+        for rounded, success, distortion in (
+            (False, result.success, result.distortion),
+            (True, result.success_rounded, result.distortion_rounded),
+        ):
+            how: dict[str, Any] = {**setting, "rounded": rounded}
+            share = np.where(result.already, np.nan, success)
+            yield measured(model, "success", share, of, about, **how)
+            length = among_successes(success, distortion)
+            yield measured(model, "distortion", length, of, **how)
+        rough = among_successes(result.success, self.roughness)
+        yield measured(model, "roughness", rough, of, **setting)
+        if (cost := trial.cost) is not None:
+            spent, exact = Estimate(cost, np.nan), {"exact": trial.exact}
+            yield Record(model, trial.unit, setting, count, spent, about=exact)
+        taken = Estimate(self.seconds, np.nan)
+        yield Record(model, "seconds_per_image", setting, count, taken)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,19 +102,25 @@ class Attacked:
     Args:
         classify: The model.
         sample: The images attacked, of which it has all right.
-        smallest: Each attack by title.
-        largest: The attacks that have a radius, at the largest alone.
+        tried: What was done to them.
     """
 
     classify: Classify
     sample: Sample
-    smallest: dict[str, Tried]
-    largest: dict[str, Tried]
+    tried: dict[Case, Tried]
 
     @property
     def skipped(self) -> int:
         """Misclassified images that were passed over on the way to the last one."""
         return int(self.sample.index[-1]) + 1 - len(self.sample.index)
+
+    def by(self, protocol: str) -> dict[str, Tried]:
+        """What was done under one protocol, by title of the attack."""
+        return {
+            case.attack: tried
+            for case, tried in self.tried.items()
+            if case.protocol == protocol
+        }
 
 
 class Measurer:
@@ -128,7 +129,7 @@ class Measurer:
     Args:
         run: The settings of the evaluation.
         own: Those of the suite.
-        plan: From `trials.make`.
+        trials: From `trials.make`.
         test: All test images.
     """
 
@@ -136,10 +137,10 @@ class Measurer:
         self,
         run: EvaluateConfig,
         own: SmoothSettings,
-        plan: Plan,
+        trials: Mapping[Case, Trial],
         test: data.Dataset,
     ) -> None:
-        self._run, self._own, self._plan, self._test = run, own, plan, test
+        self._run, self._own, self._trials, self._test = run, own, trials, test
         self.attacked: dict[str, Attacked] = {}
 
     def facts(self) -> dict[str, str]:
@@ -153,8 +154,9 @@ class Measurer:
             "images": f"for each model the first {self._run.examples} that it "
             f"classifies correctly; wrong ones passed over: {skipped}",
             **{
-                f"attack {title}": attacks.spec(trial.attack)
-                for title, trial in self._plan.smallest.items()
+                f"attack {case.attack}": attacks.spec(trial.attack)
+                for case, trial in self._trials.items()
+                if case.protocol == SMALLEST
             },
             "radii": f"{own.radii}, evenly spaced, up to the eps of an attack",
             "roughness": f"{own.smooth_kernel} kernel of bandwidth "
@@ -168,33 +170,16 @@ class Measurer:
         accuracy = parts.accuracy(self._run, model, self._test)
         yield accuracy
         sample = self._sample(model, np.asarray(accuracy.values, bool))
-        plan, largest = self._plan, self._plan.largest
-        trials = [*plan.smallest.values(), *largest.values(), *plan.budgets.values()]
-        done = self._try_all(model, sample, list(dict.fromkeys(trials)))
+        done = self._try_all(model, sample)
 
         def classify(images: tf.Tensor) -> np.ndarray:
             return np.argmax(parts.logits_of(model, images), axis=-1)
 
-        one = Attacked(
-            classify,
-            sample,
-            {title: done[trial] for title, trial in plan.smallest.items()},
-            {title: done[trial] for title, trial in largest.items()},
-        )
-        self.attacked[model.name] = one
-        settings: list[tuple[dict[str, Value], Tried]] = [
-            ({"attack": title, "protocol": protocol}, tried)
-            for protocol, tries in ((SMALLEST, one.smallest), (LARGEST, one.largest))
-            for title, tried in tries.items()
-        ]
-        settings += [
-            ({"attack": title, "protocol": BUDGET, "budget": str(budget)}, done[trial])
-            for (title, budget), trial in plan.budgets.items()
-        ]
-        skipped = {"images_from": sample.origin, "skipped": one.skipped}
-        for setting, tried in settings:
-            about = tried.about | skipped
-            yield from tried.records(model.name, sample.first(), about, **setting)
+        tried = {case: done[trial] for case, trial in self._trials.items()}
+        one = self.attacked[model.name] = Attacked(classify, sample, tried)
+        about = {"images_from": sample.origin, "skipped": one.skipped}
+        for case, each in tried.items():
+            yield from each.records(model.name, sample.first(), about, **case.setting)
         yield from self._left(model.name, one)
 
     def _sample(self, model: Loaded, correct: np.ndarray) -> Sample:
@@ -209,21 +194,18 @@ class Measurer:
 
     def _left(self, model: str, one: Attacked) -> Iterator[Record]:
         """The accuracy that each attack leaves of the correct images, at any radius."""
-        for title, tried in one.smallest.items():
-            tries = {SMALLEST: tried}
-            if title in one.largest:
-                tries[LARGEST] = one.largest[title]
+        for title, tried in one.by(SMALLEST).items():
+            attack, results = tried.trial.attack, {SMALLEST: tried.result}
+            if title in one.by(LARGEST):
+                results[LARGEST] = one.by(LARGEST)[title].result
             evaluation = attacks.Evaluation(
                 labels=one.sample.labels,
                 clean_correct=np.ones(len(one.sample.labels), bool),
-                results={name: each.outcome() for name, each in tries.items()},
+                results=results,
             )
-            left = suite_attacks.Left(
-                self._run, model, evaluation, one.sample.first()
-            )
-            attack = tried.trial.attack
+            left = suite_attacks.Left(self._run, model, evaluation, one.sample.first())
             yield from left.records(
-                [(name, None) for name in tries],
+                [(name, None) for name in results],
                 [attack],
                 attack=title,
                 threat_model=suite_attacks.threat_model(attack),
@@ -231,10 +213,9 @@ class Measurer:
                 among="correct",
             )
 
-    def _try_all(
-        self, model: Loaded, sample: Sample, trials: Sequence[Trial]
-    ) -> dict[Trial, Tried]:
+    def _try_all(self, model: Loaded, sample: Sample) -> dict[Trial, Tried]:
         """Each trial on every image, under one bar that counts gradients."""
+        trials = list(dict.fromkeys(self._trials.values()))
         total = sum(trial.cost or 1 for trial in trials) * len(sample.index)
         done = {}
         with tqdm(
@@ -256,15 +237,15 @@ class Measurer:
             if not place:
                 _compile(model, trial, images, labels)
             began = time.perf_counter()
-            found.append(_results(model, trial, images, labels))
+            found.append(_result(model, trial, images, labels))
             seconds += time.perf_counter() - began
             graph = smoothing.grid_graph(images, **self._own.graph)
-            change = found[-1][0].adversarial - images
-            roughness.append(graph.roughness(change).numpy())
+            roughness.append(graph.roughness(found[-1].adversarial - images).numpy())
             shown.update((trial.cost or 1) * len(images))
-        result, rounded = (parts.joined(each) for each in zip(*found, strict=True))
-        count = len(sample.index)
-        return Tried(trial, result, rounded, np.concatenate(roughness), seconds / count)
+        in_l2 = attacks.ThreatModel(2)
+        result = attacks.Outcome(threat=in_l2, **parts.joined(found)._asdict())
+        rough = np.concatenate(roughness)
+        return Tried(trial, result, rough, seconds / len(rough))
 
     def transfers(self) -> Iterator[Record]:
         """Whether what fools a model fools it behind the filter, and the others."""
@@ -282,23 +263,26 @@ class Measurer:
     def _transfer(
         self, name: str, source: Attacked, target: str, classify: Classify
     ) -> Iterator[Record]:
-        tries = {(title, SMALLEST): one for title, one in source.smallest.items()}
-        tries |= {(title, LARGEST): one for title, one in source.largest.items()}
+        tries = {
+            case: tried
+            for case, tried in source.tried.items()
+            if case.protocol != BUDGET
+        }
         found = transfer(
             classify,
             source.sample.images,
-            {str(key): one.result.adversarial for key, one in tries.items()},
-            {str(key): one.result.success for key, one in tries.items()},
+            {str(case): tried.images for case, tried in tries.items()},
+            {str(case): tried.result.success for case, tried in tries.items()},
             self._run.batch_size,
         )
-        of, pair = source.sample.first(), {"source": name, "target": target}
+        of = source.sample.first()
+        pair: dict[str, Any] = {"source": name, "target": target}
         yield measured(name, "target_accuracy", found.clean_correct, of, **pair)
-        for key in tries:
-            fooled, success = found.fooled[str(key)], found.success[str(key)]
-            right = np.where(success, found.clean_correct, np.nan)
-            counted = np.where(found.counted(str(key)), fooled, np.nan)
-            how = {**pair, "attack": key[0], "protocol": key[1]}
+        for case, tried in tries.items():
+            fooled, how = found.fooled[str(case)], pair | case.setting
+            counted = np.where(found.counted(str(case)), fooled, np.nan)
             yield measured(name, "transfer", counted, of, **how)
+            right = np.where(tried.result.success, found.clean_correct, np.nan)
             yield measured(name, "target_accuracy", right, **how)
             yield measured(name, "target_error", fooled, of, **how)
 
@@ -311,15 +295,17 @@ def _compile(model: Loaded, trial: Trial, images: Any, labels: Any) -> None:
     trial.attack(model.call, images[:1], (labels[:1] + 1) % model.classes)
 
 
-def _results(
-    model: Loaded, trial: Trial, images: Any, labels: Any
-) -> tuple[AttackResult, AttackResult]:
-    """What is found, chosen as found and chosen after rounding."""
+def _result(model: Loaded, trial: Trial, images: Any, labels: Any) -> AttackResult:
+    """What is found; with radii, rounded images are chosen by themselves."""
     if trial.radii:
-        return analysis.smallest_successes(
+        found, rounded = analysis.smallest_successes(
             trial.attack, model.call, images, labels, trial.radii, norm=2
         )
-    result = trial.attack(model.call, images, labels)
-    if trial.attack.threat.norm != 2:
-        result = analysis.remeasure(result, images, norm=2)
-    return result, result
+        return found._replace(
+            success_rounded=rounded.success_rounded,
+            distortion_rounded=rounded.distortion_rounded,
+        )
+    found = trial.attack(model.call, images, labels)
+    if trial.attack.threat.norm == 2:
+        return found
+    return analysis.remeasure(found, images, norm=2)

@@ -6,18 +6,19 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from tfrobust import analysis, viz
 from tfrobust.cli.page import Section
 from tfrobust.cli.prose import Prose
-from tfrobust.cli.records import Record, Records, Value, cell
+from tfrobust.cli.records import Records, Value, cell
 from tfrobust.cli.tables import Column, Form, Table, formatted, number, percent
+from trainers.suites.attacks import threat_model
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.parts import ERROR
-from trainers.suites.smooth.measure import BUDGET, LARGEST, SMALLEST, Attacked, Tried
+from trainers.suites.smooth.measure import Attacked, Tried
 from trainers.suites.smooth.suite import SmoothSettings
+from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST
 
 _COLUMNS: tuple[tuple[str, str, dict[str, Value], Form], ...] = (
     ("P_suc", "success", {"rounded": False}, percent),
@@ -51,9 +52,7 @@ def sections(
     )
     parts: list[Section] = []
     for place, (name, one) in enumerate(attacked.items(), start=1):
-        prose = Prose(
-            __package__, model=name, place=place, images=images, error=ERROR
-        )
+        prose = Prose(__package__, model=name, place=place, images=images, error=ERROR)
         parts += _of_model(prose, records.of(name), name, one)
     return [*parts, *_transfers(Prose(__package__, own=own, error=ERROR), records)]
 
@@ -65,33 +64,152 @@ def _of_model(
     yield prose.section(
         "attacks",
         _attacks(records, SMALLEST, seconds=True),
-        functools.partial(_draw_characteristics, records),
+        functools.partial(_draw_characteristics, one),
         accuracy=percent(cell(clean.estimate)),
         clean=clean.images,
     )
-    if one.largest:
+    if one.by(LARGEST):
         yield prose.section("largest", _attacks(records, LARGEST), radii=_radii(one))
     if budgets := records.where("gradients", protocol=BUDGET):
-        exact = all(each.about["exact"] for each in budgets)
-        yield prose.section("budgets", _budgets(records), exact=exact)
-    shown = {key: tried for key, tried in one.smallest.items() if _successes(tried)}
+        yield prose.section(
+            "budgets",
+            _budgets(records),
+            exact=all(each.about["exact"] for each in budgets),
+            spaces="C&W, tanh" in budgets.values_of("attack"),
+        )
+    shown = {
+        title: tried
+        for title, tried in one.by(SMALLEST).items()
+        if tried.result.success.any()
+    }
     if shown:
         draw = functools.partial(_draw_worst, one, shown)
         yield prose.section("worst", draw=draw, wide=True, count=_WORST)
-        yield _magnified(prose, one, "C&W" if "C&W" in shown else next(iter(shown)))
+        median = "C&W" if "C&W" in shown else next(iter(shown))
+        row = median_row(shown[median].curve)
+        assert row is not None  # noqa: S101
+        yield _magnified(prose, one, median, row)
 
 
-def _magnified(prose: Prose, one: Attacked, attack: str) -> Section:
-    row = median_row(one.smallest[attack])
-    assert row is not None  # noqa: S101
+def _magnified(prose: Prose, one: Attacked, median: str, row: int) -> Section:
+    missed = [
+        title
+        for title, tried in one.by(SMALLEST).items()
+        if not tried.result.success[row]
+    ]
     return prose.section(
         "magnified",
         draw=functools.partial(_draw_magnified, one, row),
         wide=True,
-        attack=attack,
+        attack=median,
         index=int(one.sample.index[row]),
         range=f"{_MAGNIFYING_RANGE:g}",
-        missed=[
-            key for key, tried in one.smallest.items() if not tried.result.success[row]
-        ],
+        missed=missed,
+    )
+
+
+def _attacks(records: Records, protocol: str, seconds: bool = False) -> Table:
+    columns = [Column("attack", numeric=False)]
+    columns += [Column(title, form) for title, _, _, form in _COLUMNS]
+    columns += [Column("gradients")]
+    columns += [Column("s/image", formatted("{:.2g}"))] * seconds
+    rows = []
+    for attack in records.where("success", protocol=protocol).values_of("attack"):
+        how = {"attack": attack, "protocol": protocol}
+        row = [attack, *_cells(records, how), _spent(records, how)]
+        taken = records.cell(records.models[0], "seconds_per_image", **how)
+        rows.append(row + [taken] * seconds)
+    return Table(columns, rows)
+
+
+def _budgets(records: Records) -> Table:
+    columns = [Column("budget", numeric=False), Column("attack", numeric=False)]
+    columns += [Column(title, form) for title, _, _, form in _COLUMNS[:3]]
+    rows = [
+        [one.setting["budget"], one.setting["attack"]]
+        + _cells(records, one.setting, _COLUMNS[:3])
+        for one in records.where("seconds_per_image", protocol=BUDGET)
+    ]
+    return Table(columns, rows)
+
+
+def _cells(
+    records: Records, how: Mapping[str, Value], columns: Sequence[Any] = _COLUMNS
+) -> list[Any]:
+    (model,) = records.models
+    return [
+        records.cell(model, quantity, **how, **more) for _, quantity, more, _ in columns
+    ]
+
+
+def _spent(records: Records, how: Mapping[str, Value]) -> str | None:
+    """How many gradients an image takes, `<=` in front where it may be fewer."""
+    for unit in ("gradients", "queries"):
+        for one in records.where(unit, **how):
+            count = f"{one.estimate.value:.0f}" + " queries" * (unit == "queries")
+            return count if one.about["exact"] else f"<= {count}"
+    return None
+
+
+def _transfers(prose: Prose, records: Records) -> Iterator[Section]:
+    for block, protocol in (("transfer", SMALLEST), ("transfer_largest", LARGEST)):
+        if shown := records.where("transfer", protocol=protocol):
+            yield prose.section(block, _transfer_table(records, shown))
+
+
+def _transfer_table(records: Records, shown: Records) -> Table:
+    pairs = list(dict.fromkeys((one.model, one.setting["target"]) for one in shown))
+    titles = ["clean accuracy", *shown.values_of("attack")]
+    columns = [
+        [records.cell(source, "target_accuracy", target=target, attack=None)]
+        + [shown.cell(source, target=target, attack=attack) for attack in titles[1:]]
+        for source, target in pairs
+    ]
+    heads = [Column(f"{source} to {target}", percent) for source, target in pairs]
+    rows = list(zip(titles, *columns, strict=True))
+    return Table([Column("attack", numeric=False), *heads], rows)
+
+
+def _radii(one: Attacked) -> list[str]:
+    return [
+        f"{title} {threat_model(tried.trial.attack)} {tried.trial.radii[-1]:g}"
+        for title, tried in one.by(LARGEST).items()
+    ]
+
+
+def _draw_characteristics(one: Attacked) -> Figure:
+    curves = {
+        name: tuple(part.tolist() for part in tried.curve.curve())
+        for name, tried in one.by(SMALLEST).items()
+    }
+    return viz.operating_characteristics(curves)
+
+
+def _draw_worst(one: Attacked, shown: Mapping[str, Tried]) -> Figure:
+    cases = {}
+    for name, tried in shown.items():
+        rows, result = tried.curve.worst(_WORST), tried.result
+        images = one.sample.pixels[rows]
+        cases[name] = (images, tried.images[rows], result.distortion[rows])
+    return viz.worst_cases(cases)
+
+
+def median_row(curve: analysis.Characteristic) -> int | None:
+    """The success of median distortion, the lower of two; `None` without any."""
+    ranked = curve.worst(len(curve.success))
+    return int(ranked[len(ranked) // 2]) if len(ranked) else None
+
+
+def _draw_magnified(one: Attacked, row: int) -> Figure:
+    shown = {"original": one.sample.pixels[row : row + 1]}
+    for title, tried in one.by(SMALLEST).items():
+        distortion = f"D = {tried.result.distortion[row]:.2f}"
+        below = distortion if tried.result.success[row] else "not fooled"
+        shown[f"{title}\n{below}"] = tried.images[row : row + 1]
+    magnify = functools.partial(analysis.magnify, range_std=_MAGNIFYING_RANGE)
+    return viz.magnified(
+        {
+            title: (image, analysis.to_display(magnify(image)))
+            for title, image in shown.items()
+        }
     )

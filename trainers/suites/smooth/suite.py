@@ -129,12 +129,12 @@ class Smooth(Suite):
     def prepare(self) -> None:
         from trainers.suites.smooth import trials
 
-        self._plan = trials.make(self.run, self.own)
+        self._trials = trials.make(self.run, self.own)
 
     def begin(self, train: data.Dataset, test: data.Dataset) -> None:
         from trainers.suites.smooth import measure
 
-        self._measurer = measure.Measurer(self.run, self.own, self._plan, test)
+        self._measurer = measure.Measurer(self.run, self.own, self._trials, test)
 
     def measure(self, model: Loaded) -> Sequence[Record]:
         return list(self._measurer.measure(model))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,9 @@ _TITLES = {
     ("smooth_cw", "L2"): "sC&W",
 }
 """What the paper calls an attack, by name and norm."""
+
+SMALLEST, LARGEST, BUDGET = "smallest_success", "largest_radius", "budget"
+"""The protocols: how an attack is run, and which of its images counts."""
 
 _COUNTS = ("queries", "steps", "search_steps", "restarts", "candidates")
 """Settings whose product is the cost of an attack."""
@@ -96,46 +100,54 @@ class Trial:
         return Trial(self.attack.for_training(), self.radii[-1:])
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Everything that is run on every model.
+class Case(NamedTuple):
+    """What tells the records of a trial from those of others.
 
-    Args:
-        smallest: Each attack by its title in tables.
-        budgets: Attacks that search, by title and budget.
+    Attributes:
+        attack: Its title in tables.
+        protocol: `SMALLEST`, `LARGEST` or `BUDGET`.
+        budget: The budget as text, if it is run at one.
     """
 
-    smallest: Mapping[str, Trial]
-    budgets: Mapping[tuple[str, Budget], Trial]
+    attack: str
+    protocol: str
+    budget: str | None = None
 
     @property
-    def largest(self) -> dict[str, Trial]:
-        """Those that have a radius, at the largest alone."""
-        return {
-            title: trial.at_largest()
-            for title, trial in self.smallest.items()
-            if trial.radii
-        }
+    def setting(self) -> dict[str, Any]:
+        """The same as settings of a record."""
+        return {name: value for name, value in self._asdict().items() if value}
 
 
-def make(run: EvaluateConfig, own: SmoothSettings) -> Plan:
-    """The attacks of the tables.
+def make(run: EvaluateConfig, own: SmoothSettings) -> dict[Case, Trial]:
+    """Everything that is run on every model.
 
     Raises:
         UsageError: If there is no such attack, or a flag has nothing to act on.
     """
-    smallest: dict[str, Trial] = {}
+    titled: dict[str, Trial] = {}
     for name, attack in suite_attacks.make(run, DEFAULT_ATTACKS).items():
         title = _title(attack)
-        radii = _radii(attack, own.radii)
-        smallest[name if title in smallest else title] = Trial(attack, radii)
-    budgets = {
-        (title, budget): trial
-        for budget in own.parsed_budgets
-        for title, trial in _within(smallest, budget)
+        trial = Trial(attack, _radii(attack, own.radii))
+        if trial in titled.values():
+            raise UsageError(f"--attack={attacks.spec(attack)} is given twice.")
+        titled[name if title in titled else title] = trial
+    smallest = {Case(title, SMALLEST): trial for title, trial in titled.items()}
+    largest = {
+        Case(title, LARGEST): trial.at_largest()
+        for title, trial in titled.items()
+        if trial.radii
     }
-    _refuse_idle(own, smallest, budgets)
-    return Plan(smallest, budgets)
+    budgets = {
+        Case(title, BUDGET, str(budget)): trial
+        for budget in own.parsed_budgets
+        for title, trial in _within(titled, budget)
+    }
+    if own.radii != SmoothSettings.radii and not largest:
+        raise UsageError("--radii needs an --attack within a radius, such as pgd.")
+    if own.budgets not in ("", SmoothSettings.budgets) and not budgets:
+        raise UsageError("--budgets needs an --attack that searches: cw or smooth_cw.")
+    return {**smallest, **largest, **budgets}
 
 
 def _title(attack: attacks.Attack) -> str:
@@ -156,31 +168,17 @@ def _radii(attack: attacks.Attack, count: int) -> tuple[float, ...]:
     return tuple(np.linspace(largest / count, largest, count).tolist())
 
 
-def _within(
-    trials: Mapping[str, Trial], budget: Budget
-) -> Iterator[tuple[str, Trial]]:
+def _within(trials: Mapping[str, Trial], budget: Budget) -> Iterator[tuple[str, Trial]]:
     """Every attack that searches, at a budget; C&W in both of its spaces."""
     for title, trial in trials.items():
-        if not (hasattr(trial.attack, "search_steps") and hasattr(trial.attack, "steps")):
+        if not (
+            hasattr(trial.attack, "search_steps") and hasattr(trial.attack, "steps")
+        ):
             continue
         settings = {"search_steps": budget.searches, "steps": budget.steps}
-        if type(trial.attack) is not attacks.CarliniWagnerL2:
-            yield title, Trial(dataclasses.replace(trial.attack, **settings))
+        attack = dataclasses.replace(trial.attack, **settings)
+        if type(attack) is not attacks.CarliniWagnerL2:
+            yield title, Trial(attack)
             continue
         for space in ("tanh", "clip"):
-            attack = dataclasses.replace(trial.attack, space=space, **settings)
-            yield f"{title}, {space}", Trial(attack)
-
-
-def _refuse_idle(
-    own: SmoothSettings,
-    trials: Mapping[str, Trial],
-    budgets: Mapping[tuple[str, Budget], Trial],
-) -> None:
-    """Raises `UsageError` over a flag that was given and does nothing."""
-    if own.radii != SmoothSettings.radii and not any(
-        trial.radii for trial in trials.values()
-    ):
-        raise UsageError("--radii needs an --attack within a radius, such as pgd.")
-    if own.budgets not in ("", SmoothSettings.budgets) and not budgets:
-        raise UsageError("--budgets needs an --attack that searches: cw or smooth_cw.")
+            yield f"{title}, {space}", Trial(dataclasses.replace(attack, space=space))
