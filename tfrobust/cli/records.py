@@ -185,7 +185,7 @@ class Records(Sequence[Record]):
 
 
 Row = tuple[str, str, Mapping[str, Value]]
-"""Title of a row, quantity and settings of its records."""
+"""Title of a row or a column, quantity and settings of its records."""
 
 
 def table_by_model(
@@ -206,6 +206,26 @@ def table_by_model(
         for title, key, how in rows
     ]
     return Table(columns, body)
+
+
+def table_by_quantity(
+    records: Records, corner: str, columns: Sequence[Row], form: Form = number
+) -> Table:
+    """One row for each model, one column for each quantity and its settings.
+
+    Args:
+        records: What was measured.
+        corner: Title of the first column.
+        columns: What stands in each of the others.
+        form: How cells read.
+    """
+    heads = [Column(corner, numeric=False)]
+    heads += [Column(title, form) for title, _, _ in columns]
+    body = [
+        [model, *(records.cell(model, key, **how) for _, key, how in columns)]
+        for model in records.models
+    ]
+    return Table(heads, body)
 
 
 def cell(estimate: Estimate) -> Any:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfrobust import attacks
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import Images, Record, measured
+from tfrobust.cli.records import (
+    Images,
+    Record,
+    Records,
+    Row,
+    measured,
+    table_by_quantity,
+)
+from tfrobust.cli.tables import Table, percent
 from trainers.suites.options import EvaluateConfig
 
 
@@ -98,6 +106,88 @@ class Left:
             )
             for rounded in (False, True)
         ]
+
+
+def robustness(
+    run: EvaluateConfig,
+    model: str,
+    evaluation: attacks.Evaluation,
+    of: Images,
+    made: Mapping[str, attacks.Attack],
+) -> Iterator[Record]:
+    """What each attack did and left, and what all of them leave together.
+
+    Args:
+        run: The settings of the evaluation.
+        model: Name of the model.
+        evaluation: The attacks on its images, by title.
+        of: The images.
+        made: The attacks, by title.
+    """
+    correct = evaluation.clean_correct
+    yield measured(model, "accuracy", correct, of, split="test", attacked=True)
+    left = Left(run, model, evaluation, of)
+    for title, attack in made.items():
+        setting = {
+            "attack": title,
+            "threat_model": threat_model(attack),
+            "eps": attack.threat.eps,
+        }
+        yield from left.records([(title, None)], [attack], **setting)
+        yield from effects(model, evaluation.results[title], of, attack=title)
+    if len(made) > 1:
+        norms = ", ".join(sorted({threat_model(one) for one in made.values()}))
+        every = [(title, None) for title in made]
+        yield from left.records(
+            every, made.values(), attack="all", threat_model=norms, eps=None
+        )
+
+
+def effects(
+    model: str, outcome: attacks.Outcome, of: Images, **setting: Any
+) -> Iterator[Record]:
+    """Success and distortion of an attack, as found and rounded to 8 bits.
+
+    Distortions are those of images that it broke.
+    """
+    for rounded in (False, True):
+        success = outcome.success_rounded if rounded else outcome.success
+        length = outcome.distortion_rounded if rounded else outcome.distortion
+        counted = np.where(success & ~outcome.already, length, np.nan)
+        yield measured(model, "success", success, of, **setting, rounded=rounded)
+        yield measured(model, "distortion", counted, of, **setting, rounded=rounded)
+
+
+def accuracy_table(
+    records: Records, made: Mapping[str, attacks.Attack], rounded: bool = True
+) -> Table:
+    """Accuracy, clean and under each attack: a row a model.
+
+    Args:
+        records: What was measured.
+        made: The attacks, by title.
+        rounded: Whether what is left after rounding to 8 bits has columns too.
+    """
+    titles = [*made, *(["all"] if len(made) > 1 else [])]
+    columns: list[Row] = [
+        ("clean", "accuracy", {"attacked": None, "split": "test"}),
+        ("clean, attacked images", "accuracy", {"attacked": True}),
+    ]
+    columns += [
+        (title, "robust_accuracy", {"attack": title, "rounded": False})
+        for title in titles
+    ]
+    columns += [
+        (f"{title}, 8 bits", "robust_accuracy", {"attack": title, "rounded": True})
+        for title in (made if rounded else ())
+    ]
+    return table_by_quantity(records, "model", columns, percent)
+
+
+def words(made: Mapping[str, attacks.Attack]) -> list[str]:
+    """Each attack with its settings, for a sentence."""
+    shown = ((title, settings_in_words(attack)) for title, attack in made.items())
+    return [f"{title} ({text})" if text else title for title, text in shown]
 
 
 def settings_in_words(attack: attacks.Attack) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from tfrobust import data
 from tfrobust.attacks import AttackResult
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.records import Images, Record, measured
+from tfrobust.core.estimates import Estimate
 from tfrobust.core.terminal import columns
 from trainers.suites.options import EvaluateConfig
 
@@ -29,6 +31,14 @@ def plain_name(quantity: str) -> str:
         'Hessian norm'
     """
     return quantity.replace("_", " ").replace("hessian", "Hessian")
+
+
+def exactly(
+    model: str, quantity: str, value: Any, images: int, setting: Mapping[str, Any]
+) -> Record:
+    """The record of a number that has no error."""
+    estimate = Estimate(float(value), math.nan)
+    return Record(model, quantity, setting, images, estimate)
 
 
 def logits_of(model: Loaded, images: Any) -> np.ndarray:

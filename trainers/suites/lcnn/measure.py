@@ -53,8 +53,7 @@ class Curve:
 
     def words(self, title: str) -> str:
         """The attack and its settings, for a sentence."""
-        settings = suite_attacks.settings_in_words(self.attack)
-        return f"{title} ({settings})" if settings else title
+        return suite_attacks.words({title: self.attack})[0]
 
     @property
     def searches(self) -> bool:
@@ -184,13 +183,7 @@ class Measurer:
                 setting["eps"] = eps.value
             elif eps != next(iter(curve.at)):
                 return
-            for rounded in (False, True):
-                success = outcome.success_rounded if rounded else outcome.success
-                length = outcome.distortion_rounded if rounded else outcome.distortion
-                counted = np.where(success & ~outcome.already, length, np.nan)
-                setting["rounded"] = rounded
-                yield measured(model.name, "success", success, of, **setting)
-                yield measured(model.name, "distortion", counted, of, **setting)
+            yield from suite_attacks.effects(model.name, outcome, of, **setting)
 
     def _geometry(self, model: Loaded) -> Iterator[Record]:
         sample = samples.training_sample(
