@@ -725,7 +725,8 @@ def test_a_linear_model_where_all_is_known():
         return records.get(model, quantity, **case).estimate
 
     assert measurer.attacked["easy"].skipped == 0
-    assert records.get("easy", "accuracy").estimate.value == 1.0
+    assert records.get("easy", "accuracy", attacked=True).images == 6
+    assert records.get("easy", "accuracy", attacked=None).estimate.value == 1.0
     # One pixel has to rise by 0.048; the smallest radius is 0.1, in each pixel that
     # has a gradient, which is one.
     for attack in ("FGSM", "PGD2"):

@@ -91,8 +91,7 @@ class Tried:
         if (cost := trial.cost) is not None:
             spent, exact = Estimate(cost, np.nan), {"exact": trial.exact}
             yield Record(model, trial.unit, setting, count, spent, about=exact)
-        taken = Estimate(self.seconds, np.nan)
-        yield Record(model, "seconds_per_image", setting, count, taken)
+        yield parts.exactly(model, "seconds_per_image", self.seconds, count, setting)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -194,16 +193,19 @@ class Measurer:
 
     def _left(self, model: str, one: Attacked) -> Iterator[Record]:
         """The accuracy that each attack leaves of the correct images, at any radius."""
+        of, correct = one.sample.first(), np.ones(len(one.sample.labels), bool)
+        how: dict[str, Any] = {"split": "test", "attacked": True, "among": "correct"}
+        yield measured(model, "accuracy", correct, of, **how)
         for title, tried in one.by(SMALLEST).items():
             attack, results = tried.trial.attack, {SMALLEST: tried.result}
             if title in one.by(LARGEST):
                 results[LARGEST] = one.by(LARGEST)[title].result
             evaluation = attacks.Evaluation(
                 labels=one.sample.labels,
-                clean_correct=np.ones(len(one.sample.labels), bool),
+                clean_correct=correct,
                 results=results,
             )
-            left = suite_attacks.Left(self._run, model, evaluation, one.sample.first())
+            left = suite_attacks.Left(self._run, model, evaluation, of)
             yield from left.records(
                 [(name, None) for name in results],
                 [attack],

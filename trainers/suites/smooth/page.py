@@ -60,7 +60,7 @@ def sections(
 def _of_model(
     prose: Prose, records: Records, model: str, one: Attacked
 ) -> Iterator[Section]:
-    clean = records.where("accuracy", split="test")[0]
+    clean = records.where("accuracy", attacked=None)[0]
     yield prose.section(
         "attacks",
         _attacks(records, SMALLEST, seconds=True),
