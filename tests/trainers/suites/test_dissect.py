@@ -224,7 +224,7 @@ def test_a_run_that_has_diverged_is_named(untrained, tmp_path):
     ("flag", "needs"),
     [
         ("--eps=9", "--eps needs --suite=lcnn."),
-        ("--pag_moved_eps=far", "--pag_moved_eps needs --suite=pag."),
+        ("--pag_moved_eps=9", "--pag_moved_eps needs --suite=pag."),
         ("--budgets=3x3", "--budgets needs --suite=smooth."),
         ("--checkpoint_examples=7", "--checkpoint_examples needs --checkpoints."),
     ],
@@ -786,7 +786,7 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_rank_correlations(written):
-    """SciPy's of the measures, '-' where a measure does not vary; in full as records."""
+    """SciPy's, '-' where a measure does not vary; in full as records."""
     measured = {}
     for title in dissect_suite.MEASURES:
         found = [
