@@ -2,7 +2,7 @@
 
 An attack is a frozen dataclass of its settings; calling it searches for adversarial
 images. Keras models, SavedModels and any callable that maps float32 images in [0, 1] to
-logits can be attacked.
+logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 """
 
 from tfrobust.attacks.base import Attack, AttackResult
@@ -19,6 +19,7 @@ from tfrobust.attacks.evaluation import (
 )
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import describe, names, parse, register, spec, title
 from tfrobust.attacks.pgd import PGD
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.smooth import SmoothCarliniWagner, SmoothPGD
@@ -48,7 +49,13 @@ __all__ = [
     "Square",
     "ThreatModel",
     "combine",
+    "describe",
     "evaluate",
     "from_norm",
     "multi_target",
+    "names",
+    "parse",
+    "register",
+    "spec",
+    "title",
 ]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.spaces import Clipped, Space, Tanh
 from tfrobust.attacks.threat import ThreatModel
@@ -54,6 +55,7 @@ class _State(NamedTuple):
     distance: tf.Tensor  # its squared distance, or infinity
 
 
+@register("cw", title="C&W")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CarliniWagnerL2(Attack):
     """Minimises distortion plus c times how far the goal is missed, and searches c.

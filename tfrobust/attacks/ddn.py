@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
@@ -30,6 +31,7 @@ class _State(NamedTuple):
     distance: tf.Tensor  # its distance, or infinity
 
 
+@register("ddn")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDN(Attack):
     """Decoupled direction and norm: looks for the smallest perturbation in few steps.

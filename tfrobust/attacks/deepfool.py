@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
@@ -22,6 +23,7 @@ _BEYOND = 1e-4
 _LEAST = 1e-6
 
 
+@register("deepfool")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeepFool(Attack):
     """Steps to the nearest linearised class boundary until it is crossed, in L2.

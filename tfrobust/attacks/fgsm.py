@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.pgd import LOSSES, PGD
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
@@ -44,6 +45,7 @@ class _Gradient(Attack):
         return self.pgd.run(problem)
 
 
+@register("fgsm")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FGSM(_Gradient):
     """The fast gradient (sign) method: one step to the edge of the ball.
@@ -89,6 +91,7 @@ class FGSM(_Gradient):
         )
 
 
+@register("bim")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BIM(_Gradient):
     """The basic iterative method (I-FGSM): small steps from the image itself.
@@ -132,6 +135,7 @@ class BIM(_Gradient):
         return PGD(random_start=False, **dataclasses.asdict(self))
 
 
+@register("mifgsm", title="MI-FGSM")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MIFGSM(BIM):
     """The momentum iterative method (MI-FGSM): steps along an accumulated direction.

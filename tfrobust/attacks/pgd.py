@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
@@ -31,6 +32,7 @@ Direction = Callable[[tf.Tensor], tf.Tensor]
 """Maps gradients `[B, H, W, C]` to directions of the same shape."""
 
 
+@register("pgd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(Attack):
     """Projected gradient descent (Madry et al. 2018, https://arxiv.org/abs/1706.06083).

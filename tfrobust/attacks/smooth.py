@@ -11,6 +11,7 @@ import math
 import tensorflow as tf
 
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.pgd import PGD, Direction
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.spaces import Smoothed, Space
@@ -57,6 +58,7 @@ class _Smooth:
         )
 
 
+@register("smooth_pgd", title="sPGD")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SmoothPGD(_Smooth, PGD):
     """PGD along gradients that were smoothed first; sPGD2 is the one with `norm=2`.
@@ -113,6 +115,7 @@ class SmoothPGD(_Smooth, PGD):
         return smooth
 
 
+@register("smooth_cw", title="sC&W")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SmoothCarliniWagner(_Smooth, CarliniWagnerL2):
     """The attack of Carlini and Wagner over smooth perturbations: sC&W.

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
@@ -36,6 +37,7 @@ class _State(NamedTuple):
     reached: tf.Tensor  # whether the best is what the goal wants
 
 
+@register("square")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Square(Attack):
     """The Square attack (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049).

@@ -29,6 +29,21 @@ def parse_fraction(text: float | str) -> float:
     return value
 
 
+def format_fraction(value: float) -> str:
+    """A number as a person would write it: in 255ths where it is so many, exactly.
+
+    `parse_fraction` reads the same number from it.
+
+    Example:
+        >>> [format_fraction(value) for value in (0.1, 8 / 255, 1.0, 1 / 7)]
+        ['0.1', '8/255', '1', '0.14285714285714285']
+    """
+    levels = round(255 * value)
+    if float(f"{value:g}") == value:
+        return f"{value:g}"
+    return f"{levels}/255" if levels / 255 == value else repr(value)
+
+
 @dataclasses.dataclass(frozen=True, order=True)
 class Eps:
     """The radius of an attack, and how it was written, such as `8/255`.
