@@ -13,179 +13,188 @@ its own: Python would run that one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
 from export import limits
-from tfrobust.cli import program
+from tfrobust.cli import flags, program
+from tfrobust.cli.flags import (
+    Need,
+    Settings,
+    boolean,
+    choice,
+    grouped_help,
+    integer,
+    number,
+    several,
+    string,
+)
+from tfrobust.cli.program import UsageError
 from tfrobust.cli.quiet import start_tensorflow
 
-FLAGS = flags.FLAGS
-
-QUANTIZED = ("float16", "dynamic_int8")
+QUANTIZED = ("off", "float16", "dynamic_int8")
 
 
-def _lists(values: Mapping[str, Any], *names: str) -> bool:
-    """Whether one of these signatures is asked for; without a list all are."""
-    return values["signatures"] is None or not {*names}.isdisjoint(values["signatures"])
+def _served(*signatures: str) -> Need:
+    """That one of these signatures is asked for; without a list all are."""
+
+    def met(values: Any) -> bool:
+        asked = _names(values["signatures"])
+        return asked is None or not {*signatures}.isdisjoint(asked)
+
+    *first, last = signatures
+    words = f"{', '.join(first)} or {last}" if first else last
+    return Need(f"{words} among the --signatures", met)
 
 
-# Flags that do nothing unless others have them act.
-_NEEDS = (
-    program.Need(("attack",), lambda v: _lists(v, "attack"),
-                 "attack among the --signatures"),
-    program.Need(("attack_norm", "attack_eps", "attack_steps"), lambda v: v["attack"],
-                 "--attack"),
-    program.Need(("smooth_alpha", "smooth_bandwidth", "smooth_iterations"),
-                 lambda v: _lists(v, "smooth"), "smooth among the --signatures"),
-    program.Need(("max_gradients",),
-                 lambda v: _lists(v, "explain", "robustness", "attack"),
-                 "explain, robustness or attack among the --signatures"),
-    program.Need(("max_iterations",), lambda v: _lists(v, "robustness"),
-                 "robustness among the --signatures"),
-    program.Need(("dataset",), lambda v: v["quantize"], "--quantize"),
-    program.Need(("data_dir", "examples"), lambda v: v["dataset"], "a --dataset"),
-)  # fmt: skip
+def _names(text: str) -> tuple[str, ...] | None:
+    """What stands between the commas; `None` of an empty text."""
+    return tuple(part.strip() for part in text.split(",")) if text else None
+
+
+_ATTACK = Need("--attack", lambda v: v["attack"])
+_MEASURED = Need("--quantize", lambda v: v["quantize"] != "off")
+_DATASET = Need("a --dataset", lambda v: v["dataset"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """Everything an export depends on; one field for each flag."""
+class _Model(Settings, title="Model"):
+    """What is exported."""
 
-    imports: list[str]
-    model: str
-    out: str
-    class_names: list[str] | None
-    signatures: list[str] | None
-    fold: bool
-    attack: bool
-    attack_norm: str
-    attack_eps: float
-    attack_steps: int
-    smooth_alpha: float
-    smooth_bandwidth: float
-    smooth_iterations: int | None
-    max_batch: int
-    max_gradients: int
-    max_iterations: int
-    overwrite: bool
-    warmup: bool
-    evaluation: str | None
-    quantize: str | None
-    dataset: str | None
-    data_dir: str | None
-    examples: int
-
-
-def define_flags() -> None:
-    """Defines every flag of `ExportConfig` on absl's `FLAGS`, once."""
-    if "out" in FLAGS:
-        return
-    flags.DEFINE_string(
-        "model",
-        None,
+    model: str = string(
+        "",
         "What to export: a `.keras` file, the folder of a run, a SavedModel (or the "
         "folder of its versions: the newest) or pretrained:NAME.",
     )
-    flags.DEFINE_multi_string(
-        "import",
-        [],
+    imports: tuple[str, ...] = several(
         "Module to import first, which registers Keras classes that the model has. "
         "Once for each.",
+        flag="import",
     )
-    flags.DEFINE_string(
-        "out", None, "Folder that holds the versions; its name is the served name."
+    out: str = string(
+        "", "Folder that holds the versions; its name is the served name."
     )
-    flags.DEFINE_list(
-        "class_names", None, "Names of the classes in order, separated by commas."
+    class_names: str = string(
+        "", "Names of the classes in order, separated by commas. Empty: none."
     )
-    flags.DEFINE_list(
-        "signatures",
-        None,
-        "What is served, with commas between. By default all that this model and its "
+    fold: bool = boolean(
+        True, "Put spectral norms and batch norms into constant kernels."
+    )
+    warmup: bool = boolean(
+        True, "Have a server answer each signature once before it serves it."
+    )
+    evaluation: str = string(
+        "",
+        "The evaluation.json that the model card takes its numbers from. Empty: one "
+        "beside the model.",
+    )
+    overwrite: bool = boolean(
+        False,
+        "Let the new version lack signatures or tensors that clients of the newest one "
+        "may ask for. No version is ever deleted or changed.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Signatures(Settings, title="Signatures"):
+    """What is served."""
+
+    signatures: str = string(
+        "",
+        "What is served, with commas between. Empty: all that this model and its "
         "layers can have, but attack only with --attack.",
     )
-    flags.DEFINE_bool(
-        "fold", True, "Put spectral norms and batch norms into constant kernels."
+    attack: bool = boolean(
+        False,
+        "Serve PGD too, so that a red team need not have the model.",
+        needs=_served("attack"),
     )
-    flags.DEFINE_bool(
-        "attack", False, "Serve PGD too, so that a red team need not have the model."
+    attack_norm: str = choice("2", ("2", "inf"), "Its norm.", needs=_ATTACK)
+    attack_eps: float = number(0.5, "Its radius: 0.5, 8/255.", needs=_ATTACK)
+    attack_steps: int = integer(20, "Its steps.", at_least=1, needs=_ATTACK)
+    smooth_alpha: float = number(
+        0.95,
+        "How far smooth smooths, in [0, 1).",
+        at_least=None,
+        needs=_served("smooth"),
     )
-    flags.DEFINE_enum("attack_norm", "2", ["2", "inf"], "Its norm.")
-    flags.DEFINE_float("attack_eps", 0.5, "Its radius.")
-    flags.DEFINE_integer("attack_steps", 20, "Its steps.")
-    flags.DEFINE_float("smooth_alpha", 0.95, "How far smooth smooths, in [0, 1).")
-    flags.DEFINE_float("smooth_bandwidth", 0.1, "Of its kernel on pixel values.")
-    flags.DEFINE_integer(
-        "smooth_iterations",
+    smooth_bandwidth: float = number(
+        0.1, "Of its kernel on pixel values.", at_least=None, needs=_served("smooth")
+    )
+    smooth_iterations: int | None = integer(
         None,
         "Steps of its solver; by default as many as leave at most 1e-4 of the error.",
+        at_least=None,
+        needs=_served("smooth"),
     )
-    flags.DEFINE_integer(
-        "max_batch", limits.MAX_BATCH, "Images that a request may hold."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Limits(Settings, title="Limits"):
+    """How much a request may ask."""
+
+    max_batch: int = integer(
+        limits.MAX_BATCH, "Images that a request may hold.", at_least=None
     )
-    flags.DEFINE_integer(
-        "max_gradients",
+    max_gradients: int = integer(
         limits.MAX_GRADIENTS,
         "Images that a request to explain, robustness or attack may hold.",
+        at_least=None,
+        needs=_served("explain", "robustness", "attack"),
     )
-    flags.DEFINE_integer(
-        "max_iterations",
+    max_iterations: int = integer(
         limits.MAX_ITERATIONS,
         "Power iterations that a request may ask of robustness.",
+        at_least=None,
+        needs=_served("robustness"),
     )
-    flags.DEFINE_bool(
-        "overwrite",
-        False,
-        "Let the new version lack signatures or tensors that clients "
-        "of the newest one may ask for. No version is ever deleted or changed.",
-    )
-    flags.DEFINE_bool(
-        "warmup", True, "Have a server answer each signature once before it serves it."
-    )
-    flags.DEFINE_string(
-        "evaluation",
-        None,
-        "The evaluation.json that the model card takes its numbers "
-        "from. By default one beside the model.",
-    )
-    flags.DEFINE_enum(
-        "quantize",
-        None,
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Quantized(Settings, title="TFLite"):
+    """A smaller file beside the model."""
+
+    quantize: str = choice(
+        "off",
         QUANTIZED,
-        "Write a smaller TFLite file into the version "
-        "too, and print what it costs in accuracy.",
+        "Write a smaller TFLite file into the version too, and print what it costs in "
+        "accuracy.",
     )
-    flags.DEFINE_string(
-        "dataset",
-        None,
-        "Data set on whose test images --quantize is measured; without "
-        "one on generated images, which tell no accuracy.",
+    dataset: str = string(
+        "",
+        "Data set on whose test images --quantize is measured. Empty: generated "
+        "images, which have no accuracy.",
+        needs=_MEASURED,
     )
-    flags.DEFINE_string("data_dir", None, "Folder that holds prepared TFDS folders.")
-    flags.DEFINE_integer(
-        "examples", 1000, "How many test images; 0: all.", lower_bound=0
+    data_dir: str = string(
+        "", "Folder that holds prepared TFDS folders.", needs=_DATASET
     )
+    examples: int = integer(1000, "How many test images; 0: all.", needs=_DATASET)
 
 
-def config_from_flags() -> ExportConfig:
-    """The parsed flags; `UsageError` if one is missing or does nothing."""
-    names = [field.name for field in dataclasses.fields(ExportConfig)]
-    values: dict[str, Any] = {
-        name: FLAGS["import" if name == "imports" else name].value for name in names
-    }
-    for name in ("model", "out"):
-        if not (values[name] or "").strip():
-            raise program.UsageError(f"--{name} must be given and not be empty.")
-    program.refuse_idle_flags(_NEEDS, values)
-    return ExportConfig(**values)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig(_Model, _Signatures, _Limits, _Quantized):
+    """Everything an export depends on; a field is a flag."""
+
+    def check(self) -> None:
+        """Raises `UsageError` without a model or a folder."""
+        for name in ("model", "out"):
+            if not getattr(self, name).strip():
+                raise UsageError(f"--{name} must be given and not be empty.")
+
+    @property
+    def chosen_signatures(self) -> tuple[str, ...] | None:
+        """The signatures asked for; `None` for all that there can be."""
+        return _names(self.signatures)
+
+    @property
+    def names_of_classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, if they were given."""
+        return _names(self.class_names)
 
 
 def main() -> None:
     """Exports what the flags say."""
-    config = config_from_flags()
+    config = flags.read(ExportConfig)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
     program.import_modules(config.imports)
@@ -196,15 +205,8 @@ def main() -> None:
 
 def start() -> None:
     """Runs the program with the command line's flags."""
-    define_flags()
-    program.run(main, _help)
-
-
-def _help() -> str:
-    module = FLAGS.find_module_defining_flag("max_batch")
-    # The first line is the path of this file.
-    lines = FLAGS.module_help(module).strip().splitlines()[1:]
-    return "\n".join([__doc__, *lines])
+    flags.define(ExportConfig)
+    program.run(main, lambda: grouped_help(__doc__))
 
 
 if __name__ == "__main__":

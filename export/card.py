@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfrobust.cli.records import Record, Records, read_evaluation, records_from
 from tfrobust.cli.run_folder import RunFolder, model_name, versions
 from tfrobust.models import pretrained_card
 from tfrobust.models.loading import PRETRAINED, find
@@ -44,9 +45,9 @@ _OF_THE_MACHINE = {
 _PLACE = re.compile(r"(?!\d+/\d+$).*[/\\~]|.*\.(keras|h5|npz)$", re.DOTALL)
 # What names a network: a shipped one, or a folder of somebody's.
 _NETWORKS = {"initial", "teacher", "judge"}
-_ATTACK = ("method", "norm", "eps", "steps", "restarts", "images")
 _ESTIMATE = ("mean", "standard_error")
 _EVALUATION = "evaluation.json"
+_GEOMETRY = ("gradient_norm", "hessian_norm", "curvature")
 _NORMS = {"2": "L2", "inf": "Linf", "1": "L1"}
 
 
@@ -85,9 +86,9 @@ def facts_of(
 
     Args:
         model: A `.keras` file, a run folder, a SavedModel or `pretrained:NAME`.
-        evaluation: An `evaluation.json` of `trainers.evaluate`, suite lcnn, pag or
-            dissect, in which the model is found by its path or else by its name. By
-            default that in the model's folder, if there is one with this model.
+        evaluation: An `evaluation.json` of `trainers.evaluate`, of any suite, in which
+            the model is found by its path or else by its name. By default that in the
+            model's folder, if there is one with this model.
         summary: What `summary.json` says where it is not written yet.
 
     Returns:
@@ -102,58 +103,49 @@ def facts_of(
     path = Path(model).expanduser()
     if path.is_dir():
         path = find(path)
+    measured = _measured(path, evaluation)
     if path.is_dir():
-        return _carried(path, evaluation)
+        return _carried(path, measured)
     flags = _flags(path.parent)
-    told = _json(path.parent / "summary.json") if summary is None else summary
-    summary = told
-    if path.name != "model.keras":
-        summary = {key: summary.get(key) for key in ("dataset", "versions")}
-    whole, measured = _measured(path, evaluation)
-    origin = {"dataset": whole.get("dataset"), "source": "evaluation"}
-    robust = [one | origin for one in _robust(measured)]
+    whole = _json(path.parent / "summary.json") if summary is None else summary
+    # It tells of the last network, not of the best and not of a kept one.
+    last = path.name == "model.keras"
+    own = whole if last else {key: whole.get(key) for key in ("dataset", "versions")}
     return Facts(
-        data=_data(flags, summary),
+        data=_data(flags, own),
         training=_training(flags) or None,
-        accuracy=_accuracy(measured, origin) or _trained_accuracy(flags, summary),
-        robust_accuracy=robust or _watched(path.name, flags, told),
-        geometry=_geometry(measured, origin) or _trained_geometry(summary),
-        versions=summary.get("versions"),
+        accuracy=measured.accuracy or _trained_accuracy(flags, own),
+        robust_accuracy=measured.robust_accuracy or _watched(path.name, flags, whole),
+        geometry=measured.geometry or _trained_geometry(own),
+        versions=own.get("versions"),
     )
 
 
 def _shipped(name: str, evaluation: str | os.PathLike[str] | None) -> Facts:
     """What is known of a network of the zoo."""
     card = pretrained_card(name)
-    flags, measured = card["training"], card["measured"]
-    place = Path(PRETRAINED + name)
-    origin = {"dataset": measured.get("dataset"), "source": "evaluation"}
+    content = card["measured"]
+    measured = _facts_in(content["dataset"], records_from(content["records"]))
     # Only what is named: a file of the current folder has nothing to do with it.
     if evaluation is not None:
-        whole, measured = _measured(place, evaluation)
-        origin["dataset"] = whole.get("dataset")
-    return Facts(
-        data=_data(flags, {}),
-        training=_training(flags) or None,
-        accuracy=_accuracy(measured, origin),
-        robust_accuracy=[one | origin for one in _robust(measured)] or None,
-        geometry=_geometry(measured, origin),
+        measured = _measured(Path(PRETRAINED + name), evaluation)
+    return dataclasses.replace(
+        measured,
+        data=_data(card["training"], {}),
+        training=_training(card["training"]) or None,
         versions=card.get("versions"),
     )
 
 
-def _carried(version: Path, evaluation: str | os.PathLike[str] | None) -> Facts:
+def _carried(version: Path, measured: Facts) -> Facts:
     """What the card of a SavedModel says, and an evaluation of it."""
     card = _json(version / FILE)
-    whole, measured = _measured(version, evaluation)
-    origin = {"dataset": whole.get("dataset"), "source": "evaluation"}
-    robust = [one | origin for one in _robust(measured)]
     return Facts(
         data=card.get("data"),
         training=card.get("training"),
-        accuracy=_accuracy(measured, origin) or card.get("accuracy"),
-        robust_accuracy=robust or card.get("robust_accuracy"),
-        geometry=_geometry(measured, origin) or card.get("geometry"),
+        accuracy=measured.accuracy or card.get("accuracy"),
+        robust_accuracy=measured.robust_accuracy or card.get("robust_accuracy"),
+        geometry=measured.geometry or card.get("geometry"),
         versions=(card.get("versions") or {}).get("training"),
     )
 
@@ -321,15 +313,20 @@ def _watched(
     attacked = flags.get("adversary", "off") != "off"
     norm = flags.get("adversary_norm", "") if attacked else "inf"
     eps = _radius(flags.get("adversary_eps", "")) if attacked else 8 / 255
+    name = _NORMS.get(norm, norm)
+    steps = _told(flags.get("watch_steps", "")) or None
     about = {
-        "method": "PGD",
-        "norm": _NORMS.get(norm, norm),
+        "attack": f"PGD {name}",
+        "threat_model": name,
         "eps": eps,
-        "steps": _told(flags.get("watch_steps", "")) or None,
+        "specs": [f"pgd:norm={name.removeprefix('L')},eps={eps},steps={steps}"],
+        "seed": None,
         "images": _told(flags.get("watch_robust", "")) or None,
+        "mean": mean,
+        "standard_error": None,
     }
     origin = {"dataset": flags.get("dataset"), "source": "training, held out"}
-    return [_entry(about, {"mean": mean}) | origin]
+    return [about | origin]
 
 
 def _radius(value: str) -> float | None:
@@ -340,79 +337,82 @@ def _radius(value: str) -> float | None:
         return None
 
 
-def _measured(
-    path: Path, evaluation: str | os.PathLike[str] | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An evaluation, and what it says of the model; both empty if there is none."""
-    given = evaluation is not None
-    file = Path(evaluation) if evaluation is not None else path.parent / _EVALUATION
-    if given and not file.is_file():
+def _measured(path: Path, evaluation: str | os.PathLike[str] | None) -> Facts:
+    """What an evaluation says of a model; nothing where there is none of it.
+
+    Raises:
+        FileNotFoundError: If `evaluation` is missing.
+        ValueError: If `evaluation` is none, or not of this model.
+    """
+    if evaluation is not None and not Path(evaluation).is_file():
         raise FileNotFoundError(
-            f"`evaluation` must be an existing file. Received: {file}"
+            f"`evaluation` must be an existing file. Received: {evaluation}"
         )
-    whole = _json(file)
-    models = [one for one in whole.get("models") or () if isinstance(one, dict)]
-    found = _find(path, models)
-    if given and found is None:
+    file = path.parent / _EVALUATION if evaluation is None else Path(evaluation)
+    models: list[Any] = []
+    name, reason = None, ""
+    try:
+        whole = read_evaluation(file)
+        models = whole.about["models"]
+        name = _find(path, models)
+    except (ValueError, KeyError) as error:
+        reason = f" ({error})"
+    if name is not None:
+        return _facts_in(whole.about.get("dataset"), whole.records.of(name))
+    if evaluation is not None:
         names = ", ".join(str(one.get("name")) for one in models) or "nothing"
         raise ValueError(
             f"`evaluation` must be an evaluation.json with the model {path}. "
-            f"Received: {file}, of {names}"
+            f"Received: {file}, of {names}{reason}"
         )
-    return (whole, found) if found is not None else ({}, {})
+    return Facts()
 
 
-def _find(path: Path, models: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The entry of a model: that with its path, or else the only one of its name."""
+def _find(path: Path, models: list[Any]) -> str | None:
+    """The name of a model: of that with its path, or else the only one of its name."""
     place = path.resolve()
     for one in models:
         if Path(str(one.get("path"))).resolve() == place:
-            return one
-    alike = [one for one in models if one.get("name") == model_name(place)]
+            return one["name"]
+    alike = [one["name"] for one in models if one.get("name") == model_name(place)]
     return alike[0] if len(alike) == 1 else None
 
 
-def _accuracy(
-    measured: dict[str, Any], origin: dict[str, Any]
-) -> dict[str, Any] | None:
-    found = measured.get("accuracy")
-    if not isinstance(found, dict):
-        return None
-    return _pick(found, ("images", *_ESTIMATE)) | origin
+def _facts_in(dataset: str | None, records: Records) -> Facts:
+    """What the records of one model say."""
+    origin = {"dataset": dataset, "source": "evaluation"}
+    clean = records.where("accuracy", split="test", attacked=None)
+    robust = records.where("robust_accuracy", rounded=False)
+    return Facts(
+        accuracy=_estimate(clean[0]) | origin if clean else None,
+        robust_accuracy=[_robust(one) | origin for one in robust] or None,
+        geometry=_geometry(records, origin),
+    )
 
 
-def _robust(measured: dict[str, Any]) -> list[dict[str, Any]]:
-    """Accuracy under each attack and radius, from whichever suite it was."""
-    found = []
-    attack = measured.get("attack") or {}
-    for at in attack.get("accuracy") or ():
-        found.append(_entry(attack | {"eps": at.get("eps")}, at))
-    for norm, at in (attack.get("norms") or {}).items():
-        about = attack | {"norm": norm, "eps": at.get("eps")}
-        found.append(_entry(about, at["accuracy"]))
-    for name, one in (measured.get("attacks") or {}).items():
-        if "accuracy" in one:
-            found.append(_entry({"method": name} | one, one["accuracy"]))
-    return found
+def _robust(record: Record) -> dict[str, Any]:
+    about = {"specs": record.about.get("attacks"), "seed": record.about.get("seed")}
+    named = _pick(record.setting, ("attack", "threat_model", "eps"))
+    return named | about | _estimate(record)
 
 
-def _entry(about: dict[str, Any], estimate: dict[str, Any]) -> dict[str, Any]:
-    return _pick(about, _ATTACK) | _pick(estimate, _ESTIMATE)
+def _estimate(record: Record) -> dict[str, Any]:
+    return _pick(record.to_json(), ("images", *_ESTIMATE))
 
 
-def _geometry(
-    measured: dict[str, Any], origin: dict[str, Any]
-) -> dict[str, Any] | None:
-    whole = measured.get("geometry")
-    if not isinstance(whole, dict):
-        return None
-    parts = {
-        part: {name: _pick(one, _ESTIMATE) for name, one in whole[part].items()}
-        for part in ("test", "train", "discrepancy")
-        if isinstance(whole.get(part), dict)
-    }
-    about = _pick(whole, ("images", "power_iterations"))
-    return about | parts | origin
+def _geometry(records: Records, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """Gradient norm, Hessian norm and curvature on the images of each split."""
+    parts: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    for one in records:
+        if one.quantity in _GEOMETRY:
+            part = parts.setdefault(str(one.setting["split"]), {})
+            part[one.quantity] = _pick(one.to_json(), _ESTIMATE)
+            about = {"images": one.images} | _pick(one.about, ("power_iterations",))
+    for one in records.where("discrepancy"):
+        part = parts.setdefault("discrepancy", {})
+        part[str(one.setting["of"])] = _pick(one.to_json(), _ESTIMATE)
+    return about | parts | origin if about else None
 
 
 def _pick(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

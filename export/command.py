@@ -63,12 +63,12 @@ def _write(config: ExportConfig, reports: list[dict[str, Any]]) -> Path:
     return export_saved_model(
         model,
         config.out,
-        config.class_names,
-        signatures=config.signatures,
+        config.names_of_classes,
+        signatures=config.chosen_signatures,
         folded=config.fold,
         settings=_settings(config),
         warmup=config.warmup,
-        facts=facts_of(config.model, config.evaluation),
+        facts=facts_of(config.model, config.evaluation or None),
         overwrite=config.overwrite,
         extras=_extras(config, model, reports),
     )
@@ -79,7 +79,7 @@ def _extras(
 ) -> list[Callable[[Path], None]]:
     """What --quantize adds to the version; its figures go into `reports`."""
     kind = config.quantize
-    if kind is None:
+    if kind == "off":
         return []
     sample = _sample(config, model)
 
@@ -94,7 +94,7 @@ def _sample(config: ExportConfig, model: keras.Model) -> quantize.Sample:
     shape = model.input_shape[1:]
     if not config.dataset:
         return quantize.generate_sample(shape)
-    folder, count = config.data_dir, config.examples
+    folder, count = config.data_dir or None, config.examples
     try:
         return quantize.draw_sample(
             config.dataset, folder, count, shape, model.output_shape[-1]

@@ -1,13 +1,22 @@
-r"""Puts classifiers side by side: accuracy on all test images, beta, gamma, time.
+r"""Puts classifiers, or finished evaluations, side by side.
 
     tfrobust compare runs/standard runs/lcnn --out=runs/comparison
+    tfrobust compare runs/evaluation-a runs/evaluation-b
+    tfrobust compare runs/evaluation --out=runs/tradeoff \
+        --curve=LCNN:cifar10_lcnn=1e-3,LCNN-3e-3=3e-3 --curve=standard:cifar10_standard=
 
-Each is the folder of a run, a .keras file, a SavedModel or pretrained:NAME. The first
-is the one that times are compared to. Prints a Markdown table and writes it to OUT with
-comparison.csv and tradeoff.png (accuracy against mean beta). Accuracy is measured anew,
-on the whole test set of --dataset or else of the data that each was trained on; beta
-and gamma are the network's own; everything else comes from a run's summary.json, which
-tells of its model.keras alone, and stays empty elsewhere.
+Classifiers: each is the folder of a run, a .keras file, a SavedModel or
+pretrained:NAME, and the first is the one that times are compared to. Accuracy is
+measured anew, on the whole test set of --dataset or else of the data that each was
+trained on; beta and gamma are the network's own; everything else comes from a run's
+summary.json, which tells of its model.keras alone, and stays empty elsewhere.
+
+Evaluations: each is the folder of one, or its evaluation.json. Every number that two
+models have in common stands in one line, a column a model. With --curve, accuracy
+against curvature as well, one curve a method, written METHOD:MODEL=LABEL,MODEL=LABEL.
+
+Prints a Markdown table and writes it to --out as comparison.md and comparison.csv with
+tradeoff.png (accuracy against mean beta, or against curvature).
 """
 
 from __future__ import annotations
@@ -21,7 +30,7 @@ from tfrobust.cli import flags, program
 from tfrobust.cli.flags import Need, Settings, boolean, grouped_help, several, string
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.quiet import start_tensorflow
-from tfrobust.cli.run_folder import check_writable
+from tfrobust.cli.run_folder import EVALUATION, check_writable
 
 _WRITTEN = ("comparison.md", "comparison.csv", "tradeoff.png")
 
@@ -52,6 +61,11 @@ class _Models(Settings, title="Models"):
 class CompareConfig(_Data, _Models):
     """Everything a comparison depends on; a field is a flag."""
 
+    curve: tuple[str, ...] = several(
+        "Of evaluations: a curve of accuracy against curvature, "
+        "METHOD:MODEL=LABEL,MODEL=LABEL. Once for each.",
+        needs=Need("an --out", lambda v: v["out"]),
+    )
     out: str = string("", "Folder to write to. Empty: print alone.")
     overwrite: bool = boolean(
         False,
@@ -68,15 +82,34 @@ def main(paths: Sequence[str]) -> None:
     out = pathlib.Path(config.out).expanduser() if config.out else None
     if out is not None:
         _check_out(out, config.overwrite)
+    evaluated = [_is_evaluation(path) for path in paths]
+    if any(evaluated) and not all(evaluated):
+        raise UsageError(
+            f"{paths[evaluated.index(True)]} is an evaluation; compare evaluations "
+            "with each other, or classifiers."
+        )
+    if config.curve and not all(evaluated):
+        raise UsageError("--curve needs evaluations, not classifiers.")
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
     program.import_modules(config.imports)
     from trainers import comparison
 
     try:
-        comparison.compare(paths, out, config.dataset, config.data_dir)
+        if all(evaluated):
+            comparison.compare_evaluations(paths, out, config.curve)
+        else:
+            comparison.compare(paths, out, config.dataset, config.data_dir)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _is_evaluation(path: str) -> bool:
+    """Whether it is the folder of an evaluation, or the file itself."""
+    place = pathlib.Path(path).expanduser()
+    return place.name == EVALUATION or (
+        (place / EVALUATION).is_file() and not (place / "model.keras").is_file()
+    )
 
 
 def _check_out(out: pathlib.Path, overwrite: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -12,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import data, models, viz
-from tfrobust.cli import program
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
+from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import Records, Row, read_evaluation, table_by_model
 from tfrobust.cli.run_folder import run_around, write_text
 from tfrobust.cli.tables import Column, Table, formatted
-from trainers.suites.records import logits_of
+from tfrobust.core.estimates import Estimate
+from trainers.suites.parts import logits_of
 
 _COLUMNS = [
     Column("run", numeric=False),
@@ -71,7 +74,7 @@ def _tests(
     names = [dataset or model.training.get("dataset", "") for model in loaded]
     for model, name in zip(loaded, names, strict=True):
         if not name:
-            raise program.UsageError(
+            raise UsageError(
                 f"--dataset must be given: nothing says what {model.source} was "
                 "trained on."
             )
@@ -85,9 +88,7 @@ def _read(name: str, data_dir: str) -> data.Dataset:
     try:
         return data.load(name, "test", data_dir or None)
     except (OSError, ValueError) as error:
-        raise program.UsageError(
-            f"--dataset={name} could not be loaded: {error}"
-        ) from error
+        raise UsageError(f"--dataset={name} could not be loaded: {error}") from error
 
 
 def _row(model: Loaded, dataset: str, test: data.Dataset) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _accuracy(model: Loaded, test: data.Dataset) -> float:
         try:
             logits = logits_of(model, images)
         except tf.errors.InvalidArgumentError as error:
-            raise program.UsageError(
+            raise UsageError(
                 f"{model.source} refused its images, {size} at a time: {error.message}"
             ) from error
         correct += int(np.sum(np.argmax(logits, axis=-1) == labels.numpy()))
@@ -137,11 +138,81 @@ def _accuracy(model: Loaded, test: data.Dataset) -> float:
 
 
 def _write(out: pathlib.Path, rows: list[dict[str, Any]], table: Table) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "comparison.md", table.markdown() + "\n")
-    write_text(out / "comparison.csv", table.csv())
     points = {
         row["run"]: (row["mean beta"], row["test accuracy"], row["standard error"])
         for row in rows
     }
+    _write_table(out, table)
     viz.save(viz.accuracy_against_beta(points), out / "tradeoff.png")
+
+
+def _write_table(out: pathlib.Path, table: Table) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "comparison.md", table.markdown() + "\n")
+    write_text(out / "comparison.csv", table.csv())
+
+
+def compare_evaluations(
+    paths: Sequence[str], out: pathlib.Path | None, curves: Sequence[str]
+) -> None:
+    """Puts the numbers of finished evaluations side by side, prints and writes.
+
+    Args:
+        paths: The evaluations.
+        out: Folder to write to, if any.
+        curves: Curves of accuracy against curvature, as `--curve` takes them.
+
+    Raises:
+        UsageError: If a curve is none, or of no model here.
+        ValueError: If a path is no evaluation.
+    """
+    records = _together(paths)
+    drawn = dict(_curve(text, records) for text in curves)
+    rows: list[Row] = list(
+        {one.label: (one.label, one.quantity, one.setting) for one in records}.values()
+    )
+    table = table_by_model(records, "quantity", rows)
+    print(table.markdown())
+    if out is not None:
+        _write_table(out, table)
+    if out is not None and drawn:
+        viz.save(viz.accuracy_against_curvature(drawn), out / "tradeoff.png")
+
+
+def _together(paths: Sequence[str]) -> Records:
+    """All records; a name that two evaluations have is followed by where from."""
+    read = {str(path): read_evaluation(path).records for path in paths}
+    names = [name for records in read.values() for name in records.models]
+    return Records(
+        dataclasses.replace(one, model=f"{one.model}, {path}")
+        if names.count(one.model) > 1
+        else one
+        for path, records in read.items()
+        for one in records
+    )
+
+
+def _curve(
+    text: str, records: Records
+) -> tuple[str, list[tuple[str, Estimate, Estimate]]]:
+    method, colon, points = text.partition(":")
+    if not colon or not points:
+        raise UsageError(f"--curve={text} must be METHOD:MODEL=LABEL,MODEL=LABEL.")
+    return method, [_point(point, records) for point in points.split(",")]
+
+
+def _point(text: str, records: Records) -> tuple[str, Estimate, Estimate]:
+    """Label, curvature and accuracy, both on test images."""
+    name, _, label = text.partition("=")
+    if name not in records.models:
+        raise UsageError(
+            f"--curve names {name!r}, but the evaluations are of "
+            f"{', '.join(records.models)}."
+        )
+    clean = records.get(name, "accuracy", split="test", attacked=None)
+    curvature = records.get(name, "curvature", split="test")
+    if clean is None or curvature is None:
+        raise UsageError(
+            f"--curve names {name!r}, whose accuracy and curvature were not measured."
+        )
+    return label, curvature.estimate, clean.estimate

@@ -5,9 +5,9 @@ r"""Measures one or several classifiers side by side, as the tables of a paper.
     tfrobust evaluate --model=runs/c4 --model=runs/c4_adversarial \
         --dataset=mnist --flagfile=evaluate_smooth
     tfrobust evaluate --model=runs/standard --model=runs/pag \
-        --dataset=cifar10 --flagfile=evaluate_pag
-    tfrobust evaluate --model=runs/standard --model=runs/robust \
-        --dataset=cifar10 --flagfile=evaluate_dissect
+        --dataset=cifar10 --suite=pag,dissect
+    tfrobust evaluate --model=runs/standard --dataset=cifar10 \
+        --attack=ddn:steps=200 --attack=square:queries=5000,norm=inf --eps=8/255
 
 Prints the tables and writes to --out: evaluation.html, one page with all tables and
 figures inside; evaluation.md with its figures beside it; evaluation.csv, a number and
@@ -18,28 +18,29 @@ per_example.csv, the same for each image; and evaluation.flags, which repeats it
 from __future__ import annotations
 
 import pathlib
+import sys
 
 from absl import logging
 
-from tfrobust.cli import program
-from tfrobust.cli.flags import grouped_help
+from tfrobust.cli import flags, program
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import EVALUATION, check_writable
-from trainers.suites import options as evaluate_options
+from trainers.suites import suite as registry
+from trainers.suites.options import EvaluateConfig
 
 
 def main() -> None:
     """Checks everything first, then measures, prints and writes."""
-    config = evaluate_options.config_from_flags()
-    out = pathlib.Path(config.out).expanduser()
-    _check_out(out, config.overwrite)
+    run = flags.read(EvaluateConfig)
+    suites = registry.chosen(run)
+    _check_out(run.folder, run.overwrite)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
-    program.import_modules(config.imports)
+    program.import_modules(run.imports)
     from trainers.suites import evaluation
 
-    evaluation.evaluate(config, out)
+    evaluation.evaluate(run, suites)
 
 
 def _check_out(out: pathlib.Path, overwrite: bool) -> None:
@@ -59,12 +60,20 @@ def _check_out(out: pathlib.Path, overwrite: bool) -> None:
         )
 
 
+def define_flags() -> None:
+    """Defines the flags of every evaluation and of every suite."""
+    flags.define(EvaluateConfig)
+    for suite in registry.all_suites().values():
+        flags.define(suite.settings)
+
+
 def start() -> None:
     """Runs the program with the command line's flags."""
-    evaluate_options.define_flags()
+    program.import_before_flags(sys.argv[1:])
+    define_flags()
     # TensorFlow would tell of every SavedModel's fingerprint.
     logging.set_stderrthreshold(logging.ERROR)
-    program.run(main, lambda: grouped_help(__doc__))
+    program.run(main, lambda: flags.grouped_help(__doc__))
 
 
 if __name__ == "__main__":

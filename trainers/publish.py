@@ -10,44 +10,55 @@ what is measured is the network as it is shipped.
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
+import dataclasses
+from collections.abc import Sequence
 
-from tfrobust.cli import program
+from tfrobust.cli import flags, program
+from tfrobust.cli.flags import Need, Settings, boolean, grouped_help, string
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import RunFolder
 
 
-def main(arguments: argparse.Namespace) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishConfig(Settings, title="Network"):
+    """What to write; a field is a flag."""
+
+    name: str = string("", "Of the network in the zoo.")
+    summary: str = string(
+        "", "A sentence for its card.", needs=Need("a --name", lambda v: v["name"])
+    )
+    measured: str = string("", "An evaluation.json to take numbers from.")
+    overwrite: bool = boolean(
+        False,
+        "Replace a network of that name.",
+        needs=Need("a --name", lambda v: v["name"]),
+    )
+
+
+def main(words: Sequence[str]) -> None:
     """Writes one network, or the measurements of several."""
-    if not (arguments.measured or (arguments.run and arguments.name)):
-        raise UsageError("Give RUN and --name, or --measured.")
+    config = flags.read(PublishConfig)
+    if len(words) != (0 if config.measured else 1) or bool(words) != bool(config.name):
+        raise UsageError("Give the folder of one RUN and --name, or --measured alone.")
     start_tensorflow()
     from trainers import publishing
 
-    if arguments.measured:
-        publishing.fill_in(json.loads(pathlib.Path(arguments.measured).read_text()))
-    else:
-        run = RunFolder(arguments.run)
-        publishing.publish(run, arguments.name, arguments.summary, arguments.overwrite)
+    try:
+        if config.measured:
+            publishing.fill_in(config.measured)
+        else:
+            run = RunFolder(words[0])
+            publishing.publish(run, config.name, config.summary, config.overwrite)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run")
-    parser.add_argument("--name", default="", help="of the network in the zoo")
-    parser.add_argument("--summary", default="", help="a sentence for its card")
-    parser.add_argument("--measured", default="", help="an evaluation.json")
-    parser.add_argument("--overwrite", action="store_true")
-    return parser.parse_args()
+def start() -> None:
+    """Runs the program with the command line's flags."""
+    flags.define(PublishConfig)
+    program.run(main, lambda: grouped_help(__doc__), takes_words=True)
 
 
 if __name__ == "__main__":
-    try:
-        main(_parse())
-    except (UsageError, ValueError) as error:
-        program.fail(str(error))
+    start()

@@ -14,6 +14,7 @@ import numpy as np
 from tfrobust import models
 from tfrobust.cli.loading import load_classifier
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import read_evaluation
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.models import zoo
 
@@ -83,16 +84,26 @@ def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
     return {**settings, **size, "beta": float(flags["initial_beta"])}
 
 
-def fill_in(evaluation: dict[str, Any]) -> None:
-    """Writes what an `evaluation.json` holds of shipped networks into their cards."""
-    for found in evaluation["models"]:
-        name = found["path"].removeprefix(_SHIPPED)
-        if name == found["path"]:
+def fill_in(path: str) -> None:
+    """Writes what an evaluation holds of shipped networks into their cards.
+
+    Args:
+        path: The evaluation.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    evaluation = read_evaluation(path)
+    for model in evaluation.about["models"]:
+        name = model["path"].removeprefix(_SHIPPED)
+        if name == model["path"]:
             continue
         card = _FOLDER / f"{name}.json"
         content = json.loads(card.read_text())
-        own = {"name", "path", "kind"}
-        measured = {key: value for key, value in found.items() if key not in own}
-        content["measured"] = {"dataset": evaluation["dataset"], **measured}
+        records = evaluation.records.of(model["name"])
+        content["measured"] = {
+            "dataset": evaluation.about["dataset"],
+            "records": [one.to_json() for one in records],
+        }
         write_json(card, content)
         print(f"{card.name}: measured")

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.pag.test_gradients import curved
 
+from tests.core.test_gradients import curved
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tfrobust.pag import Teacher
 from tfrobust.training import RobustModel

@@ -105,6 +105,31 @@ def finished_run(tmp_path_factory):
     return folder, ended
 
 
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A run that was trained on 30 images, its export, another network, misfits."""
+    from export.saved_model import export_saved_model
+    from tests.trainers.suites.common import mlp
+
+    folder = tmp_path_factory.mktemp("models")
+    run = folder / "first"
+    run.mkdir()
+    flags = "--dataset=shapes\n--train_examples=30\n--seed=2\n"
+    (run / "run.flags").write_text(flags)
+    network = mlp(1, variant="lcnn")
+    network.save(run / "model.keras")
+    export_saved_model(network, folder / "served" / "net")
+    mlp(2).save(folder / "second.keras")
+    mlp(3, shape=(28, 28, 3)).save(folder / "small.keras")
+    mlp(4, classes=7).save(folder / "seven.keras")
+    (folder / "text.keras").write_text("no model")
+    (folder / "held").mkdir()
+    (folder / "held" / "thesis.tex").write_text("years of work")
+    (folder / "started").mkdir()
+    (folder / "started" / "run.flags").write_text(flags)
+    return folder
+
+
 @pytest.fixture
 def trainer_flags():
     """The trainers' flags on absl's `FLAGS`, for this test alone."""

@@ -66,13 +66,13 @@ class Evaluation:
         """Share of clean images classified correctly."""
         return mean(self.clean_correct)
 
-    def robust_accuracy(
+    def withstood(
         self,
         names: Sequence[str] | None = None,
         rounded: bool = False,
         eps: float | None = None,
-    ) -> Estimate:
-        """Share of images that are classified correctly and withstand every attack.
+    ) -> np.ndarray:
+        """Which images are classified correctly and withstand every attack, `[N]`.
 
         An image counts as broken if any one of the attacks breaks it: the union for
         each image, never a mean over attacks.
@@ -103,7 +103,25 @@ class Evaluation:
                 near = outcome.distortion_rounded if rounded else outcome.distortion
                 success = success & (near <= eps)
             held &= ~success
-        return mean(held)
+        return held
+
+    def robust_accuracy(
+        self,
+        names: Sequence[str] | None = None,
+        rounded: bool = False,
+        eps: float | None = None,
+    ) -> Estimate:
+        """Share of images that are classified correctly and withstand every attack.
+
+        Args:
+            names: As for `withstood`.
+            rounded: As for `withstood`.
+            eps: As for `withstood`.
+
+        Raises:
+            ValueError: If a name is none of the attacks'.
+        """
+        return mean(self.withstood(names, rounded, eps))
 
 
 def evaluate(

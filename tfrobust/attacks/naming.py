@@ -137,7 +137,7 @@ def describe(attack: Attack) -> dict[str, Any]:
         >>> attacks.describe(attacks.FGSM(eps=0.1))
         {'method': 'fgsm', 'norm': 'Linf', 'eps': 0.1, 'loss': 'cross_entropy'}
     """
-    found = {
+    found: dict[str, Any] = {
         "method": _ATTACKS.name_of(type(attack)) or type(attack).__name__,
         "norm": _norm(attack),
     }

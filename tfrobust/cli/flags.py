@@ -216,6 +216,17 @@ def define(settings: type[Settings], **defaults: Any) -> None:
         FLAGS.set_default(name, value)
 
 
+def names(settings: type[Settings]) -> list[str]:
+    """The flags of a class, in order."""
+    return [about.name or field for _, field, about in _fields(settings)]
+
+
+def was_changed(name: str) -> bool:
+    """Whether a flag was given, and not its default, as flagfiles do."""
+    flag = FLAGS[name]
+    return bool(flag.present and flag.value != flag.default)
+
+
 def read(settings: type[_AnySettings]) -> _AnySettings:
     """The parsed command line as an object.
 
@@ -224,15 +235,14 @@ def read(settings: type[_AnySettings]) -> _AnySettings:
             beside the others. A flag that was given its default is let through, as
             flagfiles do that.
     """
-    names = {field: about.name or field for _, field, about in _fields(settings)}
-    values = {field: FLAGS[name].value for field, name in names.items()}
+    flag_of = {field: about.name or field for _, field, about in _fields(settings)}
+    values = {field: FLAGS[name].value for field, name in flag_of.items()}
     lists = {field: tuple(v) for field, v in values.items() if isinstance(v, list)}
     found = settings(**(values | lists))
     found.check()
     for field, need in _idle(settings, values).items():
-        flag = FLAGS[names[field]]
-        if flag.present and flag.value != flag.default:
-            raise UsageError(f"--{names[field]} needs {need.condition}.")
+        if was_changed(flag_of[field]):
+            raise UsageError(f"--{flag_of[field]} needs {need.condition}.")
     return found
 
 

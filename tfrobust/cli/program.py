@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from absl import flags, logging
 
 from tfrobust.cli.flagfiles import expand_flagfiles
+from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.core.errors import first_line
 
 # Packages that training needs and an installation for the layers alone does not have.
@@ -129,6 +130,30 @@ def import_modules(names: Iterable[str]) -> None:
             raise UsageError(
                 f"--import={name} cannot be imported: {first_line(error)}"
             ) from error
+
+
+def import_before_flags(arguments: Sequence[str]) -> None:
+    """Imports what `--import` names before flags are defined, which it may add to.
+
+    Args:
+        arguments: Of the command line.
+    """
+    try:
+        expanded = expand_flagfiles(arguments)
+    except ValueError:
+        return  # `run` says what is wrong.
+    names = []
+    for argument, following in zip(expanded, [*expanded[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--import", "-import"):
+            names.append(value if equals else following)
+    if not names:
+        return
+    start_tensorflow()
+    try:
+        import_modules(names)
+    except UsageError as error:
+        fail(str(error))
 
 
 def is_watched() -> bool:

@@ -2,237 +2,94 @@
 
 from __future__ import annotations
 
-import abc
+import datetime
 import pathlib
 import sys
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from tfrobust import data, viz
-from tfrobust.cli import page as report
+from tfrobust import viz
+from tfrobust.cli import flags, page
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError, is_watched
+from tfrobust.cli.records import (
+    Evaluation,
+    Record,
+    Records,
+    long_table,
+    per_example,
+)
 from tfrobust.cli.run_folder import EVALUATION, versions, write_json, write_text
-from tfrobust.cli.tables import Table
-from trainers.suites import samples as evaluate_data
-from trainers.suites.dissect import files as dissect_files
-from trainers.suites.dissect import measure as dissect_suite
-from trainers.suites.dissect import page as dissect_tables
-from trainers.suites.lcnn import files as lcnn_files
-from trainers.suites.lcnn import measure as lcnn_suite
-from trainers.suites.lcnn import page as lcnn_tables
-from trainers.suites.options import EvaluateConfig, flag_lines
-from trainers.suites.pag import files as pag_files
-from trainers.suites.pag import measure as pag_suite
-from trainers.suites.pag import page as pag_tables
-from trainers.suites.smooth import attacks as smooth_attacks
-from trainers.suites.smooth import files as smooth_files
-from trainers.suites.smooth import measure as smooth_suite
-from trainers.suites.smooth import page as smooth_tables
+from trainers.suites import samples
+from trainers.suites.options import EvaluateConfig
+from trainers.suites.suite import Suite
+
+# Fields that say where results go, not what is computed.
+_OUTSIDE_EVALUATION = ("out", "overwrite")
 
 
-class Outcome(NamedTuple):
-    """What a suite found, for people and for programs.
-
-    Attributes:
-        facts: Settings in words, by name.
-        sections: Tables and figures, in order.
-        results: Means and errors by model, ready for JSON.
-        means: The same, one line each.
-        per_example: One line an image and model.
-    """
-
-    facts: dict[str, str]
-    sections: list[report.Section]
-    results: dict[str, dict[str, Any]]
-    means: Table
-    per_example: Table
-
-
-class Suite(abc.ABC):
-    """What stands behind a value of --suite."""
-
-    @abc.abstractmethod
-    def __init__(self, config: EvaluateConfig) -> None:
-        """Raises `UsageError` if the settings cannot be; does no work."""
-
-    def check(self, model: Loaded) -> None:  # noqa: B027
-        """Raises `UsageError` if a model cannot be measured, before any is."""
-
-    @abc.abstractmethod
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        """Takes the data."""
-
-    @abc.abstractmethod
-    def measure(self, model: Loaded) -> None:
-        """Measures one model, whose name is its own."""
-
-    @abc.abstractmethod
-    def outcome(self) -> Outcome:
-        """What was found on all models."""
-
-
-class _Lcnn(Suite):
-    """Tables 1 to 3 and figure 2 of the LCNN paper."""
-
-    def __init__(self, config: EvaluateConfig) -> None:
-        self._config = config
-        self._attacks = lcnn_suite.make_attacks(config)
-
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        self._measurer = lcnn_suite.Measurer(self._config, self._attacks, train, test)
-
-    def measure(self, model: Loaded) -> None:
-        self._measurer.measure(model)
-
-    def outcome(self) -> Outcome:
-        found = self._measurer.findings
-        return Outcome(
-            lcnn_tables.facts(found),
-            lcnn_tables.sections(found),
-            lcnn_files.results(found),
-            lcnn_files.long_table(found),
-            lcnn_files.per_example(found),
-        )
-
-
-class _Smooth(Suite):
-    """Tables 1 to 3 and figures 1, 2 and 5 of the paper on smooth adversaries."""
-
-    def __init__(self, config: EvaluateConfig) -> None:
-        self._config = config
-        self._trials = smooth_attacks.make_trials(config)
-        self._budgets = smooth_attacks.make_budgets(config)
-
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        self._measurer = smooth_suite.Measurer(
-            self._config, self._trials, self._budgets, test
-        )
-
-    def measure(self, model: Loaded) -> None:
-        self._measurer.measure(model)
-
-    def outcome(self) -> Outcome:
-        found = self._measurer.findings
-        return Outcome(
-            smooth_tables.facts(found),
-            smooth_tables.sections(found),
-            smooth_files.results(found),
-            smooth_files.long_table(found),
-            smooth_files.per_example(found),
-        )
-
-
-class _Pag(Suite):
-    """Tables 1, 2 and 4, figures 1, 4 and 5 of the paper on aligned gradients."""
-
-    def __init__(self, config: EvaluateConfig) -> None:
-        self._config = config
-        self._attacks = pag_suite.make_attacks(config)
-        self._judge = pag_suite.load_judge(config)
-
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        self._measurer = pag_suite.Measurer(
-            self._config, self._attacks, self._judge, train, test
-        )
-
-    def measure(self, model: Loaded) -> None:
-        self._measurer.measure(model)
-
-    def outcome(self) -> Outcome:
-        found = self._measurer.findings
-        return Outcome(
-            pag_tables.facts(found),
-            pag_tables.sections(found),
-            pag_files.results(found),
-            pag_files.long_table(found),
-            pag_files.per_example(found),
-        )
-
-
-class _Dissect(Suite):
-    """Tables 1 to 5, figures 1 to 3 and 5 to 9 of the paper that dissects examples."""
-
-    def __init__(self, config: EvaluateConfig) -> None:
-        self._config = config
-        self._attacks = dissect_suite.make_attacks(config)
-        self._runs = dissect_suite.find_runs(config)
-
-    def check(self, model: Loaded) -> None:
-        dissect_suite.check_layers(self._config, model)
-
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        self._measurer = dissect_suite.Measurer(
-            self._config, self._attacks, self._runs, test
-        )
-
-    def measure(self, model: Loaded) -> None:
-        self._measurer.measure(model)
-
-    def outcome(self) -> Outcome:
-        self._measurer.measure_runs()
-        found = self._measurer.findings
-        return Outcome(
-            dissect_tables.facts(found),
-            dissect_tables.sections(found),
-            dissect_files.results(found),
-            dissect_files.long_table(found),
-            dissect_files.per_example(found),
-        )
-
-
-_SUITES: dict[str, type[Suite]] = {
-    "lcnn": _Lcnn,
-    "smooth": _Smooth,
-    "pag": _Pag,
-    "dissect": _Dissect,
-}
-
-
-def evaluate(config: EvaluateConfig, out: pathlib.Path) -> None:
+def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
     """Checks what is left to check, then measures, prints and writes.
 
     Args:
-        config: What to measure.
-        out: Where to write; its rules (`trainers.evaluate`) have been checked.
+        run: What every suite is told; the rules of its folder have been checked.
+        suites: From `chosen`.
     """
-    for path in config.model:
+    began, started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
+    for path in run.model:
         find_model(path)
-    info = evaluate_data.check(config)
-    suite: Suite = _SUITES[config.suite](config)
-    models = _load_models(config)
+    counts = _counts(suites)
+    info = samples.check(run, counts)
+    for suite in suites:
+        suite.prepare()
+    models = _load_models(run)
     for model in models:
-        model.check(info.image_shape, info.classes, config.dataset)
-        suite.check(model)
-    suite.begin(*evaluate_data.load(config))
-    for place, model in enumerate(models, start=1):
-        began = time.perf_counter()
-        _tell(f"{model.name}, model {place} of {len(models)}")
-        try:
-            suite.measure(model)
-        except ValueError as error:
-            raise UsageError(f"--model={model.source}: {error}") from error
-        except tf.errors.InvalidArgumentError as error:
-            # What `export` writes checks what it is asked.
-            raise UsageError(
-                f"--model={model.source} refused its images, --batch_size="
-                f"{config.batch_size} at a time: {error.message}"
-            ) from error
-        _tell(f"{model.name} took {time.perf_counter() - began:.0f} s")
-    outcome = suite.outcome()
-    _write(out, config, outcome, models)
-    print(report.text(outcome.sections))
-    print(f"Wrote {out / 'evaluation.html'}")
+        model.check(info.image_shape, info.classes, run.dataset)
+        for suite in suites:
+            suite.check_model(model)
+    train, test = samples.load(run, counts)
+    for suite in suites:
+        suite.begin(train, test)
+    records = _measure(run, suites, models)
+    about = {
+        "created": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - began, 1),
+        "suites": [suite.name for suite in suites],
+        "dataset": run.dataset,
+        "seed": run.seed,
+        "flags": flag_lines(run, suites),
+        "device": _device(),
+        "versions": versions(),
+        "models": [_about(model) for model in models],
+    }
+    sections = [
+        section for suite in suites for section in suite.page(records[suite.name])
+    ]
+    flat = Records(one for part in records.values() for one in part)
+    _write(run.folder, Evaluation(about, flat), sections, _facts(run, suites, models))
+    print(page.text(sections))
+    print(f"Wrote {run.folder / 'evaluation.html'}")
 
 
-def _load_models(config: EvaluateConfig) -> list[Loaded]:
+def _counts(suites: Sequence[Suite]) -> dict[str, dict[str, int]]:
+    """How many images are asked for, by split and flag."""
+    counts: dict[str, dict[str, int]] = {}
+    for suite in suites:
+        for split, fields in suite.images.items():
+            for field in fields:
+                owner = suite.own if hasattr(suite.own, field) else suite.run
+                counts.setdefault(split, {})[field] = getattr(owner, field)
+    return counts
+
+
+def _load_models(run: EvaluateConfig) -> list[Loaded]:
     """Every model under a name of its own."""
-    names = config.name or ("",) * len(config.model)
+    names = run.name or ("",) * len(run.model)
     models = [
-        load_classifier(path, name)
-        for path, name in zip(config.model, names, strict=True)
+        load_classifier(path, name) for path, name in zip(run.model, names, strict=True)
     ]
     taken = [model.name for model in models]
     for name in taken:
@@ -243,57 +100,88 @@ def _load_models(config: EvaluateConfig) -> list[Loaded]:
     return models
 
 
+def _measure(
+    run: EvaluateConfig, suites: Sequence[Suite], models: Sequence[Loaded]
+) -> dict[str, Records]:
+    """What every suite measures of every model, by suite."""
+    records: dict[str, list[Record]] = {suite.name: [] for suite in suites}
+    for place, model in enumerate(models, start=1):
+        began = time.perf_counter()
+        _say(f"{model.name}, model {place} of {len(models)}")
+        for suite in suites:
+            try:
+                records[suite.name] += suite.measure(model)
+            except ValueError as error:
+                raise UsageError(f"--model={model.source}: {error}") from error
+            except tf.errors.InvalidArgumentError as error:
+                # What `export` writes checks what it is asked.
+                raise UsageError(
+                    f"--model={model.source} refused its images, --batch_size="
+                    f"{run.batch_size} at a time: {error.message}"
+                ) from error
+        _say(f"{model.name} took {time.perf_counter() - began:.0f} s")
+    for suite in suites:
+        records[suite.name] += suite.finish()
+    return {name: Records(part) for name, part in records.items()}
+
+
 def _write(
-    out: pathlib.Path, config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
+    out: pathlib.Path,
+    evaluation: Evaluation,
+    sections: Sequence[page.Section],
+    facts: Mapping[str, str],
 ) -> None:
-    title = f"Evaluation on {config.dataset}"
-    facts = _facts(config, outcome, models)
+    title = f"Evaluation on {evaluation.about['dataset']}"
     out.mkdir(parents=True, exist_ok=True)
     # It says that an evaluation is complete: it goes first and comes last.
     (out / EVALUATION).unlink(missing_ok=True)
     texts = {
-        "evaluation.html": report.page(title, facts, outcome.sections),
-        "evaluation.md": report.markdown(title, facts, outcome.sections),
-        "evaluation.csv": outcome.means.csv(),
-        "per_example.csv": outcome.per_example.csv(),
-        "evaluation.flags": "\n".join(flag_lines(config)) + "\n",
+        "evaluation.html": page.page(title, facts, sections),
+        "evaluation.md": page.markdown(title, facts, sections),
+        "evaluation.csv": long_table(evaluation.records).csv(),
+        "per_example.csv": per_example(evaluation.records).csv(),
+        "evaluation.flags": "\n".join(evaluation.about["flags"]) + "\n",
     }
     for name, text in texts.items():
         write_text(out / name, text)
-    for section in outcome.sections:
+    for section in sections:
         if section.draw is not None:
             viz.save(section.draw(), out / f"{section.figure_name}.png")
-    write_json(out / EVALUATION, _results(config, outcome, models))
+    write_json(out / EVALUATION, evaluation.to_json())
+
+
+def flag_lines(run: EvaluateConfig, suites: Iterable[Suite]) -> list[str]:
+    """The lines of the flagfile that repeats an evaluation, without its folder."""
+    lines = flags.flag_lines(run, without=_OUTSIDE_EVALUATION)
+    for suite in suites:
+        lines += flags.flag_lines(suite.own)
+    return list(dict.fromkeys(lines))
 
 
 def _facts(
-    config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
+    run: EvaluateConfig, suites: Iterable[Suite], models: Iterable[Loaded]
 ) -> dict[str, str]:
     facts = {f"model {model.name}": f"{model.kind}, {model.source}" for model in models}
-    return {**facts, **outcome.facts, "seed": str(config.seed), **versions()}
+    for suite in suites:
+        facts |= suite.facts()
+    return {**facts, "seed": str(run.seed), **versions()}
 
 
-def _results(
-    config: EvaluateConfig, outcome: Outcome, models: list[Loaded]
-) -> dict[str, Any]:
-    return {
-        "suite": config.suite,
-        "dataset": config.dataset,
-        "flags": flag_lines(config),
-        "versions": versions(),
-        "models": [
-            {
-                "name": model.name,
-                "kind": model.kind,
-                "path": str(model.source),
-                **outcome.results[model.name],
-            }
-            for model in models
-        ],
-    }
+def _about(model: Loaded) -> dict[str, Any]:
+    return {"name": model.name, "kind": model.kind, "path": str(model.source)}
 
 
-def _tell(line: str) -> None:
+def _device() -> str:
+    """What was computed on: the names of the GPUs, or CPU."""
+    devices = tf.config.list_physical_devices("GPU")
+    names = [
+        tf.config.experimental.get_device_details(device).get("device_name", "GPU")
+        for device in devices
+    ]
+    return ", ".join(names) or "CPU"
+
+
+def _say(line: str) -> None:
     """Where the program is, for who watches it."""
     if is_watched():
         print(line, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,8 @@ import numpy as np
 from tfrobust import data
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import Images
 from trainers.suites.options import EvaluateConfig
-
-# The flags that say how many images of a split a suite needs.
-_USED = {
-    ("lcnn", "test"): ("clean_examples", "examples", "geometry_examples"),
-    ("lcnn", "train"): ("geometry_examples",),
-    ("smooth", "test"): ("clean_examples", "examples"),
-    ("pag", "test"): ("clean_examples", "examples"),
-    ("dissect", "test"): ("clean_examples", "examples"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +23,27 @@ class Sample:
         images: The images with their labels, N of them.
         index: int64 `[N]`.
         origin: Where they were drawn from, in words.
+        split: "test" or "train".
     """
 
     images: data.Dataset
     index: np.ndarray
     origin: str
+    split: str = "test"
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images as float32 `[N,H,W,C]` in [0, 1]."""
+        return self.images.images.astype(np.float32) / np.float32(255)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Int `[N]`."""
+        return self.images.labels
+
+    def first(self, count: int | None = None) -> Images:
+        """Which images these are, or the first of them, for records."""
+        return Images(self.split, self.index[:count], self.labels[:count])
 
     def batches(self, batch_size: int) -> Any:
         """Batches of (images, labels), in order."""
@@ -42,7 +51,11 @@ class Sample:
         return data.eval_pipeline(self.images, batch_size=size)
 
 
-def check(config: EvaluateConfig) -> data.DatasetInfo:
+Counts = Mapping[str, Mapping[str, int]]
+"""How many images of a split are asked for, by split and flag."""
+
+
+def check(config: EvaluateConfig, counts: Counts) -> data.DatasetInfo:
     """What is known of the data; `UsageError` if it cannot be evaluated on.
 
     Nothing is downloaded. Sizes that are not known yet are looked at by `load`.
@@ -54,11 +67,11 @@ def check(config: EvaluateConfig) -> data.DatasetInfo:
     except ValueError as error:
         raise UsageError(f"--dataset={config.dataset}: {error}") from error
     for split, size in info.sizes.items():
-        _check_size(config, split, size)
+        _check_size(config, counts, split, size)
     return info
 
 
-def load(config: EvaluateConfig) -> tuple[data.Dataset, data.Dataset]:
+def load(config: EvaluateConfig, counts: Counts) -> tuple[data.Dataset, data.Dataset]:
     """All training and test images; downloads what is missing."""
     parts = []
     for split in ("train", "test"):
@@ -68,17 +81,16 @@ def load(config: EvaluateConfig) -> tuple[data.Dataset, data.Dataset]:
             raise UsageError(
                 f"--dataset={config.dataset} could not be loaded: {error}"
             ) from error
-        _check_size(config, split, len(part))
+        _check_size(config, counts, split, len(part))
         parts.append(part)
     return parts[0], parts[1]
 
 
-def _check_size(config: EvaluateConfig, split: str, size: int) -> None:
-    for flag in _USED.get((config.suite, split), ()):
-        wanted = getattr(config, flag)
-        if wanted > size:
+def _check_size(config: EvaluateConfig, counts: Counts, split: str, size: int) -> None:
+    for flag, count in counts.get(split, {}).items():
+        if count > size:
             raise UsageError(
-                f"--{flag}={wanted} is more than the {size} images in the {split} split"
+                f"--{flag}={count} is more than the {size} images in the {split} split"
                 f" of {config.dataset}."
             )
 
@@ -104,19 +116,25 @@ def first_correct(part: data.Dataset, correct: np.ndarray, count: int) -> Sample
 
 
 def training_sample(
-    model: Loaded, train: data.Dataset, config: EvaluateConfig
+    model: Loaded, train: data.Dataset, config: EvaluateConfig, count: int
 ) -> Sample:
     """Training images for one model: some that it has learnt from, if that is known.
 
     A run may have been trained on a part of the training images; its flags say which.
     Other images would be no different from test images.
+
+    Args:
+        model: The model.
+        train: All training images.
+        config: The settings.
+        count: How many.
     """
-    whole = Sample(train, np.arange(len(train)), "all training images")
-    count, seed = _trained_on(model, config)
-    if config.geometry_examples <= count < len(train):
-        origin = f"the {count} images it was trained on"
-        whole = dataclasses.replace(_numbered(whole, count, seed), origin=origin)
-    return _numbered(whole, config.geometry_examples, config.seed)
+    whole = Sample(train, np.arange(len(train)), "all training images", "train")
+    trained, seed = _trained_on(model, config)
+    if count <= trained < len(train):
+        origin = f"the {trained} images it was trained on"
+        whole = dataclasses.replace(_numbered(whole, trained, seed), origin=origin)
+    return _numbered(whole, count, config.seed)
 
 
 def _numbered(sample: Sample, count: int, seed: int) -> Sample:
@@ -127,7 +145,9 @@ def _numbered(sample: Sample, count: int, seed: int) -> Sample:
     riders = sample.index.astype("<i8").view(np.uint8).reshape(-1, 1, 1, 8)
     chosen = dataclasses.replace(sample.images, images=riders).subset(count, seed)
     index = np.ascontiguousarray(chosen.images).view("<i8").reshape(-1)
-    return Sample(sample.images.subset(count, seed), index, sample.origin)
+    return dataclasses.replace(
+        sample, images=sample.images.subset(count, seed), index=index
+    )
 
 
 def _trained_on(model: Loaded, config: EvaluateConfig) -> tuple[int, int]:

@@ -1,7 +1,5 @@
 """The PAG suite: its numbers recomputed from single images, and its refusals."""
 
-import csv
-import json
 import re
 from pathlib import Path
 
@@ -10,27 +8,44 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers
 from export.saved_model import export_saved_model
-from tests.trainers.test_evaluate import call, mlp, parse
-from tfrobust import attacks, data
-from tfrobust.cli import page as report
+from tests.trainers.suites.common import (
+    FLAGFILES,
+    call,
+    columns_of,
+    mlp,
+    parse,
+    records_of,
+)
+from tfrobust import analysis, attacks, data
+from tfrobust.cli import page
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import Records, per_example, read_evaluation
 from tfrobust.training import RobustModel
-from trainers.suites import options as evaluate_options
-from trainers.suites import samples as evaluate_data
-from trainers.suites.pag import files as pag_files
+from trainers.suites import samples
+from trainers.suites.evaluation import flag_lines
 from trainers.suites.pag import measure as pag_suite
-from trainers.suites.pag import page as pag_tables
+from trainers.suites.pag import page as pag_page
 
-FLAGS = Path(trainers.__file__).parent / "flags" / "evaluate_pag.flags"
-SMALL = ("--suite=pag", "--dataset=shapes", "--examples=7", "--batch_size=4",
-         "--clean_examples=30", "--steps=3", "--pag_linf=4/255", "--pag_l2=0.3",
-         "--pag_samples=5", "--pag_moved=3", "--pag_moved_eps=1,4",
-         "--pag_moved_steps=3", "--pag_shown=2")  # fmt: skip
+SMALL = (
+    "--suite=pag",
+    "--dataset=shapes",
+    "--examples=7",
+    "--batch_size=4",
+    "--clean_examples=30",
+    "--attack=pgd:norm=inf,eps=4/255,steps=3",
+    "--attack=pgd:norm=2,eps=0.3,steps=3",
+    "--pag_samples=5",
+    "--pag_moved=3",
+    "--pag_moved_eps=1,4",
+    "--pag_moved_steps=3",
+    "--pag_shown=2",
+)
 DIRECTIONS = ("class mean", "nearest neighbour")
 RADII = (1, 4)
+# Title, norm and radius of each attack.
+ATTACKS = (("PGD Linf 4/255", "inf", 4 / 255), ("PGD L2 0.3", 2, 0.3))
 
 
 def small_network(seed):
@@ -70,16 +85,17 @@ def untrained(tmp_path_factory):
 
 
 CASES = {
-    "linf": ("--pag_linf=0", r"flag --pag_linf=0.*: must be above 0"),
-    "l2": ("--pag_l2=1/0", r"flag --pag_l2=1/0: "),
+    "radius": ("--attack=pgd:norm=2,eps=1/0", r"--attack=.*: `eps` of pgd must be a"),
+    "twice": (SMALL[5], r"--attack=pgd:norm=inf,eps=4/255,steps=3 is given twice\."),
+    "nothing moves": ("--pag_moved_eps=0", r"--pag_moved_eps must be above 0, or"),
     "samples": ("--pag_samples=1", r"flag --pag_samples=1: "),
     "moved": ("--pag_moved=1", r"flag --pag_moved=1: "),
     "moved steps": ("--pag_moved_steps=0", r"flag --pag_moved_steps=0: "),
     "moved eps": (
         "--pag_moved_eps=3,far",
-        r"--pag_moved_eps must be numbers of at least 0, .* Received: 'far'",
+        r"--pag_moved_eps=.*: must be numbers of at least 0, .* Received: 'far'",
     ),
-    "moved eps, empty": ("--pag_moved_eps=", r"--pag_moved_eps must be .*: ''"),
+    "moved eps, empty": ("--pag_moved_eps=", r"--pag_moved_eps=: must be given at"),
     "more moved": (
         "--pag_moved=8",
         r"--pag_moved=8 is more than the --examples=7 images attacked, of which",
@@ -112,10 +128,14 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
     def load(*_):
         raise AssertionError("data would be loaded by now")
 
-    monkeypatch.setattr(evaluate_data, "load", load)
+    monkeypatch.setattr(samples, "load", load)
     flag, expected = CASES[name]
-    ended = call(*SMALL, f"--model={untrained}/one.keras", f"--out={tmp_path}/o",
-                 flag.format(p=untrained))  # fmt: skip
+    ended = call(
+        *SMALL,
+        f"--model={untrained}/one.keras",
+        f"--out={tmp_path}/o",
+        flag.format(p=untrained),
+    )
     assert re.search(expected, ended.error), ended.error
     assert not (tmp_path / "o").exists()
 
@@ -123,8 +143,8 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
 def test_flags_that_do_nothing_here_are_refused():
     """Those of another suite, and of a check that was not asked for."""
     for flag, needs in (
-        ("geometry_examples", "--suite=lcnn or dissect"),
-        ("masking_examples", "--suite=pag with --masking"),
+        ("geometry_examples", "--suite=dissect or lcnn"),
+        ("masking_examples", "--masking"),
     ):
         with pytest.raises(UsageError) as told:
             parse(*SMALL, "--model=a", f"--{flag}=7")
@@ -135,67 +155,82 @@ def test_flags_that_do_nothing_here_are_refused():
 
 def test_flags_repeat_the_evaluation():
     """`flag_lines` read back gives the same settings."""
-    config = parse(*SMALL, "--model=a", "--judge=b c", "--masking",
-                   "--masking_examples=5", "--pag_moved_eps=4/3, 1")  # fmt: skip
-    assert parse(*evaluate_options.flag_lines(config)) == config
-    assert [str(eps) for eps in config.moved_radii] == ["1", "4/3"]
-    assert config.masking and config.pag_linf == 4 / 255
+    run, suites = parse(
+        *SMALL,
+        "--model=a",
+        "--judge=b c",
+        "--masking",
+        "--masking_examples=5",
+        "--pag_moved_eps=4/3, 1",
+    )
+    again, (same,) = parse(*flag_lines(run, suites))
+    (suite,) = suites
+    assert again == run and same.own == suite.own
+    assert [str(eps) for eps in suite.own.pag_moved_eps] == ["1", "4/3"]
+    assert suite.own.masking
+    assert [f"--attack={text}" for text in run.attack] == list(SMALL[5:7])
 
 
 def test_papers_flagfile():
     """PGD-20 from a random start in steps of 2 eps / 20, within 0.031 and 0.5."""
-    config = parse(f"--flagfile={FLAGS}", "--model=a")
-    assert config.suite == "pag" and not config.masking and not config.judge
-    found = pag_suite.make_attacks(config)
-    assert found == {
-        "Linf": attacks.PGD(norm="inf", eps=0.031, steps=20),
-        "L2": attacks.PGD(norm=2, eps=0.5, steps=20),
+    run, (suite,) = parse(f"--flagfile={FLAGFILES}/evaluate_pag.flags", "--model=a")
+    assert suite.name == "pag" and not suite.own.masking and not suite.own.judge
+    made = pag_suite.make_attacks(run, suite.own)
+    assert made == {
+        "PGD Linf 0.031": attacks.PGD(norm="inf", eps=0.031, steps=20),
+        "PGD L2 0.5": attacks.PGD(norm=2, eps=0.5, steps=20),
     }
-    for attack in found.values():
+    for attack in made.values():
         assert attack.random_start and attack.step_size is None
         assert attack.restarts == 1
-    default = parse("--suite=pag", "--model=a")
-    assert pag_suite.make_attacks(default) == found
+    default, (other,) = parse("--suite=pag", "--model=a")
+    assert pag_suite.make_attacks(default, other.own) == made
 
 
 @pytest.fixture(scope="module")
 def evaluated(places, tmp_path_factory):
     """The folder of an evaluation of two networks by a third, and how it ended."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    ended = call(*SMALL, f"--model={places}/one.keras", f"--model={places}/served",
-                 "--name=one", "--name=two", f"--judge={places}/judge.keras",
-                 f"--out={out}")  # fmt: skip
+    ended = call(
+        *SMALL,
+        f"--model={places}/one.keras",
+        f"--model={places}/served",
+        "--name=one",
+        "--name=two",
+        f"--judge={places}/judge.keras",
+        f"--out={out}",
+    )
     assert ended.code == 0, ended.err
     return out, ended
 
 
 @pytest.fixture(scope="module")
 def examples(evaluated):
-    """`examples[model]`: the columns of per_example.csv, floats or NaN."""
-    with open(evaluated[0] / "per_example.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: {
-            title: np.array(
-                [float(row[title] or "nan") for row in rows if row["model"] == name]
-            )
-            for title in rows[0]
-            if title != "model"
-        }
-        for name in ("one", "two")
-    }
+    """`examples[model]`: the columns of per_example.csv, floats or NaN.
+
+    Of the images that were attacked, in their order.
+    """
+    found = {}
+    for (model, split), columns in columns_of(evaluated[0]).items():
+        assert split == "test"
+        kept = ~np.isnan(columns["accuracy split=test attacked=True"])
+        found[model] = {title: column[kept] for title, column in columns.items()}
+    return found
 
 
 @pytest.fixture(scope="module")
 def means(evaluated):
-    """`means[model, quantity, setting]`: (images, mean, standard error)."""
-    with open(evaluated[0] / "evaluation.csv", newline="") as file:
-        return {
-            (row["model"], row["quantity"], row["setting"]): tuple(
-                float(row[key] or "nan") for key in ("images", "mean", "standard error")
-            )
-            for row in csv.DictReader(file)
-        }
+    """`means[model, label]`: (images, mean, standard error)."""
+    return {
+        (one.model, one.label): (one.images, *one.estimate)
+        for one in records_of(evaluated[0])
+    }
+
+
+def robust(title, norm, eps, rounded=False):
+    """The label of what an attack leaves."""
+    threat = f"threat_model=L{norm} eps={eps:.6g}"
+    return f"robust_accuracy attack={title} {threat} rounded={rounded}"
 
 
 def network(places, name):
@@ -221,18 +256,19 @@ def test_clean_accuracy(examples, means, places, name):
     predict = network(places, name).predict
     correct = predict(pixels(np.arange(30)), verbose=0).argmax(1) == test.labels[:30]
     np.testing.assert_allclose(
-        means[name, "accuracy", "clean"], expected_mean(correct), rtol=1e-6
+        means[name, "accuracy split=test"], expected_mean(correct), rtol=1e-6
     )
     index = examples[name]["index"].astype(int)
     assert len(set(examples[name]["label"])) == 7
     np.testing.assert_array_equal(examples[name]["label"], test.labels[index])
     answers = predict(pixels(index), verbose=0).argmax(1)
+    attacked = "accuracy split=test attacked=True"
     np.testing.assert_array_equal(
-        examples[name]["clean_correct"], answers == test.labels[index]
+        examples[name][attacked], answers == test.labels[index]
     )
     np.testing.assert_allclose(
-        means[name, "accuracy", "unattacked"],
-        expected_mean(examples[name]["clean_correct"]),
+        means[name, attacked],
+        expected_mean(examples[name][attacked]),
         rtol=1e-6,
     )
 
@@ -244,23 +280,35 @@ def test_accuracy_under_attack(examples, means, places, name):
     found = examples[name]
     index = found["index"].astype(int)
     labels = found["label"].astype(int)
+    clean = found["accuracy split=test attacked=True"] == 1
     left = {}
-    for norm, which, eps in (("Linf", "inf", 4 / 255), ("L2", 2, 0.3)):
-        attack = attacks.PGD(norm=which, eps=eps, steps=3, step_size=2 * eps / 3)
+    for title, norm, eps in ATTACKS:
+        attack = attacks.PGD(norm=norm, eps=eps, steps=3, step_size=2 * eps / 3)
         result = attack(network(places, name), pixels(index), labels)
         success = result.success.numpy()
-        np.testing.assert_array_equal(found[f"success of {norm}"] == 1, success)
-        left[norm] = (found["clean_correct"] == 1) & ~success
-        key = (name, "accuracy", f"{norm} {eps:g}")
-        np.testing.assert_allclose(means[key], expected_mean(left[norm]), rtol=1e-6)
-        rounded = found[f"success rounded of {norm}"] == 1
-        kept = (found["clean_correct"] == 1) & ~rounded
-        key = (name, "accuracy_rounded", f"{norm} {eps:g}")
-        np.testing.assert_allclose(means[key], expected_mean(kept), rtol=1e-6)
-    both = left["Linf"] & left["L2"]
-    key = (name, "accuracy", "both")
-    np.testing.assert_allclose(means[key], expected_mean(both), rtol=1e-6)
-    assert found["success of Linf"].any()
+        column = found[f"success attack={title} rounded=False"]
+        np.testing.assert_array_equal(column == 1, success)
+        counted = success & ~result.already.numpy()
+        np.testing.assert_allclose(
+            found[f"distortion attack={title} rounded=False"],
+            np.where(counted, result.distortion, np.nan),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+        left[title] = clean & ~success
+        for rounded, kept in (
+            (False, left[title]),
+            (True, clean & ~(found[f"success attack={title} rounded=True"] == 1)),
+        ):
+            label = robust(title, norm, eps, rounded)
+            np.testing.assert_array_equal(found[label] == 1, kept)
+            np.testing.assert_allclose(
+                means[name, label], expected_mean(kept), rtol=1e-6
+            )
+    both = np.all(list(left.values()), axis=0)
+    label = "robust_accuracy attack=all threat_model=L2, Linf eps=None rounded=False"
+    np.testing.assert_allclose(means[name, label], expected_mean(both), rtol=1e-6)
+    assert (found["success attack=PGD Linf 4/255 rounded=False"] == 1).any()
 
 
 def expected_directions(images):
@@ -280,6 +328,7 @@ def test_cosines_to_the_class_means(examples, places, name):
     images = pixels(examples[name]["index"].astype(int))
     wanted = expected_directions(images)
     model = network(places, name)
+    names = data.load("shapes", "test").class_names
     for t in range(10):
         shown = tf.constant(images)
         with tf.GradientTape() as tape:
@@ -289,7 +338,7 @@ def test_cosines_to_the_class_means(examples, places, name):
         other = wanted[:, t].reshape(7, -1)
         expected = (found * other).sum(1)
         expected /= np.linalg.norm(found, axis=1) * np.linalg.norm(other, axis=1)
-        column = examples[name][f"cosine to class mean of class {t}"]
+        column = examples[name][f"cosine towards=class mean class={names[t]}"]
         np.testing.assert_allclose(column, expected, atol=2e-5)
 
 
@@ -299,12 +348,13 @@ def test_means_of_cosines(examples, means, direction):
     """Over all classes, with the error over images, and class by class."""
     names = data.load("shapes", "test").class_names
     for model, found in examples.items():
-        columns = [found[f"cosine to {direction} of class {t}"] for t in range(10)]
-        key = (model, "cosine", direction)
+        label = f"cosine towards={direction}"
+        columns = [found[f"{label} class={name}"] for name in names]
+        key = (model, label)
         expected = expected_mean(np.mean(columns, axis=0))
         np.testing.assert_allclose(means[key], expected, rtol=1e-4, atol=1e-7)
         for name, column in zip(names, columns, strict=True):
-            key = (model, "cosine", f"{direction}, {name}")
+            key = (model, f"{label} class={name}")
             expected = expected_mean(column)
             np.testing.assert_allclose(means[key], expected, rtol=1e-4, atol=1e-7)
         assert np.ptp(columns) > 0.01
@@ -315,6 +365,7 @@ def test_means_of_cosines(examples, means, direction):
 def test_what_the_judge_sees(examples, places, name):
     """Images moved one class at a time; the judge is the third network."""
     found = examples[name]
+    names = data.load("shapes", "test").class_names
     images = pixels(found["index"].astype(int)[:3])
     judges = {"itself": network(places, name), "judge": network(places, "judge")}
     for radius in RADII:
@@ -326,7 +377,9 @@ def test_what_the_judge_sees(examples, places, name):
                 before = judge.predict(images, verbose=0).argmax(1)
                 seen = judge.predict(moved, verbose=0).argmax(1) == target
                 expected = np.where(before == target, np.nan, seen)
-                column = found[f"{who} sees class {target} at L2 {radius}"]
+                column = found[
+                    f"recognised judge={who} eps={radius} class={names[target]}"
+                ]
                 np.testing.assert_array_equal(column[:3], expected)
                 assert np.isnan(column[3:]).all()
 
@@ -337,17 +390,16 @@ def test_what_the_judge_sees(examples, places, name):
 def test_shares_recognised(examples, means, who, radius):
     """Of what counts of each image, with the error over images; and by class."""
     names = data.load("shapes", "test").class_names
+    label = f"recognised judge={who} eps={radius}"
     for model, found in examples.items():
-        seen = np.stack(
-            [found[f"{who} sees class {t} at L2 {radius}"][:3] for t in range(10)], 1
-        )
+        seen = np.stack([found[f"{label} class={name}"][:3] for name in names], 1)
         assert (np.isnan(seen).sum(1) == 1).all()
-        key = (model, f"recognised by {who}", f"L2 {radius}")
+        key = (model, label)
         expected = expected_mean(np.nanmean(seen, axis=1))
         np.testing.assert_allclose(means[key], expected, rtol=1e-6, atol=1e-9)
         for name, column in zip(names, seen.T, strict=True):
-            key = (model, f"recognised by {who}", f"L2 {radius}, {name}")
-            expected = expected_mean(column[~np.isnan(column)], count=3)
+            key = (model, f"{label} class={name}")
+            expected = expected_mean(column[~np.isnan(column)])
             np.testing.assert_allclose(means[key], expected, rtol=1e-6, atol=1e-9)
 
 
@@ -356,27 +408,38 @@ def test_what_is_printed_and_written(evaluated):
     """All files, every table on the terminal, strict JSON with the settings."""
     out, ended = evaluated
     assert {path.name for path in out.iterdir()} == {
-        "evaluation.csv", "evaluation.flags", "evaluation.html", "evaluation.json",
-        "evaluation.md", "per_example.csv", "towards_classes.png",
-    }  # fmt: skip
-
-    def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
-
-    stated = json.loads((out / "evaluation.json").read_text(), parse_constant=refuse)
-    one, two = stated["models"]
-    assert (stated["suite"], two["kind"]) == ("pag", "SavedModel")
-    assert one["attack"]["norms"]["L2"]["eps"] == 0.3 and one["masking"] == {}
-    assert set(one["alignment"]["directions"]) == set(DIRECTIONS)
-    assert one["moved"]["judge"] == "judge"
-    assert [entry["eps"] for entry in one["moved"]["radii"]] == [1.0, 4.0]
-    page = (out / "evaluation.html").read_text()
-    for title in ("Accuracy, clean and under attack", "Alignment of gradients",
-                  "Moved images, recognised", "Class by class"):  # fmt: skip
-        assert f"<h2>{title}</h2>" in page and title in ended.out
-    assert page.count("<table>") == 4 and page.count("<picture>") == 1
-    assert "judge, which made none of these images" in page
-    assert "masked" not in page
+        "evaluation.csv",
+        "evaluation.flags",
+        "evaluation.html",
+        "evaluation.json",
+        "evaluation.md",
+        "per_example.csv",
+        "towards_classes.png",
+    }
+    evaluation = read_evaluation(out)
+    records = evaluation.records
+    assert evaluation.about["suites"] == ["pag"]
+    assert [one["kind"] for one in evaluation.about["models"]] == [
+        "Keras",
+        "SavedModel",
+    ]
+    assert records.get("one", "robust_accuracy", eps=0.3, rounded=False)
+    assert not records.where("masked") and not records.where("masking_accuracy")
+    assert records.where("cosine").values_of("towards") == list(DIRECTIONS)
+    recognised = records.where("recognised")
+    assert recognised.values_of("judge") == ["itself", "judge"]
+    assert recognised.values_of("eps") == [1.0, 4.0]
+    shown = (out / "evaluation.html").read_text()
+    for title in (
+        "Accuracy, clean and under attack",
+        "Alignment of gradients",
+        "Moved images, recognised",
+        "Class by class",
+    ):
+        assert f"<h2>{title}</h2>" in shown and title in ended.out
+    assert shown.count("<table>") == 4 and shown.count("<picture>") == 1
+    assert "judge, which made none of these images" in shown
+    assert "masked" not in shown
 
 
 class Linear:
@@ -390,20 +453,29 @@ class Linear:
 
 
 def tiny(weights, *flags, judge=None):
-    """Findings on one linear model: grey test images, three lit training classes."""
+    """Records of one linear model: grey test images, three lit training classes."""
     lit = np.full((6, 2, 2, 1), 100, np.uint8)
     labels = np.arange(6) % 3
     lit[np.arange(6), labels // 2, labels % 2] = 240
     names = ("a", "b", "c")
     train = data.Dataset("lit", lit, labels, names)
     grey = data.Dataset("grey", np.full((6, 2, 2, 1), 128, np.uint8), labels, names)
-    config = parse("--suite=pag", "--model=a", "--examples=6", "--pag_moved=4",
-                   "--pag_samples=2", "--steps=4", "--pag_moved_steps=4",
-                   "--pag_moved_eps=0.2", "--batch_size=4", *flags)  # fmt: skip
-    found = pag_suite.make_attacks(config)
-    measurer = pag_suite.Measurer(config, found, judge, train, grey)
-    measurer.measure(loaded(weights, "linear"))
-    return measurer.findings
+    run, (suite,) = parse(
+        "--suite=pag",
+        "--model=a",
+        "--examples=6",
+        "--pag_moved=4",
+        "--pag_samples=2",
+        "--attack=pgd:norm=inf,eps=0.031,steps=4",
+        "--attack=pgd:norm=2,eps=0.5,steps=4",
+        "--pag_moved_steps=4",
+        "--pag_moved_eps=0.2",
+        "--batch_size=4",
+        *flags,
+    )
+    made = pag_suite.make_attacks(run, suite.own)
+    measurer = pag_suite.Measurer(run, suite.own, made, judge, train, grey)
+    return Records(measurer.measure(loaded(weights, "linear"))), measurer
 
 
 def loaded(weights, name):
@@ -419,73 +491,107 @@ def lamps():
 
 def test_a_linear_model_where_all_is_known():
     """Cosines in closed form; a judge that agrees, and one that never does."""
-    found = tiny(lamps(), judge=loaded(lamps(), "same"))
-    one = found.models["linear"]
+    records, _ = tiny(lamps(), judge=loaded(lamps(), "same"))
     # The nearest of a class is any of it: all of a class are alike.
     direction = np.full(4, 100 - 128.0)
     direction[0] = 240 - 128.0
     expected = direction[0] / np.linalg.norm(direction)
-    np.testing.assert_allclose(
-        one.alignments["nearest neighbour"].cosines, expected, rtol=1e-5
-    )
-    # The mean of equals is scaled by 1.
-    np.testing.assert_allclose(
-        one.alignments["class mean"].cosines, expected, rtol=1e-5
-    )
-    (eps,) = one.itself
-    assert one.itself[eps].mean().value == one.judged[eps].mean().value == 1.0
+    for towards in DIRECTIONS:  # The mean of equals is scaled by 1.
+        for name in "abc":
+            cosines = records.get(
+                "linear", "cosine", towards=towards, **{"class": name}
+            )
+            np.testing.assert_allclose(cosines.values, expected, rtol=1e-5)
+
+    def share(records, judge):
+        record = records.where("recognised", judge=judge, **{"class": None})[0]
+        return record.estimate.value
+
+    assert share(records, "itself") == share(records, "judge") == 1.0
     # All logits are equal on grey, so that class 0 is the answer.
-    assert one.accuracy().value == pytest.approx(1 / 3)
-    assert one.robust_accuracy("L2").value == 0.0
-    opposite = tiny(-lamps(), judge=loaded(lamps(), "other")).models["linear"]
-    assert opposite.itself[eps].mean().value == 1.0
-    assert opposite.judged[eps].mean().value == 0.0
-    np.testing.assert_allclose(
-        opposite.alignments["class mean"].cosines, -expected, rtol=1e-5
-    )
+    accuracy = records.get("linear", "accuracy", attacked=None)
+    assert accuracy.estimate.value == pytest.approx(1 / 3)
+    left = records.get("linear", "robust_accuracy", attack="PGD L2 0.5", rounded=False)
+    assert left.estimate.value == 0.0
+    opposite, _ = tiny(-lamps(), judge=loaded(lamps(), "other"))
+    assert share(opposite, "itself") == 1.0
+    assert share(opposite, "judge") == 0.0
+    for one in opposite.where("cosine", towards="class mean"):
+        np.testing.assert_allclose(one.values, -expected, rtol=1e-5)
 
 
 def test_without_a_judge_the_page_says_so():
     """And has no column of one."""
-    found = tiny(lamps())
-    shown = report.text(pag_tables.sections(found))
+    records, measurer = tiny(lamps())
+    shown = page.text(pag_page.sections(records, measurer))
     assert "nobody else, as no" in shown and "itself, L2 0.2" in shown
     assert "judge, L2" not in shown
-    assert pag_tables.facts(found)["judge"] == "none"
-    assert not any("judge" in column.title for column in
-                   pag_files.per_example(found).columns)  # fmt: skip
+    assert measurer.facts()["judge"] == "none"
+    titles = [column.title for column in per_example(records).columns]
+    assert not any("judge=judge" in title for title in titles)
+    assert any("judge=itself" in title for title in titles)
 
 
 @pytest.mark.slow
 def test_masking_is_looked_for_where_asked():
-    """Rows of the check in a table, a file and JSON, for each norm."""
-    found = tiny(lamps() + 0.1, "--masking", "--masking_examples=6",
-                 "--masking_restarts=2", "--masking_queries=5")  # fmt: skip
-    checked = found.models["linear"].masking
-    assert list(checked) == ["Linf", "L2"]
-    assert [one.threat.eps for one in checked.values()] == [0.031, 0.5]
-    shown = report.text(pag_tables.sections(found))
+    """Rows of the check in a table and as records, for each ball."""
+    records, measurer = tiny(
+        lamps() + 0.1,
+        "--masking",
+        "--masking_examples=6",
+        "--masking_restarts=2",
+        "--masking_queries=5",
+    )
+    titles = ["PGD Linf 0.031", "PGD L2 0.5"]
+    left, signs = records.where("masking_accuracy"), records.where("masked")
+    assert left.values_of("within") == signs.values_of("within") == titles
+    shown = page.text(pag_page.sections(records, measurer))
     assert "Signs of masked gradients" in shown
-    for norm, eps in (("Linf", "0.031"), ("L2", "0.5")):
-        assert f"Accuracy under several attacks, {norm} {eps}" in shown
-    stated = pag_files.results(found)["linear"]["masking"]
-    lines = {row[2]: row[3:] for row in pag_files.long_table(found).rows}
-    for norm, one in checked.items():
-        assert set(stated[norm]["signs"]) == set(one.signs)
-        assert all(name.replace("_", " ") in shown for name in one.signs)
-        for title, left in one.table():
-            assert stated[norm]["accuracy"][title]["mean"] == left.value
-            assert lines[f"{norm}, masking, {title}"][:2] == [6, left.value]
-    json.dumps(stated)
+    for title, (norm, eps) in zip(titles, (("inf", 0.031), (2, 0.5)), strict=True):
+        assert f"Accuracy under several attacks, {title}" in shown
+        report = attacks_report(norm, eps, measurer)
+        mine = left.where(within=title)
+        assert [one.setting["probe"] for one in mine] == [t for t, _ in report.table()]
+        for one, (_, estimate) in zip(mine, report.table(), strict=True):
+            assert (one.images, one.estimate) == (6, estimate)
+        seen = {
+            one.setting["sign"]: one.estimate.value for one in signs.where(within=title)
+        }
+        assert seen == {name: sign.present for name, sign in report.signs.items()}
+        assert all(name.replace("_", " ") in shown for name in seen)
+
+
+def attacks_report(norm, eps, measurer):
+    """The check itself, on the same images."""
+    return analysis.masking_check(
+        Linear(lamps() + 0.1),
+        measurer.attacked.pixels[:6],
+        measurer.attacked.labels[:6],
+        norm=norm,
+        eps=eps,
+        restarts=2,
+        steps=4,
+        queries=5,
+        seed=0,
+        batch_size=4,
+    )
+
+
+def test_masking_needs_a_ball():
+    """Refused before anything is loaded, where no attack has one."""
+    with pytest.raises(UsageError, match="--masking needs an --attack that has a rad"):
+        run, (suite,) = parse("--suite=pag", "--model=a", "--masking", "--attack=ddn")
+        suite.prepare()
 
 
 def test_too_few_training_images_are_refused():
     """A class with a single image has no neighbour beside itself."""
-    config = parse("--suite=pag", "--model=a", "--examples=2", "--pag_moved=2")
+    few = "--examples=2", "--pag_moved=2"
+    run, (suite,) = parse("--suite=pag", "--model=a", *few)
     pixels = np.zeros((3, 2, 2, 1), np.uint8)
     train = data.Dataset("few", pixels, np.array([0, 0, 1]), ("a", "b"))
-    with pytest.raises(pag_suite.UsageError, match="--dataset=cifar10: `labels` must"):
-        pag_suite.make_directions(config, train)
+    with pytest.raises(UsageError, match="--dataset=cifar10: `labels` must"):
+        pag_suite.Measurer(run, suite.own, {}, None, train, train)
 
 
 def test_every_form_judges(untrained, tmp_path):
@@ -499,8 +605,8 @@ def test_every_form_judges(untrained, tmp_path):
     images = tf.constant(np.random.default_rng(0).random((3, 32, 32, 3), np.float32))
     expected = network(images, training=False)
     for form in ("run", "run/model.keras", "best.keras", "served"):
-        config = parse(
+        run_settings, (suite,) = parse(
             *SMALL, f"--model={untrained}/one.keras", f"--judge={tmp_path}/{form}"
         )
-        judge = pag_suite.load_judge(config)
+        judge = pag_suite.load_judge(run_settings, suite.own)
         np.testing.assert_allclose(judge.call(images), expected, atol=1e-5)

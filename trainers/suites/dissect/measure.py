@@ -9,27 +9,46 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrobust import analysis, attacks, data, geometry, training
-from tfrobust.attacks import AttackResult
+from tfrobust import analysis, attacks, data, geometry
 from tfrobust.cli.loading import Loaded, load_classifier
-from tfrobust.cli.program import UsageError
-from tfrobust.cli.run_folder import RunFolder
-from tfrobust.core.estimates import Estimate, mean
-from trainers.suites import samples as evaluate_data
+from tfrobust.cli.program import UsageError, is_watched
+from tfrobust.cli.records import Record, Records, measured
+from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts, samples
+from trainers.suites.dissect.checkpoints import is_open
+from trainers.suites.dissect.suite import DissectSettings
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.records import bar, clean_correct, joined, logits_of
-from trainers.suites.samples import Sample
-from trainers.suites.smooth.attacks import smoothing_settings
+
+DEFAULT_ATTACKS = ("pgd:norm=inf,eps=8/255,steps=20,step_size=1/255",)
+"""The paper's, from a random start."""
 
 KINDS = ("low", "high")
 """The parts of a spectrum, below and above a threshold."""
+
+STATISTICS = ("maximum", "total", "relative")
+"""What is taken over the differences of a layer's features."""
+
+BANDS = (0.0, 0.25, 0.5, 0.75, 1.0, math.sqrt(2.0))
+"""Edges of the bands in which spectra are compared."""
+
+MEASURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "accuracy": ("accuracy", {"split": "test", "attacked": None}),
+    "robust accuracy": ("robust_accuracy", {"rounded": False}),
+    "gradient norm": ("gradient_norm", {}),
+    "curvature": ("curvature", {}),
+    "high-frequency share": ("high_frequency_share", {}),
+    "sign agreement": ("sign_agreement", {}),
+    "last difference": ("last_difference", {"statistic": "maximum"}),
+    "last relative difference": ("last_difference", {"statistic": "relative"}),
+    "kernel variation": ("kernel_variation", {"layer": None}),
+}
+"""What models are compared by: quantity and settings, beside the first attack's."""
 
 # By how much rounding may keep a change from the bound of a ball.
 _ROUNDING = 1e-5
@@ -37,456 +56,411 @@ _ROUNDING = 1e-5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attacked:
-    """What one attack did to one model.
+    """What one attack did to one model, for figures and for transfer.
 
     Args:
-        attack: The attack.
-        result: What it found, for all images.
-        statistics: Local consistency of the perturbations.
-        high: float32 `[N]`, share of their energy in high frequencies.
-        response: How far they move the model's features; `None` of a SavedModel, whose
+        adversarial: float32 `[N,H,W,C]`.
+        broken: Where it fooled the model that was right before; bool `[N]`.
+        withstood: Where it did not fool the model; bool `[N]`.
+        already: Where the model was wrong before; bool `[N]`.
+        response: How far it moves the model's features; `None` of a SavedModel, whose
             layers cannot be looked at.
     """
 
-    attack: attacks.Attack
-    result: AttackResult
-    statistics: analysis.PerturbationStatistics
-    high: np.ndarray
+    adversarial: np.ndarray
+    broken: np.ndarray
+    withstood: np.ndarray
+    already: np.ndarray
     response: analysis.LocalResponse | None
 
-    @property
-    def found(self) -> np.ndarray:
-        """Where a perturbation fooled the model that was right before; bool `[N]`."""
-        return self.result.success & ~self.result.already
 
-    @property
-    def failed(self) -> np.ndarray:
-        """Where no perturbation did; bool `[N]`."""
-        return ~self.result.success
-
-    @property
-    def within_linf(self) -> bool:
-        """Whether the ball is one of the L-infinity norm."""
-        return self.attack.threat.norm == "inf"
-
-    def responses(self) -> analysis.LocalResponse:
-        """`response` of a model whose layers can be looked at.
-
-        Raises:
-            ValueError: If it is a SavedModel.
-        """
-        if self.response is None:
-            raise ValueError("`response` must be there. Received: that of a SavedModel")
-        return self.response
-
-    def accuracy(self) -> Estimate:
-        """Of the attacked images, the misclassified ones among them."""
-        return mean(~self.result.success)
-
-    def high_share(self) -> Estimate:
-        """Mean share of high frequencies where it fooled the model."""
-        shares = self.high[self.found]
-        return mean(shares[~np.isnan(shares)])
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Transferred:
-    """What one model's adversarial examples do to another.
+@dataclasses.dataclass(eq=False)
+class Seen:
+    """What figures show of one model.
 
     Args:
-        counted: bool `[N]`: fooled their own model, and the other has the clean image
-            right.
-        fooled: bool `[N]`: whether the other is wrong about them.
-        response: How far they move the other's features, if that can be seen.
-    """
-
-    counted: np.ndarray
-    fooled: np.ndarray
-    response: analysis.LocalResponse | None
-
-    def rate(self) -> Estimate:
-        """Share of the counted that fool the other; NaN if there are none."""
-        return mean(self.fooled[self.counted])
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
-    """All that was measured on one model.
-
-    Args:
-        clean_correct: bool, for each of the first test images.
-        attacked: By the attack's name; the first is the one looked at most closely.
-        filtered: Accuracy over the scale, by what was filtered ("natural" or
-            "adversarial") and kind; empty of a model that takes no such images.
-        swapped: The same of natural images with a part of the adversarial ones.
+        model: The model.
+        attacked: By the attack's title; the first is the one looked at most closely.
+        curves: Accuracy over the scale, by what was filtered or swapped and kind; empty
+            of a model that takes no such images.
         difference: float32 `[H,W]`, mean log-amplitude of the adversarial images less
             that of the natural ones.
-        geometry: Of the loss at the first images.
-        kernels: Smoothness of each convolution; `None` of a SavedModel.
-        transferred: From other models, by their name.
+        transferred: From other models, by name: the images that count, and how far they
+            move the features.
     """
 
-    clean_correct: np.ndarray
+    model: Loaded
     attacked: dict[str, Attacked]
-    filtered: dict[tuple[str, str], analysis.AccuracyCurve]
-    swapped: dict[str, analysis.AccuracyCurve]
+    curves: dict[tuple[str, str], analysis.AccuracyCurve]
     difference: np.ndarray
-    geometry: geometry.Measurement
-    kernels: list[analysis.KernelSmoothness] | None
-    transferred: dict[str, Transferred] = dataclasses.field(default_factory=dict)
+    transferred: dict[str, tuple[np.ndarray, analysis.LocalResponse | None]]
 
     @property
     def main(self) -> Attacked:
         """By the first attack."""
         return next(iter(self.attacked.values()))
 
-    def accuracy(self) -> Estimate:
-        """On the first test images."""
-        return mean(self.clean_correct)
-
-    def kernel_variation(self) -> Estimate:
-        """Mean over the convolutions that have neighbouring weights."""
-        found = [row.variation for row in self.kernels or ()]
-        values = [value for value in found if not math.isnan(value)]
-        # Not a sample: a mean, and no error.
-        return Estimate(mean(values).value, math.nan)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Findings:
-    """What was measured on every model, and on what.
-
-    Args:
-        config: The settings.
-        test_size: Test images there are.
-        sample: The images attacked, the same for every model.
-        natural: float32 `[H,W]`, their mean log-amplitude.
-        models: By name.
-        runs: What the first attack did to fewer of them, by name of the run and epoch.
-    """
-
-    config: EvaluateConfig
-    test_size: int
-    sample: Sample
-    natural: np.ndarray
-    models: dict[str, Measured] = dataclasses.field(default_factory=dict)
-    runs: dict[str, dict[int, Attacked]] = dataclasses.field(default_factory=dict)
-
 
 class Measurer:
     """Measures models one by one, and shows each one's images to those before.
 
     Args:
-        config: The settings.
-        attacks_by_name: From `make_attacks`.
-        runs: From `find_runs`.
+        run: The settings of the evaluation.
+        own: Those of the suite.
+        made: The attacks, by title.
+        runs: From `checkpoints.find_runs`.
         test: All test images.
+
+    Attributes:
+        seen: What figures show, by model.
+        epochs: What the first attack did to the network of each epoch, by run.
     """
 
     def __init__(
         self,
-        config: EvaluateConfig,
-        attacks_by_name: dict[str, attacks.Attack],
-        runs: dict[str, dict[int, pathlib.Path]],
+        run: EvaluateConfig,
+        own: DissectSettings,
+        made: dict[str, attacks.Attack],
+        runs: Mapping[str, Mapping[int, pathlib.Path]],
         test: data.Dataset,
     ) -> None:
-        self._config, self._attacks, self._runs = config, attacks_by_name, runs
+        self.run, self.own, self.attacks, self._runs = run, own, made, runs
         self._test = test
-        self._before: list[Loaded] = []
-        sample = evaluate_data.draw(test, config.examples, config.seed)
-        self._pixels = sample.images.images.astype(np.float32) / np.float32(255)
-        self._labels = sample.images.labels
-        natural = analysis.log_amplitude(self._pixels)
-        self.findings = Findings(config, len(test), sample, natural)
+        self.sample = samples.draw(test, run.examples, run.seed)
+        self.pixels = self.sample.pixels
+        self.natural = analysis.log_amplitude(self.pixels)
+        self.seen: dict[str, Seen] = {}
+        self.epochs: dict[str, dict[int, Attacked]] = {}
+        self._records: list[Record] = []
 
-    def measure(self, model: Loaded) -> None:
-        """Everything on one model, kept in `findings` under its name."""
-        correct = clean_correct(self._config, model, self._test)
-        attacked = {
-            name: self._attacked(model, attack, self._config.examples)
-            for name, attack in self._attacks.items()
+    @property
+    def first(self) -> str:
+        """Title of the first attack."""
+        return next(iter(self.attacks))
+
+    def facts(self) -> dict[str, str]:
+        """The settings, in words."""
+        runs = (f"{name}: {len(epochs)} epochs" for name, epochs in self._runs.items())
+        return {
+            "data": f"{self.run.dataset}, {len(self._test)} test images",
+            "attacks": "; ".join(suite_attacks.words(self.attacks)),
+            "geometry": f"{self.own.geometry_examples} of the attacked images, "
+            f"{self.own.power_iterations} power iterations",
+            "layers": self.own.dissect_layers or "of each network's own choice",
+            "checkpoints": ", ".join(runs) or "none",
         }
-        adversarial = next(iter(attacked.values())).result.adversarial
-        filtered, swapped = self._curves(model, adversarial)
-        one = Measured(
-            correct,
-            attacked,
-            filtered,
-            swapped,
-            analysis.log_amplitude(adversarial) - self.findings.natural,
-            self._geometry(model),
-            analysis.kernel_smoothness(model.call) if _is_open(model) else None,
-        )
-        self.findings.models[model.name] = one
-        for other in self._before:
-            earlier = self.findings.models[other.name]
-            one.transferred[other.name] = self._transferred(earlier.main, model, one)
-            earlier.transferred[model.name] = self._transferred(
-                one.main, other, earlier
-            )
-        self._before.append(model)
 
-    def measure_runs(self) -> None:
-        """What the first attack does after each epoch of each run.
+    def measure(self, model: Loaded) -> list[Record]:
+        """Everything on one model, and what its images do to those before."""
+        records = [parts.accuracy(self.run, model, self._test)]
+        attacked: dict[str, Attacked] = {}
+        for record in self._attack(model, self.run.examples, self.attacks, attacked):
+            records.append(record)
+        adversarial = next(iter(attacked.values())).adversarial
+        difference = analysis.log_amplitude(adversarial) - self.natural
+        curves = self._curves(model, adversarial)
+        seen = Seen(model, attacked, curves, difference, {})
+        records += [
+            *self._curve_records(model, curves),
+            *self._spectrum(model, difference),
+            *self._geometry(model),
+            *self._last(model, seen),
+            *self._kernels(model),
+        ]
+        for name, other in self.seen.items():
+            records += self._transfer(name, other, seen)
+            records += self._transfer(model.name, seen, other)
+        self.seen[model.name] = seen
+        self._records += records
+        return records
+
+    def finish(self) -> list[Record]:
+        """What the first attack does after each epoch of each run, and correlations.
 
         Raises:
             UsageError: If a network cannot be attacked, as one that has diverged.
         """
-        attack = next(iter(self._attacks.values()))
+        records: list[Record] = []
+        made = {self.first: self.attacks[self.first]}
         for name, epochs in self._runs.items():
-            found = self.findings.runs.setdefault(name, {})
-            for epoch, path in bar(list(epochs.items()), name):
-                model = load_classifier(path, flag="checkpoints")
-                count = self._config.checkpoint_examples
+            kept = self.epochs.setdefault(name, {})
+            for epoch, path in parts.bar(list(epochs.items()), name):
+                model = load_classifier(path, flag="checkpoints", name=name)
+                attacked: dict[str, Attacked] = {}
                 try:
-                    found[epoch] = self._attacked(model, attack, count)
+                    records += self._attack(
+                        model, self.own.checkpoint_examples, made, attacked, epoch=epoch
+                    )
                 except ValueError as error:
                     raise UsageError(f"--checkpoints={path}: {error}") from error
+                kept[epoch] = attacked[self.first]
+        return records + list(self._correlations())
 
-    def _attacked(self, model: Loaded, attack: attacks.Attack, count: int) -> Attacked:
-        pixels, labels = self._pixels[:count], self._labels[:count]
-        size = self._config.batch_size
+    def _attack(
+        self,
+        model: Loaded,
+        count: int,
+        made: Mapping[str, attacks.Attack],
+        kept: dict[str, Attacked],
+        **setting: Any,
+    ) -> Iterator[Record]:
+        """Attacks the first images; what figures need goes into `kept`."""
+        pixels, of = self.pixels[:count], self.sample.first(count)
+        size = self.run.batch_size
         batches = [
-            (pixels[start : start + size], labels[start : start + size])
+            (pixels[start : start + size], of.labels[start : start + size])
             for start in range(0, count, size)
         ]
-        parts = [
-            attack(model.call, *batch) for batch in bar(batches, type(attack).__name__)
-        ]
-        result = joined(parts)
-        changes = result.adversarial - pixels
-        eps = radius_of(attack)
-        return Attacked(
-            attack,
-            result,
-            analysis.perturbation_statistics(changes, eps, min(_ROUNDING, eps / 2)),
-            self._high(changes),
-            self._response(model, pixels, result.adversarial),
+        evaluation = attacks.evaluate(
+            model.call, batches, made, keep_images=True, progress=is_watched()
         )
+        for record in suite_attacks.robustness(
+            self.run, model.name, evaluation, of, made
+        ):
+            yield dataclasses.replace(record, setting={**record.setting, **setting})
+        for title, outcome in evaluation.results.items():
+            adversarial = np.asarray(outcome.adversarial)
+            response = self._response(model, pixels, adversarial)
+            broken = outcome.success & ~outcome.already
+            kept[title] = Attacked(
+                adversarial, broken, ~outcome.success, outcome.already, response
+            )
+            about = {**setting, "attack": title}
+            changes = adversarial - pixels
+            yield from self._consistency(model, made[title], changes, broken, about)
+            groups = {"broken": broken, "withstood": ~outcome.success}
+            for group, chosen in groups.items():
+                yield from _responses(model, response, chosen, of, about, group)
+
+    def _consistency(
+        self,
+        model: Loaded,
+        attack: attacks.Attack,
+        changes: np.ndarray,
+        broken: np.ndarray,
+        about: dict[str, Any],
+    ) -> Iterator[Record]:
+        """Local consistency of the perturbations that fooled the model."""
+        eps = attack.threat.eps or 1.0
+        of = self.sample.first(len(changes))
+        statistics = analysis.perturbation_statistics(
+            changes, eps, min(_ROUNDING, eps / 2)
+        )
+        values = {
+            "sign_agreement": statistics.sign_agreement,
+            "total_variation_ratio": statistics.total_variation_ratio,
+        }
+        if attack.threat.norm == "inf" and attack.threat.eps:
+            values["share_at_bound"] = statistics.share_at_bound
+        for quantity, column in values.items():
+            yield measured(model.name, quantity, _among(column, broken), of, **about)
+        high = _among(self._high(changes), broken)
+        about = {**about, "above": self.own.dissect_high}
+        yield measured(model.name, "high_frequency_share", high, of, **about)
 
     def _high(self, changes: np.ndarray) -> np.ndarray:
-        size = self._config.batch_size
-        parts = [
-            analysis.high_frequency_share(
-                changes[start : start + size], self._config.dissect_high
-            )
-            for start in range(0, len(changes), size)
-        ]
-        return np.concatenate(parts)
+        """float32 `[N]`, share of their energy in high frequencies."""
+        size, above = self.run.batch_size, self.own.dissect_high
+        return np.concatenate(
+            [
+                analysis.high_frequency_share(changes[start : start + size], above)
+                for start in range(0, len(changes), size)
+            ]
+        )
 
     def _response(
         self, model: Loaded, natural: np.ndarray, adversarial: np.ndarray
     ) -> analysis.LocalResponse | None:
-        if not _is_open(model):
+        if not is_open(model):
             return None
         return analysis.local_response(
-            model.call,
-            natural,
-            adversarial,
-            self._config.layer_names,
-            self._config.batch_size,
+            model.call, natural, adversarial, self.own.layers, self.run.batch_size
         )
 
-    def _curves(self, model: Loaded, adversarial: np.ndarray) -> tuple[dict, dict]:
-        scales = np.linspace(0.0, math.sqrt(2.0), self._config.dissect_scales)
+    def _curves(
+        self, model: Loaded, adversarial: np.ndarray
+    ) -> dict[tuple[str, str], analysis.AccuracyCurve]:
+        scales = np.linspace(0.0, math.sqrt(2.0), self.own.dissect_scales)
         settings: dict[str, Any] = {
             "scales": scales.tolist(),
-            "batch_size": self._config.batch_size,
+            "batch_size": self.run.batch_size,
         }
-        shown = {"natural": self._pixels, "adversarial": adversarial}
+        labels = self.sample.labels
+        shown = {"natural": self.pixels, "adversarial": adversarial}
+        curves = {}
         try:
-            filtered = {
-                (name, kind): analysis.filtered_accuracy(
-                    model.call, images, self._labels, kind=kind, **settings
+            for kind in KINDS:
+                for name, images in shown.items():
+                    curves[name, kind] = analysis.filtered_accuracy(
+                        model.call, images, labels, kind=kind, **settings
+                    )
+            for kind in KINDS:
+                curves["swapped", kind] = analysis.swapped_accuracy(
+                    model.call, self.pixels, adversarial, labels, kind=kind, **settings
                 )
-                for kind in KINDS
-                for name, images in shown.items()
-            }
-            swapped = {
-                kind: analysis.swapped_accuracy(
-                    model.call,
-                    self._pixels,
-                    adversarial,
-                    self._labels,
-                    kind=kind,
-                    **settings,
-                )
-                for kind in KINDS
-            }
         except tf.errors.InvalidArgumentError:
             # What `export` writes checks its input, and filters lead out of [0, 1].
-            return {}, {}
-        return filtered, swapped
+            return {}
+        return curves
 
-    def _geometry(self, model: Loaded) -> geometry.Measurement:
-        count = self._config.geometry_examples
-        return geometry.measure(
+    def _curve_records(
+        self, model: Loaded, curves: dict[tuple[str, str], analysis.AccuracyCurve]
+    ) -> Iterator[Record]:
+        for (images, kind), curve in curves.items():
+            swapped = images == "swapped"
+            quantity = "swapped_accuracy" if swapped else "filtered_accuracy"
+            for scale, correct in zip(curve.scales, curve.correct, strict=True):
+                about: dict[str, Any] = {"kind": kind, "scale": float(scale)}
+                if not swapped:
+                    about["images"] = images
+                yield measured(model.name, quantity, correct, **about)
+
+    def _spectrum(self, model: Loaded, difference: np.ndarray) -> Iterator[Record]:
+        """Mean log-amplitudes over bands of the scale."""
+        radius = analysis.frequency_radius(*self.natural.shape)
+        spectra = {
+            "log_amplitude": self.natural,
+            "log_amplitude_difference": difference,
+        }
+        for quantity, spectrum in spectra.items():
+            for low, high in zip(BANDS, BANDS[1:], strict=False):
+                band = (radius > low) & (radius <= np.float32(high))
+                value = float(spectrum[band].mean()) if band.any() else math.nan
+                about = {"above": low, "up_to": high}
+                yield parts.exactly(
+                    model.name, quantity, value, len(self.pixels), about
+                )
+
+    def _geometry(self, model: Loaded) -> Iterator[Record]:
+        count = self.own.geometry_examples
+        found = geometry.measure(
             model.call,
-            (self._pixels[:count], self._labels[:count]),
-            power_iterations=self._config.power_iterations,
-            batch_size=self._config.batch_size,
+            (self.pixels[:count], self.sample.labels[:count]),
+            power_iterations=self.own.power_iterations,
+            batch_size=self.run.batch_size,
         )
+        about = {
+            "power_iterations": self.own.power_iterations,
+            "images_from": self.sample.origin,
+        }
+        for key in ("gradient_norm", "hessian_norm", "curvature"):
+            yield measured(
+                model.name,
+                key,
+                getattr(found, key),
+                self.sample.first(count),
+                about,
+                split="test",
+            )
 
-    def _transferred(
-        self, source: Attacked, target: Loaded, there: Measured
-    ) -> Transferred:
-        adversarial = source.result.adversarial
-        right = ~there.main.result.already
-        return Transferred(
-            source.found & right,
-            self._answers(target, adversarial) != self._labels,
-            self._response(target, self._pixels, adversarial),
-        )
+    def _last(self, model: Loaded, seen: Seen) -> Iterator[Record]:
+        """Differences in the deepest layer looked at, under the first attack."""
+        if seen.main.response is None:
+            return
+        for statistic in ("maximum", "relative"):
+            values = getattr(seen.main.response, statistic)[:, -1]
+            yield measured(
+                model.name,
+                "last_difference",
+                _among(values, seen.main.broken),
+                statistic=statistic,
+                attack=self.first,
+            )
+
+    def _kernels(self, model: Loaded) -> Iterator[Record]:
+        """Smoothness of each convolution, and its mean over those that have any."""
+        if not is_open(model):
+            return
+        kernels = analysis.kernel_smoothness(model.call)
+        for row in kernels:
+            about = {"layer": row.name, "size": "x".join(map(str, row.size))}
+            yield parts.exactly(
+                model.name, "kernel_variation", row.variation, len(kernels), about
+            )
+        values = [row.variation for row in kernels if not math.isnan(row.variation)]
+        mean = float(np.mean(values)) if values else math.nan
+        yield parts.exactly(model.name, "kernel_variation", mean, len(values), {})
+
+    def _transfer(self, source: str, own: Seen, target: Seen) -> Iterator[Record]:
+        """What one model's adversarial examples do to another."""
+        adversarial = own.main.adversarial
+        counted = own.main.broken & ~target.main.already
+        fooled = self._answers(target.model, adversarial) != self.sample.labels
+        response = self._response(target.model, self.pixels, adversarial)
+        target.transferred[source] = counted, response
+        of, name = self.sample.first(), target.model.name
+        about: dict[str, Any] = {"source": source, "attack": self.first}
+        yield measured(name, "transfer", _among(fooled, counted), of, **about)
+        yield from _responses(target.model, response, counted, of, about, "transferred")
 
     def _answers(self, model: Loaded, images: np.ndarray) -> np.ndarray:
-        size = self._config.batch_size
+        size = self.run.batch_size
         starts = range(0, len(images), size)
-        logits = [logits_of(model, images[start : start + size]) for start in starts]
+        logits = [parts.logits_of(model, images[i : i + size]) for i in starts]
         return np.argmax(np.concatenate(logits), axis=-1)
 
-
-def make_attacks(config: EvaluateConfig) -> dict[str, attacks.Attack]:
-    """The attacks asked for, by the names that the papers have for them.
-
-    None stops at a success, after which it would hardly be beyond the boundary.
-
-    Raises:
-        UsageError: If there is no attack of these settings.
-    """
-    linf, l2, seed = config.dissect_linf, config.dissect_l2, config.seed
-    settings: dict[str, Any] = {"steps": config.steps, "early_stop": False}
-    settings["seed"] = seed
-    # The smooth attack has one start, the image itself.
-    pgd = {**settings, "restarts": config.restarts}
-    step = config.dissect_step or None
-    smoothing = smoothing_settings(config)
-    makers: dict[str, Callable[[], attacks.Attack]] = {
-        "pgd": lambda: attacks.PGD(norm="inf", eps=linf, step_size=step, **pgd),
-        "fgsm": lambda: attacks.FGSM(eps=linf),
-        "pgd2": lambda: attacks.PGD(norm=2, eps=l2, **pgd),
-        "spgd2": lambda: attacks.SmoothPGD(norm=2, eps=l2, **settings, **smoothing),
-    }
-    names = {"pgd": "PGD", "fgsm": "FGSM", "pgd2": "PGD2", "spgd2": "sPGD2"}
-    try:
-        return {names[name]: makers[name]() for name in config.attack_names}
-    except ValueError as error:
-        raise UsageError(f"The attacks cannot be made: {error}") from error
-
-
-def radius_of(attack: attacks.Attack) -> float:
-    """The radius of its ball, which every attack of `make_attacks` has."""
-    return attack.threat.eps or math.inf
-
-
-def find_runs(config: EvaluateConfig) -> dict[str, dict[int, pathlib.Path]]:
-    """The networks of --checkpoints, by run and epoch; each is loaded, to be checked.
-
-    Raises:
-        UsageError: If a folder holds none, two have one name, or a network does not fit
-            the data or has other layers than the rest of its run.
-    """
-    found: dict[str, dict[int, pathlib.Path]] = {}
-    for path in config.checkpoints:
-        folder = pathlib.Path(path).expanduser()
-        inside = RunFolder(folder).epochs
-        epochs = training.kept_epochs(inside) or training.kept_epochs(folder)
-        if not epochs:
-            raise UsageError(
-                f"--checkpoints={path} holds no epoch-NNN.keras, as trainers.cifar "
-                "--keep_epochs=1 leaves them."
-            )
-        whole = folder.resolve()
-        name = whole.parent.name if whole.name == inside.name else whole.name
-        if name in found:
-            raise UsageError(f"Two runs of --checkpoints are called {name!r}.")
-        found[name] = epochs
-    for path, epochs in zip(config.checkpoints, found.values(), strict=True):
-        _check_run(config, path, epochs)
-    return found
-
-
-def _check_run(
-    config: EvaluateConfig, path: str, epochs: dict[int, pathlib.Path]
-) -> None:
-    """Raises `UsageError` unless its networks fit the data and share their layers."""
-    info = evaluate_data.check(config)
-    layers: set[tuple[str, ...]] = set()
-    for file in bar(list(epochs.values()), "checkpoints"):
-        model = load_classifier(file, flag="checkpoints")
-        model.check(info.image_shape, info.classes, config.dataset)
-        layers.add(check_layers(config, model))
-    if len(layers) > 1:
-        told = " and ".join(", ".join(names) for names in sorted(layers))
-        raise UsageError(
-            f"--checkpoints={path} must hold networks of the same layers. "
-            f"Received: {told}"
-        )
-
-
-def check_layers(config: EvaluateConfig, model: Loaded) -> tuple[str, ...]:
-    """What the layers to look at are called; none of a SavedModel.
-
-    Raises:
-        UsageError: If a model does not have them.
-    """
-    if not _is_open(model):
-        return ()
-    shape = [size or 32 for size in model.input_shape]
-    none = np.zeros((0, *shape), np.float32)
-    try:
-        found = analysis.local_response(model.call, none, none, config.layer_names)
-    except ValueError as error:
-        told = str(error).replace("`layers`", "--dissect_layers")
-        raise UsageError(f"--{model.flag}={model.source}: {told}") from error
-    return found.layers
-
-
-def measures(one: Measured) -> dict[str, Estimate]:
-    """What models are compared by, each a number that any of the papers cares about.
-
-    NaN where it was not measured. Perturbations are those of the first attack that
-    fooled the model.
-    """
-    summary = one.geometry.summary()
-    statistics = one.main.statistics.means(one.main.found)
-    return {
-        "accuracy": one.accuracy(),
-        "robust accuracy": one.main.accuracy(),
-        "gradient norm": summary["gradient_norm"],
-        "curvature": summary["curvature"],
-        "high-frequency share": one.main.high_share(),
-        "sign agreement": statistics.sign_agreement,
-        "last difference": _last(one, "maximum"),
-        "last relative difference": _last(one, "relative"),
-        "kernel variation": one.kernel_variation(),
-    }
-
-
-def correlations(models: Iterable[Measured]) -> dict[str, dict[str, float]]:
-    """Spearman's rank correlation of each two `measures` over models.
-
-    NaN of fewer than three models, and of a measure that is the same for all.
-    """
-    columns: dict[str, list[float]] = {}
-    for one in models:
-        for name, estimate in measures(one).items():
-            columns.setdefault(name, []).append(estimate.value)
-    return {
-        name: {
-            other: analysis.rank_correlation(values, others)
-            for other, others in columns.items()
+    def _correlations(self) -> Iterator[Record]:
+        """Spearman's rank correlation of each two measures over models."""
+        records = Records(self._records)
+        columns = {
+            name: [
+                math.nan if one is None else one.estimate.value
+                for one in (
+                    measure(records, model, name, self.first) for model in self.seen
+                )
+            ]
+            for name in MEASURES
         }
-        for name, values in columns.items()
-    }
+        for name, values in columns.items():
+            for other, others in columns.items():
+                value = analysis.rank_correlation(values, others)
+                about = {"of": name, "with": other}
+                yield parts.exactly(
+                    "all", "rank_correlation", value, len(self.seen), about
+                )
 
 
-def _last(one: Measured, statistic: str) -> Estimate:
-    """Of the deepest layer looked at."""
-    if one.main.response is None:
-        return mean([])
-    return getattr(one.main.response.means(one.main.found)[-1], statistic)
+def measure(records: Records, model: str, name: str, attack: str) -> Record | None:
+    """One of `MEASURES` of a model, under the first attack, if it was measured."""
+    quantity, setting = MEASURES[name]
+    first = {"attack": attack} if quantity in _BY_ATTACK else {}
+    return records.get(model, quantity, **setting, **first)
 
 
-def _is_open(model: Loaded) -> bool:
-    """Whether layers can be looked at."""
-    return isinstance(model.call, keras.Model)
+_BY_ATTACK = (
+    "robust_accuracy",
+    "high_frequency_share",
+    "sign_agreement",
+    "last_difference",
+)
+
+
+def _among(values: Any, chosen: np.ndarray) -> np.ndarray:
+    """NaN where an image was not chosen."""
+    return np.where(chosen, values, np.nan)
+
+
+def _responses(
+    model: Loaded,
+    response: analysis.LocalResponse | None,
+    chosen: np.ndarray,
+    of: Any,
+    about: Mapping[str, Any],
+    group: str,
+) -> Iterator[Record]:
+    """Local response differences of the chosen images, layer by layer."""
+    if response is None:
+        return
+    for place, layer in enumerate(response.layers):
+        for statistic in STATISTICS:
+            column = getattr(response, statistic)[:, place]
+            yield measured(
+                model.name,
+                "local_response",
+                _among(column, chosen),
+                of,
+                **about,
+                group=group,
+                layer=layer,
+                statistic=statistic,
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,190 +17,239 @@ import tensorflow as tf
 from tfrobust import attacks, data, geometry
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError, is_watched
-from trainers.suites import samples as evaluate_data
+from tfrobust.cli.records import Record, measured
+from tfrobust.core.radii import Eps
+from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts, samples
+from trainers.suites.lcnn.suite import LcnnSettings
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.records import Pair, bar, clean_correct, pair
 from trainers.suites.samples import Sample
+
+DEFAULT_ATTACKS = ("pgd:norm=2,steps=20",)
+"""The attack of table 2, whose steps the paper does not say."""
 
 # Figure 2 of the paper: from 1e-3 to 1e-1.
 RADII = tuple(np.geomspace(1e-3, 1e-1, 7).tolist())
 
-QUANTITIES = {
-    "gradient_norm": "gradient norm",
-    "hessian_norm": "Hessian norm",
-    "curvature": "curvature",
-}
-"""What `geometry.measure` finds, and what to call it."""
+QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
+"""What `geometry.measure` measures."""
 
 COMPARED = ("gradient_norm", "curvature")
 """The quantities of which training and test images are compared."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
-    """All that was measured on one model.
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One attack of `--attack` over all radii.
 
     Args:
-        clean_correct: bool `[N]`, for each image of the clean accuracy.
-        train_sample: The training images looked at.
-        attacked: Success of every attack on every image.
-        test: Geometry of the loss at test images.
-        train: The same at training images.
-        stability: float `[R, N]`, relative change of the gradient at test images;
-            `None` if the model refuses the noisy images.
-        bound: float `[R, N]`, its bound.
+        attack: As it was named; its own radius is not used.
+        at: The attack at each radius, by a name of its own. An attack without a radius
+            runs once, and its distortions say what it does within one.
     """
 
-    clean_correct: np.ndarray
-    train_sample: Sample
-    attacked: attacks.Evaluation
-    test: geometry.Measurement
-    train: geometry.Measurement
-    stability: np.ndarray | None
-    bound: np.ndarray
+    attack: attacks.Attack
+    at: Mapping[Eps, tuple[str, attacks.Attack]]
 
-    def accuracy(self) -> Pair:
-        """Clean accuracy."""
-        return rowwise(self.clean_correct[None].astype(np.float64))[0]
+    def words(self, title: str) -> str:
+        """The attack and its settings, for a sentence."""
+        return suite_attacks.words({title: self.attack})[0]
 
-    def attacked_clean(self) -> Pair:
-        """Accuracy on the images that are attacked, before they are."""
-        return pair(self.attacked.accuracy())
-
-    def robust_accuracy(self, rounded: bool = False) -> list[Pair]:
-        """Accuracy at each eps, counting what any attack up to that eps has found."""
-        names = list(self.attacked.results)
-        return [
-            pair(self.attacked.robust_accuracy(names[: place + 1], rounded=rounded))
-            for place in range(len(names))
-        ]
-
-    def geometry(self, split: str) -> dict[str, Pair]:
-        """Mean of each quantity on "test" or "train"."""
-        summary = (self.test if split == "test" else self.train).summary()
-        return {key: pair(summary[key]) for key in QUANTITIES}
-
-    def stabilities(self) -> list[Pair | None]:
-        """Mean relative change of the gradient at each radius, if it was measured."""
-        if self.stability is None:
-            return [None] * len(RADII)
-        return list(rowwise(self.stability))
-
-    def discrepancies(self) -> dict[str, Pair]:
-        """|test - train| / test of each compared quantity."""
-        return {
-            key: pair(
-                geometry.discrepancy(getattr(self.test, key), getattr(self.train, key))
-            )
-            for key in COMPARED
-        }
+    @property
+    def searches(self) -> bool:
+        """Whether the attack looks for the smallest perturbation by itself."""
+        return self.attack.threat.eps is None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Findings:
-    """What was measured on every model, and on what.
+def make_attacks(run: EvaluateConfig, own: LcnnSettings) -> dict[str, Curve]:
+    """Every attack at every eps, by title; `UsageError` if there is no such attack."""
+    curves = {}
+    for text in run.attack or DEFAULT_ATTACKS:
+        at: dict[Eps, tuple[str, attacks.Attack]] = {}
+        for eps in own.eps:
+            try:
+                attack = attacks.parse(text, seed=run.seed, eps=eps.value)
+            except ValueError as error:
+                raise UsageError(f"--attack={text}: {error}") from error
+            if attack.threat.eps not in (None, eps.value):
+                raise UsageError(
+                    f"--attack={text}: in this suite --eps sets the radii."
+                )
+            at[eps] = (f"{text} at {eps}", attack)
+        title = _title(attack)
+        if attack.threat.eps is None:
+            at = {eps: (text, attack) for eps in own.eps}
+        curves[text if title in curves else title] = Curve(attack, at)
+    return curves
 
-    Args:
-        config: The settings.
-        train_size: Training images there are.
-        test_size: Test images there are.
-        attacked: The images attacked, the same for every model.
-        looked_at: Those whose geometry was measured; one sample begins the other.
-        models: By name.
-    """
 
-    config: EvaluateConfig
-    train_size: int
-    test_size: int
-    attacked: Sample
-    looked_at: Sample
-    models: dict[str, Measured] = dataclasses.field(default_factory=dict)
+def _title(attack: attacks.Attack) -> str:
+    """The title of an attack without its radius."""
+    title = attacks.title(attack)
+    return title if attack.threat.eps is None else title.rpartition(" ")[0]
 
 
 class Measurer:
     """Measures models one by one, on images that it draws once.
 
     Args:
-        config: The settings.
-        attacks_by_name: From `make_attacks`.
+        run: The settings of the evaluation.
+        own: Those of the suite.
+        curves: From `make_attacks`.
         train: All training images.
         test: All test images.
     """
 
     def __init__(
         self,
-        config: EvaluateConfig,
-        attacks_by_name: dict[str, attacks.Attack],
+        run: EvaluateConfig,
+        own: LcnnSettings,
+        curves: dict[str, Curve],
         train: data.Dataset,
         test: data.Dataset,
     ) -> None:
-        self._config = config
-        self._attacks = attacks_by_name
+        self._run, self._own, self._curves = run, own, curves
         self._train, self._test = train, test
-        attacked, looked_at = (
-            evaluate_data.draw(test, count, config.seed)
-            for count in (config.examples, config.geometry_examples)
+        self._attacked, self._looked_at = (
+            samples.draw(test, count, run.seed)
+            for count in (run.examples, own.geometry_examples)
         )
-        self.findings = Findings(config, len(train), len(test), attacked, looked_at)
 
-    def measure(self, model: Loaded) -> None:
-        """Everything on one model, kept in `findings` under its name."""
-        config, size = self._config, self._config.batch_size
-        shown = is_watched()
-        sample = evaluate_data.training_sample(model, self._train, config)
+    def facts(self) -> dict[str, str]:
+        """The settings, in words."""
+        return {
+            "data": f"{self._run.dataset}, {len(self._test)} test images, "
+            f"{len(self._train)} training images",
+            "attacks": ", ".join(
+                one.words(title) for title, one in self._curves.items()
+            ),
+            "eps": ", ".join(map(str, self._own.eps)),
+            "geometry": f"{self._own.geometry_examples} test and as many training "
+            f"images, {self._own.power_iterations} power iterations",
+        }
+
+    def measure(self, model: Loaded) -> list[Record]:
+        """Everything on one model."""
+        return [
+            parts.accuracy(self._run, model, self._test),
+            *self._robustness(model),
+            *self._geometry(model),
+        ]
+
+    def _robustness(self, model: Loaded) -> Iterator[Record]:
+        """Accuracy at each eps, counting what any attack up to that eps has found."""
+        made = dict(pair for one in self._curves.values() for pair in one.at.values())
+        batches = self._attacked.batches(self._run.batch_size)
+        evaluation = attacks.evaluate(model.call, batches, made, progress=is_watched())
+        of = self._attacked.first()
+        correct = evaluation.clean_correct
+        yield measured(model.name, "accuracy", correct, of, split="test", attacked=True)
+        together = suite_attacks.Left(self._run, model.name, evaluation, of)
+        for title, curve in self._curves.items():
+            yield from self._over_eps(together, title, [curve])
+            yield from self._alone(model, evaluation, title, curve)
+        if len(self._curves) > 1:
+            yield from self._over_eps(together, "all", [*self._curves.values()])
+
+    def _over_eps(
+        self, left: suite_attacks.Left, title: str, curves: Sequence[Curve]
+    ) -> Iterator[Record]:
+        """What these attacks leave at each eps, as found and rounded to 8 bits."""
+        norms = {suite_attacks.threat_model(one.attack) for one in curves}
+        for eps in self._own.eps:
+            counted = [
+                (name, attack, one.searches)
+                for one in curves
+                for radius, (name, attack) in one.at.items()
+                if radius <= eps
+            ]
+            yield from left.records(
+                [(name, eps.value if free else None) for name, _, free in counted],
+                [attack for _, attack, _ in counted],
+                attack=title,
+                threat_model=", ".join(sorted(norms)),
+                eps=eps.value,
+            )
+
+    def _alone(
+        self, model: Loaded, evaluation: attacks.Evaluation, title: str, curve: Curve
+    ) -> Iterator[Record]:
+        """What the attack did at each radius by itself."""
+        of = self._attacked.first()
+        for eps, (name, _) in curve.at.items():
+            outcome = evaluation.results[name]
+            setting: dict[str, Any] = {"attack": title}
+            if not curve.searches:
+                setting["eps"] = eps.value
+            elif eps != next(iter(curve.at)):
+                return
+            yield from suite_attacks.effects(model.name, outcome, of, **setting)
+
+    def _geometry(self, model: Loaded) -> Iterator[Record]:
+        sample = samples.training_sample(
+            model, self._train, self._run, self._own.geometry_examples
+        )
         measure = functools.partial(
             geometry.measure,
             model.call,
-            power_iterations=config.power_iterations,
-            progress=shown,
+            power_iterations=self._own.power_iterations,
+            progress=is_watched(),
         )
-        clean = clean_correct(config, model, self._test)
-        batches = self.findings.attacked.batches(size)
-        attacked = attacks.evaluate(model.call, batches, self._attacks, progress=shown)
-        test = measure(self.findings.looked_at.batches(size))
+        size = self._run.batch_size
+        test = measure(self._looked_at.batches(size))
         train = measure(sample.batches(size))
-        stability = self._stability(model)
-        bound = np.asarray(geometry.stability_bound(test.curvature, RADII))
-        self.findings.models[model.name] = Measured(
-            clean, sample, attacked, test, train, stability, bound
-        )
+        about = {"power_iterations": self._own.power_iterations}
+        for part, of in ((test, self._looked_at), (train, sample)):
+            for key in QUANTITIES:
+                values = getattr(part, key)
+                yield measured(
+                    model.name,
+                    key,
+                    values,
+                    of.first(),
+                    about | {"images_from": of.origin},
+                    split=of.split,
+                )
+        for key in COMPARED:
+            difference = geometry.discrepancy(getattr(test, key), getattr(train, key))
+            yield Record(
+                model.name,
+                "discrepancy",
+                {"of": key},
+                len(sample.index),
+                difference,
+            )
+        yield from self._stability(model, test)
 
-    def _stability(self, model: Loaded) -> np.ndarray | None:
-        batches = self.findings.looked_at.batches(self._config.batch_size)
+    def _stability(self, model: Loaded, test: geometry.Measurement) -> Iterator[Record]:
+        """Change of the gradient at each radius, and its bound."""
+        bound = np.asarray(geometry.stability_bound(test.curvature, RADII))
+        change = self._changes(model, self._looked_at)
+        for place, radius in enumerate(RADII):
+            setting: dict[str, Any] = {"radius": float(radius)}
+            if change is not None:
+                yield measured(
+                    model.name,
+                    "gradient_stability",
+                    change[place],
+                    self._looked_at.first(),
+                    **setting,
+                )
+            yield measured(model.name, "stability_bound", bound[place], **setting)
+
+    def _changes(self, model: Loaded, sample: Sample) -> np.ndarray | None:
+        """Float `[R, N]`; `None` if the model refuses the noisy images."""
+        batches: Any = sample.batches(self._run.batch_size)
         try:
-            parts = [
+            found = [
                 np.asarray(
                     geometry.gradient_stability(
-                        model.call, images, labels, RADII, seed=self._config.seed
+                        model.call, images, labels, RADII, seed=self._run.seed
                     )
                 )
-                for images, labels in bar(batches, "gradient stability")
+                for images, labels in parts.bar(batches, "gradient stability")
             ]
         except tf.errors.InvalidArgumentError:
             # What `export` writes checks its input, and noise leads out of [0, 1].
             return None
-        return np.concatenate(parts, axis=1)
-
-
-def make_attacks(config: EvaluateConfig) -> dict[str, attacks.Attack]:
-    """One attack for each eps, rising; `UsageError` if there is no such attack."""
-    norm: Any = "inf" if config.norm == "inf" else int(config.norm)
-    try:
-        return {
-            f"eps {eps}": attacks.PGD(
-                norm=norm,
-                eps=eps.value,
-                steps=config.steps,
-                restarts=config.restarts,
-                seed=config.seed,
-            )
-            for eps in config.eps
-        }
-    except ValueError as error:
-        raise UsageError(f"The attack cannot be made: {error}") from error
-
-
-def rowwise(values: np.ndarray) -> list[Pair]:
-    """Mean and standard error of each row of `[R, N]`."""
-    errors = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
-    return list(zip(values.mean(axis=1).tolist(), errors.tolist(), strict=True))
+        return np.concatenate(found, axis=1)

@@ -6,7 +6,7 @@ Robustness?: tables 1, 2 and 4, figures 1, 4 and 5.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,223 +14,215 @@ import numpy as np
 from tfrobust import analysis, attacks, data, pag
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError, is_watched
-from tfrobust.core.estimates import Estimate, mean
-from trainers.suites import samples as evaluate_data
-from trainers.suites.options import Eps, EvaluateConfig
-from trainers.suites.records import clean_correct
-from trainers.suites.samples import Sample
+from tfrobust.cli.records import Record, measured
+from tfrobust.core.radii import Eps
+from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts, samples
+from trainers.suites.options import EvaluateConfig
+from trainers.suites.pag.suite import PagSettings
+
+DEFAULT_ATTACKS = ("pgd:norm=inf,eps=0.031,steps=20", "pgd:norm=2,eps=0.5,steps=20")
+"""The paper's: 20 steps of 2 eps / 20 from a random start."""
 
 # Added to the seed that draws a sample of the training data.
 _OTHER_SAMPLE = 10_000
 
-NORMS: dict[str, float | str] = {"Linf": "inf", "L2": 2}
-"""The norms in which models are attacked, and what the library calls them."""
+
+def make_attacks(run: EvaluateConfig, own: PagSettings) -> dict[str, attacks.Attack]:
+    """The attacks by title; `UsageError` if --masking cannot go with them."""
+    made = suite_attacks.make(run, DEFAULT_ATTACKS)
+    if own.masking and not masked_balls(made):
+        raise UsageError(
+            "--masking needs an --attack that has a radius, in L2 or Linf."
+        )
+    return made
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
-    """All that was measured on one model.
-
-    Args:
-        clean_correct: bool, for each of the first test images.
-        attacked: Success of both attacks on every image, by norm.
-        alignments: Cosines of the class gradients, by where the directions are from.
-        itself: What the model sees in the images that it moved, by radius.
-        judged: What the judge sees in them; empty without one.
-        shown: float32 `[S,K,H,W,C]`, the first of those moved farthest.
-        masking: Signs of masked gradients, by norm; empty if they were not looked for.
-    """
-
-    clean_correct: np.ndarray
-    attacked: attacks.Evaluation
-    alignments: dict[str, analysis.Alignment]
-    itself: dict[Eps, analysis.Agreement]
-    judged: dict[Eps, analysis.Agreement]
-    shown: np.ndarray
-    masking: dict[str, analysis.MaskingReport]
-
-    def accuracy(self) -> Estimate:
-        """On the first test images."""
-        return mean(self.clean_correct)
-
-    def robust_accuracy(self, norm: str, rounded: bool = False) -> Estimate:
-        """On the attacked images, within the ball of one norm."""
-        return self.attacked.robust_accuracy([norm], rounded=rounded)
+def masked_balls(made: dict[str, attacks.Attack]) -> dict[str, attacks.Attack]:
+    """The attacks within whose balls signs of masking are looked for."""
+    return {
+        title: attack
+        for title, attack in made.items()
+        if attack.threat.eps and attack.threat.norm in (2, "inf")
+    }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Findings:
-    """What was measured on every model, and on what.
-
-    Args:
-        config: The settings.
-        train_size: Training images there are.
-        test_size: Test images there are.
-        class_names: The K names.
-        attacked: The images attacked, the same for every model.
-        moved: Those that were moved towards every class; they begin the others.
-        judge: Name of the judge; empty without one.
-        models: By name.
-    """
-
-    config: EvaluateConfig
-    train_size: int
-    test_size: int
-    class_names: tuple[str, ...]
-    attacked: Sample
-    moved: Sample
-    judge: str
-    models: dict[str, Measured] = dataclasses.field(default_factory=dict)
+def load_judge(run: EvaluateConfig, own: PagSettings) -> Loaded | None:
+    """The classifier of --judge, if any; `UsageError` if it cannot be one."""
+    if not own.judge:
+        return None
+    info = samples.check(run, {})
+    judge = load_classifier(own.judge, flag="judge")
+    judge.check(info.image_shape, info.classes, run.dataset)
+    if judge.source in [find_model(path) for path in run.model]:
+        raise UsageError(
+            f"--judge={own.judge} must be another classifier than each --model, "
+            "whose own images it judges."
+        )
+    return judge
 
 
 class Measurer:
     """Measures models one by one, on images that it draws once.
 
     Args:
-        config: The settings.
-        attacks_by_norm: From `make_attacks`.
+        run: The settings of the evaluation.
+        own: Those of the suite.
+        made: The attacks, from `make_attacks`.
         judge: From `load_judge`.
         train: All training images.
         test: All test images.
+
+    Attributes:
+        shown: Of each model float32 `[S,K,H,W,C]`, the first images moved farthest.
+        reasons: Why each sign of masking was seen or not, by model, attack and sign.
     """
 
     def __init__(
         self,
-        config: EvaluateConfig,
-        attacks_by_norm: dict[str, attacks.Attack],
+        run: EvaluateConfig,
+        own: PagSettings,
+        made: dict[str, attacks.Attack],
         judge: Loaded | None,
         train: data.Dataset,
         test: data.Dataset,
     ) -> None:
-        self._config, self._attacks, self._judge = config, attacks_by_norm, judge
-        self._test = test
-        self._directions = make_directions(config, train)
-        attacked, moved = (
-            evaluate_data.draw(test, count, config.seed)
-            for count in (config.examples, config.pag_moved)
+        self.run, self.own, self.attacks, self.judge = run, own, made, judge
+        self._train_size, self._test = len(train), test
+        self.class_names = test.class_names
+        self._directions = _directions(run, own, train)
+        self.attacked, self.moved = (
+            samples.draw(test, count, run.seed)
+            for count in (run.examples, own.pag_moved)
         )
-        name = judge.name if judge else ""
-        self.findings = Findings(
-            config, len(train), len(test), test.class_names, attacked, moved, name
-        )
+        self.shown: dict[str, np.ndarray] = {}
+        self.reasons: dict[tuple[str, str, str], str] = {}
 
-    def measure(self, model: Loaded) -> None:
-        """Everything on one model, kept in `findings` under its name."""
-        pixels = pixels_of(self.findings.attacked)
-        # Every image takes a pass back for each class.
-        size = max(1, self._config.batch_size // model.classes)
-        alignments = {
-            name: analysis.alignment(model.call, pixels, directions, size)
-            for name, directions in self._directions.items()
+    def facts(self) -> dict[str, str]:
+        """The settings, in words."""
+        own, judge = self.own, self.judge
+        return {
+            "data": f"{self.run.dataset}, {len(self._test)} test images, "
+            f"{self._train_size} training images",
+            "attacks": ", ".join(suite_attacks.words(self.attacks)),
+            "directions": "from all training images to the class means, and from "
+            f"{own.pag_samples} of each class to the nearest one",
+            "moved images": f"{own.pag_moved}, by targeted L2 PGD of "
+            f"{own.pag_moved_steps} steps from the image itself, within L2 radii of "
+            + ", ".join(map(str, own.pag_moved_eps)),
+            "judge": f"{judge.name}, {own.judge}" if judge else "none",
         }
-        itself, judged, moved = {}, {}, np.zeros([0])
-        for eps in self._config.moved_radii:
-            moved = self._moved(model, eps)
-            itself[eps] = self._seen(model, moved)
-            if self._judge:
-                judged[eps] = self._seen(self._judge, moved)
-        self.findings.models[model.name] = Measured(
-            clean_correct(self._config, model, self._test),
-            self._attacked(model),
-            alignments,
-            itself,
-            judged,
-            moved[: self._config.pag_shown],
-            self._masking(model),
+
+    def measure(self, model: Loaded) -> list[Record]:
+        """Everything on one model."""
+        return [
+            parts.accuracy(self.run, model, self._test),
+            *self._robustness(model),
+            *self._alignment(model),
+            *self._recognised(model),
+            *self._masking(model),
+        ]
+
+    def _robustness(self, model: Loaded) -> Iterator[Record]:
+        batches = self.attacked.batches(self.run.batch_size)
+        evaluation = attacks.evaluate(
+            model.call, batches, self.attacks, progress=is_watched()
+        )
+        yield from suite_attacks.robustness(
+            self.run, model.name, evaluation, self.attacked.first(), self.attacks
         )
 
-    def _attacked(self, model: Loaded) -> attacks.Evaluation:
-        batches = self.findings.attacked.batches(self._config.batch_size)
-        shown = is_watched()
-        return attacks.evaluate(model.call, batches, self._attacks, progress=shown)
+    def _alignment(self, model: Loaded) -> Iterator[Record]:
+        """Cosines of the class gradients, by where the directions are from."""
+        # Every image takes a pass back for each class.
+        size = max(1, self.run.batch_size // model.classes)
+        for towards, directions in self._directions.items():
+            cosines = analysis.alignment(
+                model.call, self.attacked.pixels, directions, size
+            ).cosines
+            mean = np.mean(cosines, axis=1, dtype=np.float64)
+            of = self.attacked.first()
+            yield measured(model.name, "cosine", mean, of, towards=towards)
+            for place, name in enumerate(self.class_names):
+                setting: dict[str, Any] = {"towards": towards, "class": name}
+                yield measured(model.name, "cosine", cosines[:, place], of, **setting)
+
+    def _recognised(self, model: Loaded) -> Iterator[Record]:
+        """What is seen in images that the model moved towards every class."""
+        for eps in self.own.pag_moved_eps:
+            moved = self._moved(model, eps)
+            yield from self._seen(model, model, "itself", eps, moved)
+            if self.judge:
+                yield from self._seen(model, self.judge, "judge", eps, moved)
+            self.shown[model.name] = moved[: self.own.pag_shown]
 
     def _moved(self, model: Loaded, eps: Eps) -> np.ndarray:
         return analysis.towards_classes(
             model.call,
-            pixels_of(self.findings.moved),
+            self.moved.pixels,
             eps=eps.value,
-            steps=self._config.pag_moved_steps,
+            steps=self.own.pag_moved_steps,
             classes=model.classes,
-            batch_size=self._config.batch_size,
+            batch_size=self.run.batch_size,
         )
 
-    def _seen(self, judge: Loaded, moved: np.ndarray) -> analysis.Agreement:
-        clean = pixels_of(self.findings.moved)
-        return analysis.agreement(judge.call, moved, self._config.batch_size, clean)
+    def _seen(
+        self, model: Loaded, judge: Loaded, name: str, eps: Eps, moved: np.ndarray
+    ) -> Iterator[Record]:
+        agreement = analysis.agreement(
+            judge.call, moved, self.run.batch_size, self.moved.pixels
+        )
+        counted = np.asarray(agreement.counted)
+        hits = np.where(counted, agreement.reached(), np.nan)
+        counts = counted.sum(axis=1)
+        shares = np.full(len(hits), np.nan)
+        usable = counts > 0
+        shares[usable] = np.nansum(hits[usable], axis=1) / counts[usable]
+        setting: dict[str, Any] = {"judge": name, "eps": eps.value}
+        of = self.moved.first()
+        yield measured(model.name, "recognised", shares, of, **setting)
+        for place, title in enumerate(self.class_names):
+            setting["class"] = title
+            yield measured(model.name, "recognised", hits[:, place], of, **setting)
 
-    def _masking(self, model: Loaded) -> dict[str, analysis.MaskingReport]:
-        config, count = self._config, self._config.masking_examples
-        if not config.masking:
-            return {}
-        return {
-            name: analysis.masking_check(
+    def _masking(self, model: Loaded) -> Iterator[Record]:
+        """Signs of masked gradients within the ball of each attack that has one."""
+        own, count = self.own, self.own.masking_examples
+        for title, attack in masked_balls(self.attacks).items() if own.masking else ():
+            report = analysis.masking_check(
                 model.call,
-                pixels_of(self.findings.attacked)[:count],
-                self.findings.attacked.images.labels[:count],
-                norm=norm,
-                eps=radii(config)[name],
-                restarts=config.masking_restarts,
-                steps=config.steps,
-                queries=config.masking_queries,
-                seed=config.seed,
-                batch_size=config.batch_size,
+                self.attacked.pixels[:count],
+                self.attacked.labels[:count],
+                norm=attack.threat.norm,
+                eps=attack.threat.eps or 0.0,
+                restarts=own.masking_restarts,
+                steps=getattr(attack, "steps", 20),
+                queries=own.masking_queries,
+                seed=self.run.seed,
+                batch_size=self.run.batch_size,
             )
-            for name, norm in NORMS.items()
-        }
+            for probe, left in report.table():
+                setting = {"within": title, "probe": probe}
+                yield Record(model.name, "masking_accuracy", setting, count, left)
+            for sign, seen in report.signs.items():
+                setting = {"within": title, "sign": sign}
+                yield parts.exactly(model.name, "masked", seen.present, count, setting)
+                self.reasons[model.name, title, sign] = seen.reason
 
 
-def radii(config: EvaluateConfig) -> dict[str, float]:
-    """How far an attack may go, by norm."""
-    return {"Linf": config.pag_linf, "L2": config.pag_l2}
-
-
-def make_attacks(config: EvaluateConfig) -> dict[str, attacks.Attack]:
-    """PGD from a random start, steps of `2 eps / steps`, in each norm."""
-    return {
-        name: attacks.PGD(
-            norm=norm,
-            eps=radii(config)[name],
-            steps=config.steps,
-            restarts=config.restarts,
-            seed=config.seed,
-        )
-        for name, norm in NORMS.items()
-    }
-
-
-def make_directions(
-    config: EvaluateConfig, train: data.Dataset
+def _directions(
+    run: EvaluateConfig, own: PagSettings, train: data.Dataset
 ) -> dict[str, pag.Directions]:
     """Where gradients might point, from training images; `UsageError` if too few."""
     examples = train.images, train.labels, train.classes
     # Not those that a training of the same seed has been aligned with.
-    samples, seed = config.pag_samples, config.seed + _OTHER_SAMPLE
+    count, seed = own.pag_samples, run.seed + _OTHER_SAMPLE
     try:
         return {
             "class mean": pag.ClassMean(*examples),
             "nearest neighbour": pag.NearestNeighbor(
-                *examples, samples=samples, seed=seed
+                *examples, samples=count, seed=seed
             ),
         }
     except ValueError as error:
-        raise UsageError(f"--dataset={config.dataset}: {error}") from error
-
-
-def load_judge(config: EvaluateConfig) -> Loaded | None:
-    """The classifier of --judge, if any; `UsageError` if it cannot be one."""
-    if not config.judge:
-        return None
-    info = evaluate_data.check(config)
-    judge = load_classifier(config.judge, flag="judge")
-    judge.check(info.image_shape, info.classes, config.dataset)
-    if judge.source in [find_model(path) for path in config.model]:
-        raise UsageError(
-            f"--judge={config.judge} must be another classifier than each --model, "
-            "whose own images it judges."
-        )
-    return judge
-
-
-def pixels_of(sample: Sample) -> Any:
-    """Images as float32 `[N,H,W,C]` in [0, 1]."""
-    return sample.images.images.astype(np.float32) / np.float32(255)
+        raise UsageError(f"--dataset={run.dataset}: {error}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from tfrobust.analysis.transfer import Transfer
 from tfrobust.cli.tables import Column, Table
 from tfrobust.core.estimates import Estimate
-from trainers.suites.records import at, pair, stated, table_of_means
+from trainers.suites.parts import at, pair, stated, table_of_means
 from trainers.suites.smooth.attacks import norm_of
 from trainers.suites.smooth.measure import FILTERED, Findings, Measured, Tried
 

@@ -24,7 +24,7 @@ from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.terminal import columns
 from trainers.suites import samples as evaluate_data
 from trainers.suites.options import Budget, EvaluateConfig
-from trainers.suites.records import clean_correct, joined, logits_of
+from trainers.suites.parts import clean_correct, joined, logits_of
 from trainers.suites.samples import Sample
 from trainers.suites.smooth.attacks import Trial, graph_settings
 

@@ -14,7 +14,7 @@ from tfrobust.analysis.transfer import Transfer
 from tfrobust.cli.page import Section
 from tfrobust.cli.tables import Column, Form, Table, formatted, number, percent
 from tfrobust.core.estimates import Estimate
-from trainers.suites.records import cell_of, pair
+from trainers.suites.parts import cell_of, pair
 from trainers.suites.smooth.attacks import Trial, norm_of
 from trainers.suites.smooth.measure import Findings, Measured, Tried
 
