@@ -107,7 +107,7 @@ def test_settings_are_those_of_the_text():
     [
         (
             "fgsm:eps=1,steps=3",
-            "Settings of fgsm must be among eps, norm, loss. Received: steps=3",
+            "Settings of fgsm must be among norm, eps, loss. Received: steps=3",
         ),
         (
             "ddn:steps=few",

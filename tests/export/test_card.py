@@ -32,9 +32,7 @@ FLAGS = """\
 --teacher_cache=~alice/cache
 --judge=alice_run.keras
 --curvature_absolute=false
---adversary=pgd
---adversary_norm=2
---adversary_eps=0.1
+--adversary=pgd:norm=2,eps=0.1
 --gradient_norm=8/255
 --decay_at=0.75,0.875
 --watch_robust=500
@@ -128,9 +126,7 @@ def test_a_run_tells_data_settings_and_its_own_numbers(run):
         "teacher": "pretrained:cifar10_standard",
         "judge": None,
         "curvature_absolute": False,
-        "adversary": "pgd",
-        "adversary_norm": 2,
-        "adversary_eps": 0.1,
+        "adversary": "pgd:norm=2,eps=0.1",
         "gradient_norm": "8/255",
         "decay_at": "0.75,0.875",
         "watch_robust": 500,
@@ -176,7 +172,7 @@ def test_the_summary_tells_of_the_last_network_only(run):
 
 
 def test_without_an_adversary_the_watch_looked_elsewhere(run):
-    (run / "run.flags").write_text(FLAGS.replace("--adversary=pgd", "--adversary=off"))
+    (run / "run.flags").write_text(FLAGS.replace("pgd:norm=2,eps=0.1", "off"))
     (watched,) = facts_of(run / "model.keras").robust_accuracy
     assert (watched["norm"], watched["eps"]) == ("Linf", 8 / 255)
 
