@@ -14,6 +14,8 @@ from export.card import FILE, Facts, facts_of, signatures_of
 from export.signatures import Settings
 from tests.export.test_other_process import export_each
 from tfrobust import attacks, models
+from tfrobust.cli.records import Evaluation, Record, Records
+from tfrobust.core.estimates import Estimate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPE = (2, 3, 1)
@@ -60,9 +62,16 @@ def estimate(mean, error=0.125, **more):
     return {"mean": mean, "standard_error": error, **more}
 
 
-def evaluation(*models):
-    return {"suite": "any", "dataset": "cifar10", "flags": ["--model=/home/alice/x"],
-            "models": list(models)}  # fmt: skip
+def record(model, quantity, value, images=500, about=None, **setting):
+    """A record of an estimate `(mean, standard error)`."""
+    return Record(model, quantity, setting, images, Estimate(*value), about=about or {})
+
+
+def evaluation(*models, records=()):
+    """The content of an evaluation of models with these names and paths."""
+    about = {"dataset": "cifar10", "flags": ["--model=/home/alice/x"]}
+    about["models"] = list(models)
+    return Evaluation(about, Records(records)).to_json()
 
 
 @pytest.fixture
@@ -76,12 +85,11 @@ def run(tmp_path):
     return folder
 
 
-def measured(run, **found):
-    """Facts after an evaluation that found this."""
-    path = str(run / "model.keras")
-    (run / "elsewhere.json").write_text(
-        json.dumps(evaluation({"name": "other", "path": path} | found))
-    )
+def measured(run, *records):
+    """Facts after an evaluation with these records of a model called "other"."""
+    model = {"name": "other", "path": str(run / "model.keras")}
+    content = evaluation(model, records=records)
+    (run / "elsewhere.json").write_text(json.dumps(content))
     return facts_of(run / "model.keras", run / "elsewhere.json")
 
 
@@ -141,11 +149,11 @@ def test_a_run_tells_data_settings_and_its_own_numbers(run):
     }
     assert facts.robust_accuracy == [
         {
-            "method": "PGD",
-            "norm": "L2",
+            "attack": "PGD L2",
+            "threat_model": "L2",
             "eps": 0.1,
-            "steps": 10,
-            "restarts": None,
+            "specs": ["pgd:norm=2,eps=0.1,steps=10"],
+            "seed": None,
             "images": 500,
             "mean": 0.5,
             "standard_error": None,
@@ -174,15 +182,19 @@ def test_the_summary_tells_of_the_last_network_only(run):
 def test_without_an_adversary_the_watch_looked_elsewhere(run):
     (run / "run.flags").write_text(FLAGS.replace("pgd:norm=2,eps=0.1", "off"))
     (watched,) = facts_of(run / "model.keras").robust_accuracy
-    assert (watched["norm"], watched["eps"]) == ("Linf", 8 / 255)
+    assert (watched["threat_model"], watched["eps"]) == ("Linf", 8 / 255)
+    (spec,) = watched["specs"]
+    assert attacks.parse(spec) == attacks.PGD(norm="inf", eps=8 / 255, steps=10)
 
 
 def test_a_kept_epoch_is_found_by_the_name_that_tables_give_it(run, tmp_path):
     """`RUN (epoch-001)`, though the run is one folder further out."""
     kept = run / "epochs" / "epoch-001.keras"
-    told = {"name": f"{run.name} (epoch-001)", "accuracy": estimate(0.5)}
+    name = f"{run.name} (epoch-001)"
     file = tmp_path / "evaluation.json"
-    file.write_text(json.dumps({"dataset": "cifar10", "models": [told]}))
+    accuracy = record(name, "accuracy", (0.5, 0.125), split="test")
+    content = evaluation({"name": name, "path": "/x"}, records=[accuracy])
+    file.write_text(json.dumps(content))
     assert facts_of(kept, file).accuracy["mean"] == 0.5
 
 
@@ -206,15 +218,15 @@ def test_fractions_are_numbers_and_folders_are_nobodys_business(run):
 
 
 def test_an_evaluation_comes_before_the_summary(run):
-    geometry = {
-        "power_iterations": 10,
-        "images": 200,
-        "training_images_from": "/home/alice",
-        "test": {"curvature": estimate(3.0)},
-        "discrepancy": {"curvature": estimate(float("nan"), None)},
-    }
+    about = {"power_iterations": 10, "images_from": "/home/alice"}
+    nothing = (float("nan"), float("nan"))
     facts = measured(
-        run, accuracy=estimate(0.5, images=10000, path="/x"), geometry=geometry
+        run,
+        record("other", "accuracy", (0.5, 0.125), 10000, split="test"),
+        record("other", "accuracy", (0.25, 0.125), split="test", attacked=True),
+        record("other", "curvature", (3.0, 0.125), 200, about, split="test"),
+        record("other", "discrepancy", nothing, 200, of="curvature"),
+        record("another", "curvature", (9.0, 0.125), 200, about, split="test"),
     )
     origin = {"dataset": "cifar10", "source": "evaluation"}
     assert facts.accuracy == estimate(0.5, images=10000) | origin
@@ -225,50 +237,47 @@ def test_an_evaluation_comes_before_the_summary(run):
     assert facts.robust_accuracy[0]["source"] == "training, held out"
 
 
+def left(mean, eps, attack="PGD L2", threat_model="L2", rounded=False):
+    """What an attack leaves of the model called "other"."""
+    setting = {"attack": attack, "threat_model": threat_model, "eps": eps}
+    about = {"attacks": [f"pgd:norm=2,eps={eps}"], "seed": 3, "dataset": "cifar10"}
+    setting["rounded"] = rounded
+    return record("other", "robust_accuracy", (mean, 0.125), 500, about, **setting)
+
+
 @pytest.mark.parametrize(
-    "found",
+    "records",
     [
-        {  # lcnn: one norm, several radii
-            "attack": {
-                "method": "PGD", "norm": "L2", "steps": 20, "restarts": 1,
-                "images": 500, "seed": 0,
-                "accuracy": [
-                    {"eps": 0.05, "as_given": "0.05", **estimate(0.5)},
-                    {"eps": 0.1, "as_given": "0.1", **estimate(0.25)},
-                ],
-            }
-        },
-        {  # pag: several norms, one radius each
-            "attack": {
-                "method": "PGD", "steps": 20, "restarts": 1, "images": 500,
-                "accuracy_both": estimate(0.0),
-                "norms": {
-                    "L2": {"eps": 0.05, "accuracy": estimate(0.5)},
-                    "Linf": {"eps": 0.1, "accuracy": estimate(0.25)},
-                },
-            }
-        },
-        {  # dissect: attacks by name
-            "attacks": {
-                "PGD": {"norm": "L2", "eps": 0.05, "steps": 20, "restarts": 1,
-                        "images": 500, "accuracy": estimate(0.5), "found": 3},
-                "FGSM": {"norm": "Linf", "eps": 0.1, "images": 500,
-                         "accuracy": estimate(0.25)},
-            }
-        },
+        # One norm and several radii, as lcnn has them.
+        [left(0.5, 0.05), left(0.75, 0.05, rounded=True), left(0.25, 0.1)],
+        # Several norms, one radius each, as pag has them.
+        [left(0.5, 0.05), left(0.25, 0.1, "PGD Linf 0.1", "Linf")],
+        # Several attacks, as dissect has them.
+        [left(0.5, 0.05), left(0.25, 0.1, "FGSM Linf 0.1", "Linf")],
     ],
     ids=["lcnn", "pag", "dissect"],
-)  # fmt: skip
-def test_each_suite_tells_of_robust_accuracy(run, found):
-    first, second = measured(run, **found).robust_accuracy
+)
+def test_each_suite_tells_of_robust_accuracy(run, records):
+    """What was rounded is left out."""
+    first, second = measured(run, *records).robust_accuracy
     assert first == {
-        "method": "PGD", "norm": "L2", "eps": 0.05, "steps": 20, "restarts": 1,
-        "images": 500, "dataset": "cifar10", "source": "evaluation", **estimate(0.5),
-    }  # fmt: skip
+        "attack": "PGD L2",
+        "threat_model": "L2",
+        "eps": 0.05,
+        "specs": ["pgd:norm=2,eps=0.05"],
+        "seed": 3,
+        "images": 500,
+        "dataset": "cifar10",
+        "source": "evaluation",
+        **estimate(0.5),
+    }
     assert (second["eps"], second["mean"], second["images"]) == (0.1, 0.25, 500)
-    # Of the smooth suite, what is measured is distortion.
-    found = {"attacks": {"C&W": {"norm": "L2", "success": estimate(1.0)}}}
-    (kept,) = measured(run, **found).robust_accuracy
+
+
+def test_an_evaluation_of_distortions_leaves_the_runs_own_robust_accuracy(run):
+    """As of the suite smooth: success and distortion are no accuracy."""
+    success = record("other", "success", (1.0, 0.125), attack="C&W", rounded=False)
+    (kept,) = measured(run, success).robust_accuracy
     assert kept["source"] == "training, held out"
 
 
@@ -276,8 +285,11 @@ def test_an_evaluation_is_of_the_model_or_refused(run):
     other = {"name": "lcnn (best)", "path": "/elsewhere/best.keras"}
     moved = {"name": "lcnn", "path": "/elsewhere/model.keras"}
     file = run / "evaluation.json"
-    accuracy = {"accuracy": estimate(0.5)}
-    file.write_text(json.dumps(evaluation(other | accuracy)))
+    accuracy = [
+        record(one["name"], "accuracy", (0.5, 0.125), split="test")
+        for one in (other, moved)
+    ]
+    file.write_text(json.dumps(evaluation(other, records=accuracy)))
     with pytest.raises(ValueError) as error:
         facts_of(run / "model.keras", file)
     assert str(error.value) == (
@@ -287,17 +299,48 @@ def test_an_evaluation_is_of_the_model_or_refused(run):
     # One that lies there unasked is of another model, and not an error.
     assert facts_of(run / "model.keras").accuracy["source"] == "training"
     assert facts_of(run / "best.keras").accuracy["source"] == "evaluation"
-    file.write_text(json.dumps(evaluation(moved | accuracy)))
+    file.write_text(json.dumps(evaluation(moved, records=accuracy)))
     assert facts_of(run / "model.keras").accuracy["source"] == "evaluation"
     # Two of one name: neither.
-    file.write_text(json.dumps(evaluation(moved | accuracy, moved | accuracy)))
+    file.write_text(json.dumps(evaluation(moved, moved, records=accuracy)))
     assert facts_of(run / "model.keras").accuracy["source"] == "training"
-    for content in ("no JSON", "[1]", '{"models": [3]}'):
-        file.write_text(content)
-        with pytest.raises(ValueError, match="`evaluation` must be an evaluation"):
-            facts_of(run / "model.keras", file)
     with pytest.raises(FileNotFoundError, match="`evaluation` must be an existing"):
         facts_of(run / "model.keras", run / "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("no JSON", "Expecting value"),
+        ("[1]", "it must have the format tfrobust-evaluation"),
+        ('{"models": [3]}', "it must have the format tfrobust-evaluation"),
+        (json.dumps(evaluation() | {"version": 2}), "Received: version 2"),
+        (json.dumps(evaluation() | {"records": [3]}), "not subscriptable"),
+    ],
+    ids=["text", "list", "no format", "version", "no records"],
+)
+def test_a_file_that_is_no_evaluation_is_refused_with_the_reason(run, content, reason):
+    """If it was named; one that lies there unasked is passed over."""
+    file = run / "evaluation.json"
+    file.write_text(content)
+    with pytest.raises(ValueError) as error:
+        facts_of(run / "model.keras", file)
+    told = str(error.value)
+    assert told.startswith(
+        "`evaluation` must be an evaluation.json with the model "
+        f"{run / 'model.keras'}. Received: {file}, of nothing ("
+    )
+    assert reason in told
+    assert facts_of(run / "model.keras").accuracy["source"] == "training"
+
+
+@pytest.mark.parametrize("models", [[3], 3, None])
+def test_models_that_are_none_are_refused(run, models):
+    """An evaluation whose list of models was damaged is not of this model."""
+    file = run / "evaluation.json"
+    file.write_text(json.dumps(evaluation() | {"models": models}))
+    with pytest.raises(ValueError, match="`evaluation` must be an evaluation"):
+        facts_of(run / "model.keras", file)
 
 
 def test_signatures_are_those_that_are_served(tmp_path):
@@ -376,8 +419,9 @@ def test_every_field_is_documented(tmp_path):
 def test_command_line(run):
     flat().save(run / "model.keras")
     file = run / "numbers.json"
-    model = {"name": "lcnn", "path": "gone", "accuracy": estimate(0.25)}
-    file.write_text(json.dumps(evaluation(model)))
+    accuracy = record("lcnn", "accuracy", (0.25, 0.125), split="test")
+    model = {"name": "lcnn", "path": "gone"}
+    file.write_text(json.dumps(evaluation(model, records=[accuracy])))
 
     given = [f"--model={run}/model.keras", f"--out={run}/net"]
     few = [*given, "--signatures=serving_default,explain"]
@@ -417,8 +461,9 @@ def test_a_served_model_carries_its_facts_along(run, tmp_path):
     }
     assert after["versions"]["training"] == SUMMARY["versions"]
     file = tmp_path / "numbers.json"
-    model = {"name": "other", "path": str(first), "accuracy": estimate(0.25)}
-    file.write_text(json.dumps(evaluation(model)))
+    model = {"name": "other", "path": str(first)}
+    accuracy = record("other", "accuracy", (0.25, 0.125), split="test")
+    file.write_text(json.dumps(evaluation(model, records=[accuracy])))
     facts = facts_of(tmp_path / "first", file)
     assert facts.accuracy["mean"] == 0.25 and facts.training == before["training"]
 
@@ -433,10 +478,12 @@ def test_a_shipped_network_has_the_facts_of_its_card(tmp_path, monkeypatch):
     assert facts.data["dataset"] == card["training"]["dataset"]
     assert facts.training["variant"] == "lcnn" and "initial" not in facts.training
     measured = card["measured"]
+    clean = measured["records"][0]
+    assert (clean["quantity"], clean["setting"]) == ("accuracy", {"split": "test"})
     assert facts.accuracy == {
-        "mean": measured["accuracy"]["mean"],
-        "standard_error": measured["accuracy"]["standard_error"],
-        "images": measured["accuracy"]["images"],
+        "mean": clean["mean"],
+        "standard_error": clean["standard_error"],
+        "images": clean["images"],
         "dataset": measured["dataset"],
         "source": "evaluation",
     }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfrobust import data, models
+from tfrobust.cli.records import records_from
 from tfrobust.models import zoo
 
 NAMES = models.list_pretrained()
@@ -32,7 +33,13 @@ def test_card_is_complete(name):
     assert card["sha256"] == hashlib.sha256(packed).hexdigest()
     assert card["name"] == name and card["summary"].endswith(".")
     assert card["training"]["dataset"] == card["measured"]["dataset"]
-    assert {"accuracy", "attack", "geometry"} <= set(card["measured"]) - {"dataset"}
+    assert set(card["measured"]) == {"dataset", "records"}
+    records = records_from(card["measured"]["records"])
+    assert records.models == [name]
+    assert records.get(name, "accuracy", split="test", attacked=None)
+    assert records.where("robust_accuracy", rounded=False)
+    for quantity in ("gradient_norm", "hessian_norm", "curvature"):
+        assert records.get(name, quantity, split="test"), quantity
     assert not any(text.startswith("/") for text in card["training"].values())
 
 
@@ -47,7 +54,9 @@ def test_accuracy_is_that_of_the_card(name, tfds_dir):
         test.images.astype(np.float32) / 255, batch_size=100, verbose=0
     )
     accuracy = np.mean(np.argmax(logits, axis=-1) == test.labels)
-    said = models.pretrained_card(name)["measured"]["accuracy"]["mean"]
+    records = records_from(models.pretrained_card(name)["measured"]["records"])
+    clean = records.get(name, "accuracy", split="test", attacked=None)
+    said = clean.estimate.value
     assert abs(accuracy - said) < 4 * np.sqrt(said * (1 - said) / 400)
 
 

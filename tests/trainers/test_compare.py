@@ -12,7 +12,10 @@ from export.signatures import Settings
 from tests.trainers.programs import defined_flags
 from tfrobust import data, models
 from tfrobust.cli import flags as cli_flags
+from tfrobust.cli import program
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import Evaluation, Record, Records
+from tfrobust.core.estimates import Estimate
 from tfrobust.training import RobustModel
 from trainers import compare
 
@@ -196,3 +199,98 @@ def test_results_are_not_written_over(flag_values, tmp_path):
     assert (tmp_path / "comparison.csv").read_text() == "kept"
     with pytest.raises(UsageError, match="Name at least one classifier"):
         compare.main([])
+
+
+@pytest.fixture
+def run_compare(flag_values, monkeypatch, capsys):
+    """`run_compare(word, ...)`: exit code, output and errors of the program."""
+
+    def run(*words):
+        flag_values.unparse_flags()
+        monkeypatch.setattr("sys.argv", ["compare", *map(str, words)])
+        code = 0
+        try:
+            program.run(compare.main, lambda: "", takes_words=True)
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def evaluation(folder, **found):
+    """The folder of an evaluation: curvature and accuracy of each model."""
+    folder.mkdir()
+    records = []
+    for name, (curvature, accuracy) in found.items():
+        for quantity, value, error in (
+            ("accuracy", accuracy, 0.01),
+            ("curvature", curvature, 0.5),
+        ):
+            setting = {"split": "test"}
+            records.append(Record(name, quantity, setting, 9, Estimate(value, error)))
+    content = Evaluation({"models": []}, Records(records)).to_json()
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def evaluations(tmp_path):
+    """Two evaluations."""
+    first = evaluation(tmp_path / "first", plain=(50.0, 0.63), weak=(8.0, 0.64))
+    second = evaluation(tmp_path / "second", strong=(2.0, 0.5))
+    return first, second
+
+
+CURVES = ("--curve=LCNN:weak=1e-3,strong=1e-2", "--curve=standard:plain=")
+
+
+def test_a_figure_from_two_evaluations(run_compare, evaluations, tmp_path):
+    """A curve may take its points from either; nothing is overwritten unasked."""
+    out = tmp_path / "out"
+    code, text, err = run_compare(*evaluations, *CURVES, f"--out={out}")
+    assert code == 0, err
+    assert (out / "tradeoff.png").stat().st_size > 5000
+    code, _, err = run_compare(*evaluations, *CURVES, f"--out={out}")
+    assert code == 2 and "already holds" in err
+    assert run_compare(*evaluations, *CURVES, f"--out={out}", "--overwrite")[0] == 0
+
+
+def test_evaluations_side_by_side(run_compare, evaluations):
+    """A line a quantity, a column a model; empty where it was not measured."""
+    code, text, err = run_compare(*evaluations)
+    assert code == 0, err
+    lines = [line.strip("| ").split(" | ") for line in text.strip().splitlines()]
+    assert lines[0] == ["quantity", "plain", "weak", "strong"]
+    by_name = {line[0]: line[1:] for line in lines[2:]}
+    assert by_name["accuracy split=test"][0].startswith("0.63")
+    assert by_name["curvature split=test"][2].startswith("2.0")
+
+
+def test_a_name_in_two_evaluations_says_which(run_compare, evaluations, tmp_path):
+    again = evaluation(tmp_path / "again", plain=(40.0, 0.6))
+    code, text, _ = run_compare(evaluations[0], again)
+    assert code == 0
+    assert f"plain, {evaluations[0]}" in text and f"plain, {again}" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["{0}", *CURVES], "--curve needs an --out"),
+        (["{0}", "--curve=LCNN", "--out={2}/o"], "must be METHOD:MODEL=LABEL"),
+        (["{0}", "--curve=LCNN:strong=1", "--out={2}/o"], "names 'strong', but"),
+        (["{2}/none/evaluation.json"], "must be a finished evaluation"),
+        (["{0}", "pretrained:mnist_c4"], "compare evaluations with each other"),
+        (["pretrained:mnist_c4", *CURVES, "--out={2}/o"], "--curve needs evaluations"),
+    ],
+)
+def test_evaluations_that_cannot_be_compared(
+    run_compare, evaluations, tmp_path, given, message
+):
+    """One sentence, and nothing is written."""
+    places = (*evaluations, tmp_path)
+    code, text, err = run_compare(*(word.format(*places) for word in given))
+    assert code == 2 and message in err and text == "", err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert not (tmp_path / "o").exists()

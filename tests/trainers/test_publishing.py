@@ -7,7 +7,9 @@ import pytest
 
 from tfrobust import models
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import Evaluation, Record, Records
 from tfrobust.cli.run_folder import RunFolder
+from tfrobust.core.estimates import Estimate
 from tfrobust.models import zoo
 from trainers import publishing
 from trainers.train.options import flag_lines
@@ -59,3 +61,23 @@ def test_what_is_there_is_not_written_over(publish):
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(UsageError, match="holds no finished run"):
         publishing.publish(RunFolder(tmp_path), "mine", "", False)
+
+
+def test_measurements_are_filled_in(publish, tmp_path):
+    """The records of an evaluation of a shipped network stand in its card."""
+    place, _ = publish("standard")
+    setting = {"split": "test"}
+    records = [
+        Record(name, "accuracy", setting, 4, Estimate(value, 0.25))
+        for name, value in (("mine", 0.5), ("other", 0.75))
+    ]
+    paths = {"mine": "pretrained:mine", "other": "/somewhere/other.keras"}
+    listed = [{"name": name, "path": path} for name, path in paths.items()]
+    about = {"dataset": "shapes", "models": listed}
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps(Evaluation(about, Records(records)).to_json()))
+    publishing.fill_in(str(file))
+    card = json.loads((place / "mine.json").read_text())
+    assert card["measured"] == {"dataset": "shapes", "records": [records[0].to_json()]}
+    with pytest.raises(ValueError, match="must be a finished evaluation"):
+        publishing.fill_in(str(tmp_path / "none.json"))

@@ -308,7 +308,7 @@ def grouped_help(usage: str) -> str:
     """The help text: usage, then every flag under its group with its default."""
     lines = [usage.strip(), ""]
     for title, names in GROUPS.items():
-        lines.append(f"{title}:")
+        lines += textwrap.wrap(f"{title}:", 88)
         for name in names:
             flag = FLAGS[name]
             allowed = getattr(flag.parser, "enum_values", None)

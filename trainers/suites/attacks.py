@@ -41,6 +41,8 @@ def make(
             attack = attacks.parse(text, **{"seed": run.seed, **settings})
         except ValueError as error:
             raise UsageError(f"--attack={text}: {error}") from error
+        if attack.threat.eps == 0:
+            raise UsageError(f"--attack={text}: `eps` must be above 0.")
         if attack in made.values():
             raise UsageError(f"--attack={text} is given twice.")
         title = attacks.title(attack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import pathlib
 import sys
@@ -68,7 +69,7 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
     sections = [
         section for suite in suites for section in suite.page(records[suite.name])
     ]
-    flat = Records(one for part in records.values() for one in part)
+    flat = _together(records)
     _write(run.folder, Evaluation(about, flat), sections, _facts(run, suites, models))
     print(page.text(sections))
     print(f"Wrote {run.folder / 'evaluation.html'}")
@@ -123,6 +124,21 @@ def _measure(
     for suite in suites:
         records[suite.name] += suite.finish()
     return {name: Records(part) for name, part in records.items()}
+
+
+def _together(records: Mapping[str, Records]) -> Records:
+    """The records of all suites; what two of them measured alike stands once."""
+    kept: dict[tuple[str, str], list[Record]] = {}
+    for suite, part in records.items():
+        for record in part:
+            others = kept.setdefault((record.model, record.label), [])
+            if any(record.to_json() == other.to_json() for other in others):
+                continue
+            if others:
+                setting = {**record.setting, "suite": suite}
+                record = dataclasses.replace(record, setting=setting)
+            others.append(record)
+    return Records(one for group in kept.values() for one in group)
 
 
 def _write(

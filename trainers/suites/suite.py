@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import functools
-import importlib.util
+import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -107,9 +107,8 @@ def _import_rooms() -> None:
     """Imports `suite.py` of every folder beside this file."""
     package = importlib.import_module("trainers.suites")
     for module in pkgutil.iter_modules(package.__path__):
-        name = f"trainers.suites.{module.name}.suite"
-        if module.ispkg and importlib.util.find_spec(name):
-            importlib.import_module(name)
+        if module.ispkg:
+            importlib.import_module(f"trainers.suites.{module.name}.suite")
 
 
 def all_suites() -> dict[str, type[Suite]]:

@@ -1,10 +1,8 @@
 """The dissect suite: its numbers recomputed from single images, and its refusals."""
 
-import csv
 import json
 import re
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,28 +10,39 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-import trainers
 from export.saved_model import export_saved_model
+from tests.trainers.suites.common import FLAGFILES, call, columns_of, mlp, parse
 from tests.trainers.suites.test_pag import expected_mean, pixels, small_network
-from tests.trainers.test_evaluate import call, mlp, parse
 from tfrobust import attacks, data
 from tfrobust.cli.loading import load_classifier
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.records import read_evaluation
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
-from trainers.suites import options as evaluate_options
-from trainers.suites import samples as evaluate_data
+from trainers.suites import attacks as suite_attacks
+from trainers.suites import samples
+from trainers.suites.dissect import checkpoints
 from trainers.suites.dissect import measure as dissect_suite
+from trainers.suites.evaluation import flag_lines
 
-FLAGS = Path(trainers.__file__).parent / "flags" / "evaluate_dissect.flags"
-SMALL = ("--suite=dissect", "--dataset=shapes", "--examples=12", "--batch_size=5",
-         "--geometry_examples=3", "--clean_examples=40", "--steps=3",
-         "--power_iterations=2", "--dissect_scales=3", "--dissect_linf=4/255",
-         "--dissect_step=2/255")  # fmt: skip
+MAIN, OTHER = "PGD Linf 4/255", "PGD L2 0.4"
+SMALL = (
+    "--suite=dissect",
+    "--dataset=shapes",
+    "--examples=12",
+    "--batch_size=5",
+    "--geometry_examples=3",
+    "--clean_examples=40",
+    "--power_iterations=2",
+    "--dissect_scales=3",
+)
+PGD = "--attack=pgd:norm=inf,eps=4/255,steps=3,step_size=2/255"
+PGD2 = "--attack=pgd:norm=2,eps=0.4,steps=3"
 ATTACKS = {
-    "PGD": attacks.PGD(norm="inf", eps=4 / 255, steps=3, step_size=2 / 255,
-                       early_stop=False),
-    "PGD2": attacks.PGD(norm=2, eps=0.4, steps=3, early_stop=False),
-}  # fmt: skip
+    MAIN: attacks.PGD(
+        norm="inf", eps=4 / 255, steps=3, step_size=2 / 255, early_stop=False
+    ),
+    OTHER: attacks.PGD(norm=2, eps=0.4, steps=3, early_stop=False),
+}
 OPEN = ("one", "two", "three")
 NAMES = (*OPEN, "served")
 LAYERS = {"Conv 1": "first", "Layer 0": "centred", "Layer 1": "second"}
@@ -63,8 +72,14 @@ def places(tmp_path_factory):
         model = RobustModel(readable_network(seed))
         model.compile(keras.optimizers.Adam(1e-2))
         keep = KeepEpochs(folder / name / "epochs", every=3)
-        model.fit(images, train.labels, batch_size=50, epochs=6, verbose=0,
-                  callbacks=[keep])  # fmt: skip
+        model.fit(
+            images,
+            train.labels,
+            batch_size=50,
+            epochs=6,
+            verbose=0,
+            callbacks=[keep],
+        )
         model.network.save(folder / f"{name}.keras")
         if name == "two":
             export_saved_model(model.network, folder / "served")
@@ -96,14 +111,13 @@ def untrained(tmp_path_factory):
 RUN = "--checkpoints={p}/run"
 CASES = {
     "attack": (
-        ["--dissect_attacks=pgd,apgd"],
-        r"--dissect_attacks must be some of pgd, fgsm, pgd2, spgd2, with commas "
-        r"between\. Received: 'pgd,apgd'",
+        ["--attack=apgd_t"],
+        r"--attack=apgd_t: `attack` must be one of .*pgd.* Received: 'apgd_t'",
     ),
-    "no attack": (["--dissect_attacks= "], r"--dissect_attacks must be .*: ' '"),
-    "high": (["--dissect_high=2"], r"flag --dissect_high=2.*: must be at most sqrt\(2"),
-    "linf": (["--dissect_linf=0"], r"flag --dissect_linf=0.*: must be above 0"),
-    "l2": (["--dissect_l2=-1"], r"flag --dissect_l2=-1: "),
+    "no attack": (["--attack="], r"--attack=: "),
+    "high": (["--dissect_high=2"], r"flag --dissect_high=2: "),
+    "linf": (["--attack=fgsm:eps=0"], r"--attack=fgsm:eps=0: .*eps"),
+    "l2": (["--attack=pgd:norm=2,eps=-1"], r"--attack=pgd:norm=2,eps=-1: .*eps"),
     "scales": (["--dissect_scales=1"], r"flag --dissect_scales=1: "),
     "shown": (["--dissect_shown=0"], r"flag --dissect_shown=0: "),
     "layer": (
@@ -170,10 +184,14 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
     def load(*_):
         raise AssertionError("data would be loaded by now")
 
-    monkeypatch.setattr(evaluate_data, "load", load)
+    monkeypatch.setattr(samples, "load", load)
     given, expected = (CASES | RUNS)[name]
-    ended = call(*SMALL, f"--model={untrained}/one.keras", f"--out={tmp_path}/o",
-                 *(flag.format(p=untrained) for flag in given))  # fmt: skip
+    ended = call(
+        *SMALL,
+        f"--model={untrained}/one.keras",
+        f"--out={tmp_path}/o",
+        *(flag.format(p=untrained) for flag in given),
+    )
     assert re.search(expected, ended.error), ended.error
     assert not (tmp_path / "o").exists()
 
@@ -186,37 +204,29 @@ def test_a_run_that_has_diverged_is_named(untrained, tmp_path):
     path = KeepEpochs(tmp_path / "wild").path(7)
     path.parent.mkdir()
     network.save(path)
-    config = parse(*SMALL, "--model=a", f"--checkpoints={tmp_path}/wild",
-                   "--checkpoint_examples=2")  # fmt: skip
-    runs = dissect_suite.find_runs(config)
+    run, (suite,) = parse(
+        *SMALL,
+        PGD,
+        "--model=a",
+        f"--checkpoints={tmp_path}/wild",
+        "--checkpoint_examples=2",
+    )
+    runs = checkpoints.find_runs(run, suite.own)
     assert runs == {"wild": {7: path}}
-    found = dissect_suite.make_attacks(config)
+    made = {MAIN: ATTACKS[MAIN]}
     test = data.load("shapes", "test")
-    measurer = dissect_suite.Measurer(config, found, runs, test)
-    with pytest.raises(dissect_suite.UsageError, match=r"--checkpoints=.*wild.epoch-0"):
-        measurer.measure_runs()
+    measurer = dissect_suite.Measurer(run, suite.own, made, runs, test)
+    with pytest.raises(UsageError, match=r"--checkpoints=.*wild.epoch-0"):
+        measurer.finish()
 
 
 @pytest.mark.parametrize(
     ("flag", "needs"),
     [
         ("--eps=9", "--eps needs --suite=lcnn."),
-        ("--pag_moved_eps=far", "--pag_moved_eps needs --suite=pag."),
-        ("--cw_steps=3", "--cw_steps needs --suite=smooth."),
-        (
-            "--dissect_l2=1",
-            "--dissect_l2 needs --suite=dissect with pgd2 or spgd2 in "
-            "--dissect_attacks.",
-        ),
-        (
-            "--smooth_alpha=0.5",
-            "--smooth_alpha needs --suite=smooth, or dissect with spgd2 in "
-            "--dissect_attacks.",
-        ),
-        (
-            "--checkpoint_examples=7",
-            "--checkpoint_examples needs --suite=dissect with --checkpoints.",
-        ),
+        ("--pag_moved_eps=9", "--pag_moved_eps needs --suite=pag."),
+        ("--budgets=3x3", "--budgets needs --suite=smooth."),
+        ("--checkpoint_examples=7", "--checkpoint_examples needs --checkpoints."),
     ],
 )
 def test_flags_that_do_nothing_here_are_refused(flag, needs):
@@ -226,56 +236,65 @@ def test_flags_that_do_nothing_here_are_refused(flag, needs):
     assert str(told.value) == needs
 
 
-def test_flags_of_others_act_with_what_they_need():
-    """The smoother's with the smooth attack."""
-    spgd2 = "--dissect_attacks=pgd,spgd2", "--smooth_alpha=0.5"
-    assert parse(*SMALL, "--model=a", *spgd2).smooth_alpha == 0.5
-
-
 def test_flags_repeat_the_evaluation():
     """`flag_lines` read back gives the same settings."""
-    config = parse(*SMALL, "--model=a", "--dissect_attacks=spgd2, pgd,spgd2",
-                   "--dissect_l2=0.4",
-                   "--dissect_layers=a, b", "--checkpoints=x y", "--checkpoints=z",
-                   "--checkpoint_examples=3")  # fmt: skip
-    assert parse(*evaluate_options.flag_lines(config)) == config
-    assert config.attack_names == ("spgd2", "pgd")
-    assert config.layer_names == ("a", "b") and config.checkpoints == ("x y", "z")
-    assert parse(*SMALL, "--model=a").layer_names is None
+    run, suites = parse(
+        *SMALL,
+        "--model=a",
+        "--attack=smooth_pgd:norm=2,eps=0.4,alpha=0.5",
+        PGD,
+        "--dissect_layers=a, b",
+        "--checkpoints=x y",
+        "--checkpoints=z",
+        "--checkpoint_examples=3",
+    )
+    again, (same,) = parse(*flag_lines(run, suites))
+    (suite,) = suites
+    assert again == run and same.own == suite.own
+    assert run.attack == ("smooth_pgd:norm=2,eps=0.4,alpha=0.5", PGD[9:])
+    assert suite.own.layers == ("a", "b") and suite.own.checkpoints == ("x y", "z")
+    _, (plain,) = parse(*SMALL, "--model=a")
+    assert plain.own.layers is None
 
 
 def test_papers_flagfile():
     """PGD-20 from a random start in steps of 1/255, within 8/255."""
-    config = parse(f"--flagfile={FLAGS}", "--model=a")
-    assert config.suite == "dissect" and not config.checkpoints
-    found = dissect_suite.make_attacks(config)
+    run, (suite,) = parse(f"--flagfile={FLAGFILES}/evaluate_dissect.flags", "--model=a")
+    assert suite.name == "dissect" and not suite.own.checkpoints
     expected = attacks.PGD(
         norm="inf", eps=8 / 255, steps=20, step_size=1 / 255, early_stop=False
     )
-    assert found == {"PGD": expected} and expected.random_start
-    assert (config.dissect_scales, config.dissect_high) == (15, 0.5)
-    default = parse("--suite=dissect", "--model=a")
-    assert dissect_suite.make_attacks(default) == found
+    suite.prepare()
+    assert suite._attacks == {"PGD Linf 8/255": expected} and expected.random_start
+    assert (suite.own.dissect_scales, suite.own.dissect_high) == (15, 0.5)
+    _, (default,) = parse("--suite=dissect", "--model=a")
+    default.prepare()
+    assert default._attacks == suite._attacks
 
 
 def test_every_attack_can_be_made():
-    """In the order given; restarts are of PGD, since the others have no random start.
-
-    Without a length of step it is 2 eps / steps.
-    """
-    config = parse(*SMALL, "--model=a", "--restarts=4", "--seed=6", "--dissect_step=0",
-                   "--dissect_attacks=spgd2,fgsm,pgd2,pgd", "--smooth_alpha=0.9",
-                   "--dissect_l2=0.4",
-                   "--smooth_neighbors=8")  # fmt: skip
+    """In the order given, with the seed; none of them stops at a success."""
+    run, (suite,) = parse(
+        *SMALL,
+        "--model=a",
+        "--seed=6",
+        "--attack=smooth_pgd:norm=2,eps=0.4,steps=3,alpha=0.9,neighbors=8,bandwidth=1",
+        "--attack=fgsm:eps=4/255",
+        "--attack=pgd:norm=2,eps=0.4,steps=3,restarts=4",
+        "--attack=pgd:norm=inf,eps=4/255,steps=3,restarts=4",
+        "--attack=ddn:steps=9",
+    )
+    suite.prepare()
     settings = {"steps": 3, "early_stop": False, "seed": 6}
-    found = dissect_suite.make_attacks(config)
-    assert list(found.items()) == [
-        ("sPGD2", attacks.SmoothPGD(norm=2, eps=0.4, alpha=0.9, neighbors=8,
-                                    bandwidth=1.0, **settings)),
-        ("FGSM", attacks.FGSM(eps=4 / 255)),
-        ("PGD2", attacks.PGD(norm=2, eps=0.4, restarts=4, **settings)),
-        ("PGD", attacks.PGD(norm="inf", eps=4 / 255, restarts=4, **settings)),
-    ]  # fmt: skip
+    smooth = {"alpha": 0.9, "neighbors": 8, "bandwidth": 1.0}
+    assert [*suite._attacks.items()] == [
+        ("sPGD L2 0.4", attacks.SmoothPGD(norm=2, eps=0.4, **smooth, **settings)),
+        ("FGSM Linf 4/255", attacks.FGSM(eps=4 / 255)),
+        (OTHER, attacks.PGD(norm=2, eps=0.4, restarts=4, **settings)),
+        (MAIN, attacks.PGD(norm="inf", eps=4 / 255, restarts=4, **settings)),
+        ("DDN L2", attacks.DDN(steps=9)),
+    ]
+    assert suite_attacks.threat_model(suite._attacks[MAIN]) == "Linf"
 
 
 def refuse(name):
@@ -295,30 +314,41 @@ class Written:
         self.out, self.ended = out, ended
         text = (out / "evaluation.json").read_text()
         self.json = json.loads(text, parse_constant=refuse)
-        self.models = {one["name"]: one for one in self.json["models"]}
+        self.kinds = {one["name"]: one["kind"] for one in self.json["models"]}
+        self.records = read_evaluation(out).records
         self.page = (out / "evaluation.html").read_text()
         self.markdown = (out / "evaluation.md").read_text()
-        self.means = {
-            (row["model"], row["quantity"], row["setting"]): tuple(
-                float(row[key] or "nan") for key in ("images", "mean", "standard error")
-            )
-            for row in self._rows("evaluation.csv")
-        }
-        rows = self._rows("per_example.csv")
-        self.examples = {
-            name: {
-                title: np.array(
-                    [float(row[title] or "nan") for row in rows if row["model"] == name]
-                )
-                for title in rows[0]
-                if title != "model"
-            }
-            for name in self.models
-        }
+        self._columns = columns_of(out)
 
-    def _rows(self, name):
-        with open(self.out / name, newline="") as file:
-            return list(csv.DictReader(file))
+    def record(self, model, quantity, **setting):
+        """The record of a model alone, not of an epoch."""
+        found = self.records.get(model, quantity, epoch=None, **setting)
+        assert found is not None, (model, quantity, setting)
+        return found
+
+    def mean(self, model, quantity, **setting):
+        """Images, mean and standard error of a record."""
+        record = self.record(model, quantity, **setting)
+        return record.images, *record.estimate
+
+    def each(self, model, quantity, **setting):
+        """What per_example.csv has of a record: the 12 images attacked, in order."""
+        label = self.record(model, quantity, **setting).label
+        return self.rows(model)[label]
+
+    def rows(self, model):
+        """The columns of the 12 images attacked."""
+        columns = self._columns[model, "test"]
+        kept = ~np.isnan(columns["accuracy split=test attacked=True"])
+        return {title: column[kept] for title, column in columns.items()}
+
+    def index(self, model="one"):
+        """The positions of the images attacked."""
+        return self.rows(model)["index"].astype(int)
+
+    def right(self, model):
+        """Where a model is right before the attack."""
+        return self.each(model, "accuracy", attacked=True) == 1
 
     def table(self, title):
         """A section's table in Markdown, `{first cell: {column: cell}}`."""
@@ -329,11 +359,10 @@ class Written:
         ]
         return {row[0]: dict(zip(head, row, strict=True)) for row in rows}
 
-    def groups(self, name, attack="PGD"):
-        """Rows where an attack found something, and where it failed."""
-        found = self.examples[name]
-        success = found[f"success of {attack}"] == 1
-        return success & (found["clean_correct"] == 1), ~success
+    def groups(self, name, attack=MAIN):
+        """Rows that an attack broke, and that withstood it."""
+        success = self.each(name, "success", attack=attack, rounded=False) == 1
+        return success & self.right(name), ~success
 
 
 @pytest.fixture(scope="module")
@@ -341,10 +370,17 @@ def written(places, tmp_path_factory):
     """An evaluation of three networks and a served one, with the epochs of two."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
     given = (f"--model={places}/{name}.keras" for name in OPEN)
-    ended = call(*SMALL, *given, f"--model={places}/served", "--dissect_l2=0.4",
-                 "--dissect_attacks=pgd,pgd2", f"--checkpoints={places}/one",
-                 f"--checkpoints={places}/two/epochs", "--checkpoint_examples=6",
-                 f"--out={out}")  # fmt: skip
+    ended = call(
+        *SMALL,
+        *given,
+        f"--model={places}/served",
+        PGD,
+        PGD2,
+        f"--checkpoints={places}/one",
+        f"--checkpoints={places}/two/epochs",
+        "--checkpoint_examples=6",
+        f"--out={out}",
+    )
     return Written(out, ended)
 
 
@@ -368,8 +404,8 @@ def again(written, logits):
     """`again[model, attack]`: the attacks run once more, and the images they change."""
     found = {}
     for name in NAMES:
-        rows = written.examples[name]
-        images, labels = pixels(rows["index"].astype(int)), rows["label"].astype(int)
+        index = written.index(name)
+        images, labels = pixels(index), written.rows(name)["label"].astype(int)
         for title, attack in ATTACKS.items():
             # Cut as there, for the very bits of an image.
             parts = [
@@ -383,7 +419,7 @@ def again(written, logits):
 
 
 def check_mean(found, values, **tolerance):
-    """A line of evaluation.csv: images, mean and standard error of these."""
+    """A record: images, mean and standard error of these."""
     tolerance = {"rtol": 1e-4, "atol": 1e-6, **tolerance}
     expected = list(expected_mean(values))
     # 0 images are no images to `expected_mean`.
@@ -397,14 +433,13 @@ def test_clean_accuracy(written, logits, name):
     """On the first images and on those attacked, the same for all models."""
     test = data.load("shapes", "test")
     correct = logits[name](pixels(np.arange(40))).argmax(1) == test.labels[:40]
-    check_mean(written.means[name, "accuracy", "clean"], correct)
-    rows = written.examples[name]
-    index = rows["index"].astype(int)
-    np.testing.assert_array_equal(rows["index"], written.examples["one"]["index"])
-    np.testing.assert_array_equal(rows["label"], test.labels[index])
+    check_mean(written.mean(name, "accuracy", split="test", attacked=None), correct)
+    index = written.index(name)
+    np.testing.assert_array_equal(index, written.index("one"))
+    np.testing.assert_array_equal(written.rows(name)["label"], test.labels[index])
     right = logits[name](pixels(index)).argmax(1) == test.labels[index]
-    np.testing.assert_array_equal(rows["clean_correct"], right)
-    check_mean(written.means[name, "accuracy", "PGD, clean"], right)
+    np.testing.assert_array_equal(written.right(name), right)
+    check_mean(written.mean(name, "accuracy", attacked=True), right)
     assert 0.2 < correct.mean() and 3 < right.sum() < 12
 
 
@@ -413,23 +448,31 @@ def test_clean_accuracy(written, logits, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_under_attack(written, logits, again, name, attack):
     """PGD run once more; an image is fooled if the network says so of that image."""
-    rows, result = written.examples[name], again[name, attack]
-    np.testing.assert_array_equal(rows[f"success of {attack}"], result.success)
-    np.testing.assert_array_equal(rows["clean_correct"] == 0, result.already)
+    result, about = again[name, attack], {"attack": attack, "rounded": False}
+    success = written.each(name, "success", **about)
+    np.testing.assert_array_equal(success, result.success)
+    np.testing.assert_array_equal(~written.right(name), result.already)
+    broken = result.success & ~result.already
     np.testing.assert_allclose(
-        rows[f"distortion of {attack}"], result.distortion, rtol=1e-5, atol=1e-7
+        written.each(name, "distortion", **about),
+        np.where(broken, result.distortion, np.nan),
+        rtol=1e-5,
+        atol=1e-7,
     )
-    wrong = logits[name](result.adversarial).argmax(1) != rows["label"]
+    labels = written.rows(name)["label"]
+    wrong = logits[name](result.adversarial).argmax(1) != labels
     np.testing.assert_array_equal(result.success, wrong)
-    check_mean(written.means[name, "accuracy", attack], ~wrong)
-    entry = written.models[name]["attacks"][attack]
-    assert entry["found"] == (wrong & ~result.already).sum() > 0
-    assert (entry["norm"], entry["eps"]) == {
-        "PGD": ("Linf", 4 / 255), "PGD2": ("L2", 0.4)}[attack]  # fmt: skip
+    check_mean(written.mean(name, "robust_accuracy", **about), ~wrong)
+    assert written.record(name, "distortion", **about).images == broken.sum() > 0
+    setting = written.record(name, "robust_accuracy", **about).setting
+    assert (setting["threat_model"], setting["eps"]) == {
+        MAIN: ("Linf", 4 / 255),
+        OTHER: ("L2", 0.4),
+    }[attack]
 
 
 @pytest.mark.slow
-def test_attacks_both_find_and_fail(written):
+def test_attacks_break_some_and_not_others(written):
     """Or the tests of means over groups would compare nothing."""
     counts = [np.sum(written.groups(name), axis=1) for name in OPEN]
     assert (np.sum(counts, axis=0) > 1).all(), counts
@@ -451,39 +494,35 @@ def radius():
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", NAMES)
 def test_local_consistency(written, again, name, attack):
-    """Pairs counted, and energy in NumPy's spectrum; means where an attack found."""
-    rows, result = written.examples[name], again[name, attack]
-    images = pixels(rows["index"].astype(int))
+    """Pairs counted, and energy in NumPy's spectrum, of the images that were broken."""
+    result = again[name, attack]
+    images = pixels(written.index(name))
     high = (radius() > 0.5)[:, :, None]
-    bound = []
-    for row, change in enumerate((result.adversarial - images).astype(np.float64)):
-        told = [rows[f"{what} of {attack}"][row] for what in (
-            "sign agreement", "total variation", "high-frequency share")]  # fmt: skip
+    chosen, _ = written.groups(name, attack)
+    quantities = ("sign_agreement", "total_variation_ratio", "high_frequency_share")
+    columns = [written.each(name, quantity, attack=attack) for quantity in quantities]
+    bound, expected = [], []
+    for change in (result.adversarial - images).astype(np.float64)[chosen]:
         bound.append(np.mean(np.abs(change) >= 4 / 255 - 1e-5))
-        if not change.any():
-            assert np.isnan(told).all()
-            continue
         a, b = neighbours(change)
         agreement = np.mean(a[a * b != 0] * b[a * b != 0] > 0)
         variation = np.abs(a - b).sum() / np.abs(change).sum()
         energy = np.abs(np.fft.fft2(change, axes=(0, 1))) ** 2
         share = energy[np.broadcast_to(high, energy.shape)].sum() / energy.sum()
-        np.testing.assert_allclose(told, [agreement, variation, share], rtol=1e-4)
-    chosen, _ = written.groups(name, attack)
-    for quantity, column in {
-        "sign agreement": rows[f"sign agreement of {attack}"],
-        "total variation ratio": rows[f"total variation of {attack}"],
-        "high frequency share": rows[f"high-frequency share of {attack}"],
-    }.items():
-        check_mean(written.means[name, quantity, attack], column[chosen])
-    told = written.means[name, "share at bound", attack]
-    if attack == "PGD":
-        check_mean(told, np.array(bound)[chosen])
+        expected.append([agreement, variation, share])
+    for quantity, column, values in zip(
+        quantities, columns, np.transpose(expected), strict=True
+    ):
+        np.testing.assert_allclose(column[chosen], values, rtol=1e-4)
+        assert np.isnan(column[~chosen]).all()
+        check_mean(written.mean(name, quantity, attack=attack), values)
+    if attack == MAIN:
+        check_mean(written.mean(name, "share_at_bound", attack=attack), bound)
     else:
         # No value of an L2 ball has a bound of its own.
-        assert told[0] == chosen.sum() and np.isnan(told[1:]).all()
+        assert not written.records.where("share_at_bound", attack=attack)
         shown = written.table("Local consistency of perturbations")
-        assert shown[f"{name}, PGD2"]["share at the bound"] == "-"
+        assert shown[f"{name}, {OTHER}"]["share at the bound"] == "-"
 
 
 def low_passed(images, scale):
@@ -497,30 +536,35 @@ def low_passed(images, scale):
 @pytest.mark.parametrize("name", OPEN)
 def test_filtered_and_swapped(written, logits, again, name):
     """At each scale, 0 and sqrt(2) among them, on images that NumPy filtered."""
-    rows = written.examples[name]
-    adversarial = again[name, "PGD"].adversarial
-    shown = {"natural": pixels(rows["index"].astype(int)), "adversarial": adversarial}
+    labels = written.rows(name)["label"]
+    adversarial = again[name, MAIN].adversarial
+    shown = {"natural": pixels(written.index(name)), "adversarial": adversarial}
 
-    def check(quantity, setting, images):
-        right = logits[name](images.astype(np.float32)).argmax(1) == rows["label"]
-        check_mean(written.means[name, quantity, setting], right)
+    def check(quantity, scale, shown_images, **setting):
+        right = logits[name](shown_images.astype(np.float32)).argmax(1) == labels
+        scales = written.records.where(quantity).values_of("scale")
+        setting["scale"] = min(scales, key=lambda other: abs(other - scale))
+        assert setting["scale"] == pytest.approx(scale)
+        check_mean(written.mean(name, quantity, **setting), right)
         return right.mean()
 
     for scale in SCALES:
         low = {what: low_passed(images, scale) for what, images in shown.items()}
         high = {what: images - low[what] for what, images in shown.items()}
         for what in shown:
-            check("accuracy, filtered", f"{what}, low of {scale:.4g}", low[what])
-            check("accuracy, filtered", f"{what}, high of {scale:.4g}", high[what])
+            for kind, images in (("low", low[what]), ("high", high[what])):
+                check("filtered_accuracy", scale, images, images=what, kind=kind)
+        swapped = {
+            "low": low["adversarial"] + high["natural"],
+            "high": low["natural"] + high["adversarial"],
+        }
         ends = [
-            check("accuracy, swapped", f"adversarial low of {scale:.4g}",
-                  low["adversarial"] + high["natural"]),
-            check("accuracy, swapped", f"adversarial high of {scale:.4g}",
-                  low["natural"] + high["adversarial"]),
-        ]  # fmt: skip
+            check("swapped_accuracy", scale, images, kind=kind)
+            for kind, images in swapped.items()
+        ]
     # At sqrt(2) all is below it: adversarial, then natural.
-    entry = written.models[name]["attacks"]["PGD"]
-    assert ends == [entry["accuracy"]["mean"], entry["clean_accuracy"]["mean"]]
+    left = written.mean(name, "robust_accuracy", attack=MAIN, rounded=False)[1]
+    assert ends == [left, written.mean(name, "accuracy", attacked=True)[1]]
     assert ends[0] < ends[1]
 
 
@@ -534,7 +578,7 @@ def log_amplitude(images):
 def test_amplitude_spectra(written, again):
     """Natural ones, and differences after the attack, band by band."""
     table = written.table("Amplitude spectra")
-    natural = log_amplitude(pixels(written.examples["one"]["index"].astype(int)))
+    natural = log_amplitude(pixels(written.index()))
     edges = (0, 0.25, 0.5, 0.75, 1, np.sqrt(2))
     assert len(table) == 5
     for cells, low, high in zip(table.values(), edges, edges[1:], strict=False):
@@ -545,7 +589,7 @@ def test_amplitude_spectra(written, again):
             float(cells["natural"]), natural[band].mean(), **tolerance
         )
         for name in NAMES:
-            found = log_amplitude(again[name, "PGD"].adversarial) - natural
+            found = log_amplitude(again[name, MAIN].adversarial) - natural
             told = float(cells[f"{name}, difference"])
             np.testing.assert_allclose(told, found[band].mean(), **tolerance)
     # Perturbations are seen where images have little.
@@ -560,7 +604,7 @@ def responses(written, logits, again):
         network = logits["calls"][name]
         outputs = [network.get_layer(layer).output for layer in LAYERS.values()]
         features = keras.Model(network.inputs[0], outputs)
-        natural = pixels(written.examples[name]["index"].astype(int))
+        natural = pixels(written.index(name))
         before, after = (
             [np.asarray(one, np.float64).reshape(12, -1) for one in features(images)]
             for images in (natural, adversarial)
@@ -579,19 +623,21 @@ def responses(written, logits, again):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPEN)
 def test_local_responses(written, again, responses, name):
-    """Of each image by a sub-model's features; means over found and over failed."""
-    rows = written.examples[name]
+    """Of each image by a sub-model's features; means over broken and withstood."""
     for attack in ATTACKS:
         groups = dict(
-            zip(("found", "failed"), written.groups(name, attack), strict=True)
+            zip(("broken", "withstood"), written.groups(name, attack), strict=True)
         )
         expected = responses(name, again[name, attack].adversarial)
         for (statistic, label), values in expected.items():
-            column = rows[f"{statistic} difference of {attack} at {label}"]
-            np.testing.assert_allclose(column, values, rtol=1e-3, atol=1e-5)
+            about = {"attack": attack, "layer": label, "statistic": statistic}
             for group, chosen in groups.items():
-                key = (f"{statistic} difference", f"{attack} {group}, {label}")
-                check_mean(written.means[name, *key], column[chosen])
+                column = written.each(name, "local_response", group=group, **about)
+                np.testing.assert_allclose(
+                    column, np.where(chosen, values, np.nan), rtol=1e-3, atol=1e-5
+                )
+                record = written.mean(name, "local_response", group=group, **about)
+                check_mean(record, column[chosen])
         shown = written.table("Local response differences, maximum")
         for group, chosen in groups.items():
             cells = shown[f"{name}, {attack} {group}"]
@@ -606,83 +652,97 @@ def test_transferred(written, logits, again, responses, name):
 
     The served network is the second one: its images do the same to that one.
     """
-    rows = written.examples[name]
-    right = rows["clean_correct"] == 1
+    right, labels = written.right(name), written.rows(name)["label"]
     for source in NAMES:
         if source == name:
-            assert np.isnan(rows[f"fooled from {source}"]).all()
+            assert not written.records.of(name).where("transfer", source=source)
             continue
-        images = again[source, "PGD"].adversarial
-        fooled = logits[name](images).argmax(1) != rows["label"]
-        np.testing.assert_array_equal(rows[f"fooled from {source}"], fooled)
+        images = again[source, MAIN].adversarial
+        fooled = logits[name](images).argmax(1) != labels
         counted = written.groups(source)[0] & right
-        told = written.means[name, "fooled", f"from {source}"]
-        check_mean(told, fooled[counted])
+        np.testing.assert_array_equal(
+            written.each(name, "transfer", source=source),
+            np.where(counted, fooled, np.nan),
+        )
+        record = written.mean(name, "transfer", source=source)
+        check_mean(record, fooled[counted])
         shown = written.table("Transfer")[f"{source} to {name}"]
         assert shown["images"] == str(counted.sum())
         if {source, name} == {"two", "served"}:
-            assert told[0] > 0 and told[1] == 1.0
+            assert record[0] > 0 and record[1] == 1.0
         if name == "served":
             continue
         for (statistic, label), values in responses(name, images).items():
-            column = rows[f"{statistic} difference of images from {source} at {label}"]
-            np.testing.assert_allclose(column, values, rtol=1e-3, atol=1e-5)
-            key = (f"{statistic} difference", f"from {source}, {label}")
-            check_mean(written.means[name, *key], column[counted])
+            about = {"source": source, "layer": label, "statistic": statistic}
+            column = written.each(name, "local_response", **about)
+            np.testing.assert_allclose(
+                column, np.where(counted, values, np.nan), rtol=1e-3, atol=1e-5
+            )
+            check_mean(written.mean(name, "local_response", **about), column[counted])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPEN)
 def test_geometry_and_kernels(written, logits, name):
     """Gradient norms of the first images by a tape; kernels by loops over weights."""
-    rows, network = written.examples[name], logits["calls"][name]
-    shown = tf.constant(pixels(rows["index"][:3].astype(int)))
+    labels, network = written.rows(name)["label"], logits["calls"][name]
+    shown = tf.constant(pixels(written.index(name)[:3]))
     with tf.GradientTape() as tape:
         tape.watch(shown)
         loss = keras.losses.sparse_categorical_crossentropy(
-            rows["label"][:3].astype(int), network(shown), from_logits=True
+            labels[:3].astype(int), network(shown), from_logits=True
         )
     gradient = tape.gradient(loss, shown).numpy().reshape(3, -1)
     norms = np.linalg.norm(gradient, axis=1)
-    np.testing.assert_allclose(rows["gradient norm"][:3], norms, rtol=1e-3)
-    for column in ("gradient norm", "curvature"):
-        assert np.isnan(rows[column][3:]).all() and (rows[column][:3] > 0).all()
-        check_mean(written.means[name, column, ""], rows[column][:3])
+    columns = {
+        quantity: written.each(name, quantity)
+        for quantity in ("gradient_norm", "hessian_norm", "curvature")
+    }
+    np.testing.assert_allclose(columns["gradient_norm"][:3], norms, rtol=1e-3)
+    for quantity, column in columns.items():
+        assert np.isnan(column[3:]).all() and (column[:3] > 0).all()
+        check_mean(written.mean(name, quantity), column[:3])
     variations = []
     for layer in ("first", "second"):
         kernel = network.get_layer(layer).kernel.numpy().astype(np.float64)
         a, b = neighbours(kernel)
         variations.append(np.sum((a - b) ** 2) / np.sum(a**2 + b**2))
-        told = written.means[name, "kernel variation", layer][1]
-        assert told == pytest.approx(variations[-1], rel=1e-5)
+        value = written.mean(name, "kernel_variation", layer=layer)[1]
+        assert value == pytest.approx(variations[-1], rel=1e-5)
         cell = written.table("Smoothness of kernels")[layer][name]
         assert float(cell) == pytest.approx(variations[-1], rel=1e-3)
-    mean = written.models[name]["measures"]["kernel variation"]
-    assert mean["mean"] == pytest.approx(np.mean(variations), rel=1e-5)
-    assert mean["standard_error"] is None
+    _, value, error = written.mean(name, "kernel_variation", layer=None)
+    assert value == pytest.approx(np.mean(variations), rel=1e-5)
+    assert np.isnan(error)
 
 
 @pytest.mark.slow
 def test_measures_are_those_of_the_tables(written):
     """Each is a mean that stands elsewhere, the last layer's being the deepest."""
-    wanted = {
-        "accuracy": ("accuracy", "clean"),
-        "robust accuracy": ("accuracy", "PGD"),
-        "gradient norm": ("gradient norm", ""),
-        "curvature": ("curvature", ""),
-        "high-frequency share": ("high frequency share", "PGD"),
-        "sign agreement": ("sign agreement", "PGD"),
-        "last difference": ("maximum difference", "PGD found, Layer 1"),
-        "last relative difference": ("relative difference", "PGD found, Layer 1"),
+    deepest = {"attack": MAIN, "group": "broken", "layer": "Layer 1"}
+    expected = {
+        "accuracy": ("accuracy", {"split": "test", "attacked": None}),
+        "robust accuracy": ("robust_accuracy", {"attack": MAIN, "rounded": False}),
+        "gradient norm": ("gradient_norm", {}),
+        "curvature": ("curvature", {}),
+        "high-frequency share": ("high_frequency_share", {"attack": MAIN}),
+        "sign agreement": ("sign_agreement", {"attack": MAIN}),
+        "last difference": ("local_response", {**deepest, "statistic": "maximum"}),
+        "last relative difference": (
+            "local_response",
+            {**deepest, "statistic": "relative"},
+        ),
     }
-    for name, one in written.models.items():
-        assert set(one["measures"]) == {*wanted, "kernel variation"}
-        for measure, key in wanted.items():
-            told = one["measures"][measure]["mean"]
-            if name == "served" and measure.startswith("last"):
-                assert told is None and (name, *key) not in written.means
+    assert {*dissect_suite.MEASURES} == {*expected, "kernel variation"}
+    shown = written.table("Models by measures")
+    for name in NAMES:
+        for title, (quantity, setting) in expected.items():
+            found = dissect_suite.measure(written.records, name, title, MAIN)
+            if name == "served" and title.startswith("last"):
+                assert found is None and shown[name][title] == "-"
             else:
-                assert told == written.means[name, *key][1]
+                record = written.record(name, quantity, **setting)
+                assert found.estimate.value == record.estimate.value
 
 
 @pytest.mark.slow
@@ -690,25 +750,33 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
     """The same as the network it was exported from, but for layers, kernels and curves,
     which the tables go without.
     """
-    two, served = written.models["two"], written.models["served"]
-    assert served["kind"] == "SavedModel"
-    assert served["filtered"] == served["swapped"] == served["kernels"] == []
-    assert two["filtered"] and two["swapped"] and two["kernels"]
-    absent = {key[1:] for key in written.means if key[0] == "two"}
-    absent -= {key[1:] for key in written.means if key[0] == "served"}
-    kinds = {quantity for quantity, _ in absent}
-    assert kinds >= {"accuracy, filtered", "accuracy, swapped", "kernel variation"}
-    for key, told in written.means.items():
-        if key[0] != "served" or key[1] == "fooled":
-            continue
-        np.testing.assert_allclose(told, written.means["two", *key[1:]], rtol=2e-2)
+    assert written.kinds["served"] == "SavedModel"
+
+    def by_label(name):
+        own = written.records.of(name).where(None, epoch=None)
+        return {one.label: one for one in own}
+
+    two, served = by_label("two"), by_label("served")
+    kinds = {two[label].quantity for label in {*two} - {*served}}
+    absent = {"filtered_accuracy", "swapped_accuracy", "kernel_variation"}
+    assert kinds >= absent | {"local_response", "last_difference"}
+    assert not absent & {one.quantity for one in served.values()}
+    for label, one in served.items():
+        if one.quantity != "transfer":
+            np.testing.assert_allclose(one.estimate, two[label].estimate, rtol=2e-2)
+            assert one.images == two[label].images
     shown = written.table("Models by measures")["served"]
     assert [title for title, cell in shown.items() if cell == "-"] == [
-        "last difference", "last relative difference", "kernel variation",
-    ]  # fmt: skip
-    assert "two, PGD found" in written.table("Local response differences, total")
-    for title in ("Local response differences, total", "Smoothness of kernels",
-                  "Accuracy on what lies below a frequency"):  # fmt: skip
+        "last difference",
+        "last relative difference",
+        "kernel variation",
+    ]
+    assert f"two, {MAIN} broken" in written.table("Local response differences, total")
+    for title in (
+        "Local response differences, total",
+        "Smoothness of kernels",
+        "Accuracy on what lies below a frequency",
+    ):
         table = written.table(title)
         assert not any("served, " in cell for row in table.values() for cell in row)
         assert not any(row.startswith("served") for row in table)
@@ -718,29 +786,31 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_rank_correlations(written):
-    """SciPy's of the measures in evaluation.json, '-' where a measure does not vary; in
-    full beside them.
-    """
-    measured = {
-        title: [one["measures"][title]["mean"] for one in written.json["models"]]
-        for title in written.models["one"]["measures"]
-    }
+    """SciPy's, '-' where a measure does not vary; in full as records."""
+    measured = {}
+    for title in dissect_suite.MEASURES:
+        found = [
+            dissect_suite.measure(written.records, name, title, MAIN) for name in NAMES
+        ]
+        measured[title] = [
+            np.nan if one is None else one.estimate.value for one in found
+        ]
     table = written.table("Rank correlations of the measures")
-    stored = written.json["models"][0]["rank_correlations"]
-    assert list(table) == list(stored) == list(measured)
+    assert list(table) == list(measured)
     compared = 0
     for row, first in measured.items():
         for column, second in measured.items():
-            a, b = (np.array(side, float) for side in (first, second))
-            known = ~np.isnan(a) & ~np.isnan(b)
-            expected = stats.spearmanr(a[known], b[known]).statistic
-            told = table[row][column]
+            a, b = np.array(first), np.array(second)
+            both = ~np.isnan(a) & ~np.isnan(b)
+            expected = stats.spearmanr(a[both], b[both]).statistic
+            about = {"of": row, "with": column}
+            value = written.mean("all", "rank_correlation", **about)[1]
             if np.isnan(expected):
-                assert told == "-" and stored[row][column] is None
+                assert table[row][column] == "-" and np.isnan(value)
                 continue
             compared += 1
-            assert stored[row][column] == pytest.approx(expected)
-            assert float(told) == pytest.approx(expected, abs=0.00501)
+            assert value == pytest.approx(expected)
+            assert float(table[row][column]) == pytest.approx(expected, abs=0.00501)
     assert compared > 40
 
 
@@ -749,53 +819,72 @@ def test_epochs(written, places):
     """Of a run's folder and of its epochs; the last is the model itself, and the one
     before it is attacked anew here.
     """
-    assert "checkpoints" not in written.models["two"]
-    runs = written.models["one"]["checkpoints"]
-    assert [*runs] == ["one", "two"]
-    for name, epochs in runs.items():
-        assert [*epochs] == ["3", "6"]
-        rows = {title: values[:6] for title, values in written.examples[name].items()}
-        found = (rows["success of PGD"] == 1) & (rows["clean_correct"] == 1)
-        setting = f"{name}, epoch 6"
-        told = {key[1:]: value for key, value in written.means.items()
-                if key[0] == "one"}  # fmt: skip
-        check_mean(told["accuracy", f"{setting}, clean"], rows["clean_correct"])
-        check_mean(told["accuracy", setting], rows["success of PGD"] == 0)
+    epochs = written.records.where(None).values_of("epoch")
+    assert epochs == [3, 6]
+    for name in ("one", "two"):
+        own = written.records.of(name)
+        right = written.right(name)[:6]
+        success = written.each(name, "success", attack=MAIN, rounded=False)[:6] == 1
+
+        def of_epoch(quantity, epoch, own=own, name=name, **setting):
+            record = own.get(name, quantity, epoch=epoch, **setting)
+            return record.images, *record.estimate
+
+        check_mean(of_epoch("accuracy", 6), right)
+        check_mean(of_epoch("robust_accuracy", 6, rounded=False), ~success)
         for statistic in STATISTICS:
             for label in LAYERS:
-                column = rows[f"{statistic} difference of PGD at {label}"][found]
-                key = (f"{statistic} difference", f"{setting} found, {label}")
-                check_mean(told[key], column, rtol=1e-3)
+                about = {"group": "broken", "layer": label, "statistic": statistic}
+                column = written.each(name, "local_response", attack=MAIN, **about)[:6]
+                check_mean(
+                    of_epoch("local_response", 6, **about),
+                    column[success & right],
+                    rtol=1e-3,
+                )
         network = keras.saving.load_model(kept_epochs(places / name / "epochs")[3])
-        images, labels = pixels(rows["index"].astype(int)), rows["label"].astype(int)
-        result = ATTACKS["PGD"](network, images, labels)
-        check_mean(told["accuracy", f"{name}, epoch 3"], ~result.success.numpy())
-        assert epochs["3"]["images"] == 6
-        found = (result.success & ~result.already).numpy()
-        assert epochs["3"]["found"] == found.sum()
+        labels = written.rows(name)["label"].astype(int)[:6]
+        result = ATTACKS[MAIN](network, pixels(written.index(name))[:6], labels)
+        check_mean(
+            of_epoch("robust_accuracy", 3, rounded=False), ~result.success.numpy()
+        )
+        assert of_epoch("robust_accuracy", 3, rounded=False)[0] == 6
+        broken = (result.success & ~result.already).numpy()
+        assert of_epoch("distortion", 3, rounded=False)[0] == broken.sum()
         table = written.table(f"Local responses over the epochs of {name}")
-        assert [*table] == ["3", "6"] and table["3"]["images"] == str(found.sum())
+        assert [*table] == ["3", "6"] and table["3"]["images"] == str(broken.sum())
     # Both have the same layers, and share a figure.
     assert "## Local responses over epochs, one, two\n" in written.markdown
     assert (written.out / "local_responses_over_epochs_0.png").is_file()
     assert not (written.out / "local_responses_over_epochs_1.png").exists()
 
 
-FIGURES = {"amplitude_spectra", "filtered_high", "filtered_low", "swapped",
-           "local_responses", "local_responses_over_epochs_0"}  # fmt: skip
-FILES = {"evaluation.csv", "evaluation.flags", "evaluation.html", "evaluation.json",
-         "evaluation.md", "per_example.csv"}  # fmt: skip
+FIGURES = {
+    "amplitude_spectra",
+    "filtered_high",
+    "filtered_low",
+    "local_responses",
+    "local_responses_over_epochs_0",
+    "swapped",
+}
+FILES = {
+    "evaluation.csv",
+    "evaluation.flags",
+    "evaluation.html",
+    "evaluation.json",
+    "evaluation.md",
+    "per_example.csv",
+}
 
 
 @pytest.mark.slow
 def test_what_is_printed_and_written(written):
     """All files, every table on the terminal, strict JSON with the settings."""
-    figures = FIGURES | {"perturbations_pgd", "perturbations_pgd2"}
+    figures = FIGURES | {"perturbations_0", "perturbations_1"}
     assert {path.name for path in written.out.iterdir()} == FILES | {
         f"{name}.png" for name in figures
     }
-    assert written.json["suite"] == "dissect"
-    assert [*written.models] == [*NAMES]
+    assert written.json["suites"] == ["dissect"]
+    assert [*written.kinds] == [*NAMES]
     assert written.page.count("<picture>") == len(figures)
     *titles, last = re.findall(r"<h2>(.*?)</h2>", written.page)
     assert len(titles) == len(set(titles)) == 18 and last == "Settings"
@@ -804,7 +893,7 @@ def test_what_is_printed_and_written(written):
     missing = [title for title in titles if title not in written.ended.out]
     assert missing == [title for title in titles if title.startswith(drawn)]
     assert "one: 2 epochs, two: 2 epochs" in written.page
-    assert "PGD: Linf 0.01569, 3 step(s) of 2/255, 1 start(s)" in written.page
+    assert f"{MAIN} (3 steps, 1 start, of 2/255 each)" in written.page
 
 
 @pytest.fixture(scope="module")
@@ -813,10 +902,15 @@ def harmless(places, tmp_path_factory):
     out = tmp_path_factory.mktemp("harmless") / "out"
     with np.errstate(divide="raise", invalid="raise"), warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        ended = call(*SMALL, f"--model={places}/one.keras", f"--model={places}/two.ke"
-                     "ras", f"--checkpoints={places}/one", "--checkpoint_examples=4",
-                     "--dissect_linf=1e-6", "--dissect_step=1e-7",
-                     f"--out={out}")  # fmt: skip
+        ended = call(
+            *SMALL,
+            f"--model={places}/one.keras",
+            f"--model={places}/two.keras",
+            f"--checkpoints={places}/one",
+            "--checkpoint_examples=4",
+            "--attack=pgd:norm=inf,eps=1e-6,step_size=1e-7,steps=3",
+            f"--out={out}",
+        )
     return Written(out, ended)
 
 
@@ -825,22 +919,28 @@ def test_an_attack_that_never_succeeds(harmless):
     """Counts of 0, '-' for means, JSON without NaN, figures of what there is; nothing
     is divided by zero. What failed is whole.
     """
-    for name, one in harmless.models.items():
-        entry = one["attacks"]["PGD"]
-        assert entry["found"] == 0 and entry["eps"] == 1e-6
-        assert entry["accuracy"] == entry["clean_accuracy"]
-        assert entry["sign_agreement"] == {"mean": None, "standard_error": None}
-        for row in entry["layers_found"].values():
-            assert row["images"] == 0 and row["maximum"]["mean"] is None
-        right = int((harmless.examples[name]["clean_correct"] == 1).sum())
-        for row in entry["layers_failed"].values():
-            assert row["images"] == right > 1 and 0 < row["total"]["mean"] < 1
-        cells = harmless.table("Local consistency of perturbations")[f"{name}, PGD"]
+    title = "PGD Linf 1e-06"
+    for name in ("one", "two"):
+        left = harmless.record(name, "robust_accuracy", attack=title, rounded=False)
+        assert left.setting["eps"] == 1e-6
+        clean = harmless.record(name, "accuracy", attacked=True)
+        assert left.estimate == clean.estimate
+        agreement = harmless.record(name, "sign_agreement")
+        assert agreement.images == 0 and np.isnan(agreement.estimate).all()
+        assert agreement.to_json()["mean"] is None
+        own = harmless.records.of(name).where("local_response", epoch=None)
+        for one in own.where(group="broken"):
+            assert one.images == 0 and np.isnan(one.estimate.value)
+        right = int(harmless.right(name).sum())
+        for one in own.where(group="withstood", statistic="total"):
+            assert one.images == right > 1 and 0 < one.estimate.value < 1
+        cells = harmless.table("Local consistency of perturbations")[f"{name}, {title}"]
         assert [*cells.values()][1:] == ["0", "-", "-", "-", "-"]
         shown = harmless.table("Local response differences, relative")
-        assert [*shown[f"{name}, PGD found"].values()][1:] == ["0", "-", "-", "-"]
-        assert shown[f"{name}, PGD failed"]["images"] == str(right)
-        assert one["measures"]["high-frequency share"]["mean"] is None
+        assert [*shown[f"{name}, {title} broken"].values()][1:] == ["0", "-", "-", "-"]
+        assert shown[f"{name}, {title} withstood"]["images"] == str(right)
+        high = harmless.record(name, "high_frequency_share")
+        assert np.isnan(high.estimate.value)
     for cells in harmless.table("Transfer").values():
         assert (cells["images"], cells["fooled"]) == ("0", "-")
     for cells in harmless.table("Local responses over the epochs of one").values():
@@ -850,8 +950,8 @@ def test_an_attack_that_never_succeeds(harmless):
     assert {path.name for path in harmless.out.iterdir()} == FILES | {
         f"{name}.png" for name in FIGURES
     }
-    assert "nan" not in re.sub(r"<style>.*?</style>|base64,[^\"]*", "",
-                               harmless.page, flags=re.DOTALL).lower()  # fmt: skip
+    text = re.sub(r"<style>.*?</style>|base64,[^\"]*", "", harmless.page, flags=re.S)
+    assert "nan" not in text.lower()
 
 
 @pytest.mark.slow
@@ -865,13 +965,24 @@ def test_two_models_have_no_rank_correlations(harmless):
 def test_a_trained_run_leaves_what_is_looked_at(call_module, tmp_path):
     """`trainers.cifar --keep_epochs=2`: epochs 2 and 3, the last being the model."""
     ended = call_module(
-        "trainers.cifar", "--dataset=shapes", "--model=mlp", "--train_examples=40",
-        "--eval_examples=20", "--batch_size=20", "--epochs=3", "--keep_epochs=2",
-        f"--workdir={tmp_path}/run")  # fmt: skip
+        "trainers.cifar",
+        "--dataset=shapes",
+        "--model=mlp",
+        "--train_examples=40",
+        "--eval_examples=20",
+        "--batch_size=20",
+        "--epochs=3",
+        "--keep_epochs=2",
+        f"--workdir={tmp_path}/run",
+    )
     assert ended.code == 0, ended.err
-    config = parse(*SMALL, "--model=a", f"--checkpoints={tmp_path}/run",
-                   "--checkpoint_examples=2")  # fmt: skip
-    ((name, epochs),) = dissect_suite.find_runs(config).items()
+    run, (suite,) = parse(
+        *SMALL,
+        "--model=a",
+        f"--checkpoints={tmp_path}/run",
+        "--checkpoint_examples=2",
+    )
+    ((name, epochs),) = checkpoints.find_runs(run, suite.own).items()
     assert (name, [*epochs]) == ("run", [2, 3])
     kept, whole = (
         load_classifier(path).call.get_weights()

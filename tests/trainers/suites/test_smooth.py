@@ -1,6 +1,7 @@
 """The smooth suite: its numbers recomputed from single images, and its refusals."""
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,28 +11,66 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import trainers
-from tests.trainers.test_evaluate import call, mlp, parse
-from tfrobust import attacks, data, smoothing
+from tests.trainers.suites.common import (
+    FLAGFILES,
+    call,
+    columns_of,
+    mlp,
+    parse,
+    records_of,
+)
+from tfrobust import analysis, attacks, data, smoothing
 from tfrobust.analysis import transfer as smooth_transfer
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
-from trainers.suites import options as evaluate_options
+from tfrobust.cli.records import Records
 from trainers.suites import samples as evaluate_data
-from trainers.suites.smooth import attacks as smooth_attacks
+from trainers.suites.evaluation import flag_lines
 from trainers.suites.smooth import measure as smooth_suite
 from trainers.suites.smooth import page as smooth_tables
+from trainers.suites.smooth import trials as smooth_trials
 from trainers.suites.smooth.measure import FILTERED
+from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST, Case
 
-FLAGS = Path(trainers.__file__).parent / "flags" / "evaluate_smooth.flags"
-SMALL = ("--suite=smooth", "--dataset=shapes", "--examples=7", "--batch_size=4",
-         "--clean_examples=60", "--radii=3", "--linf_eps=24/255", "--l2_eps=1.5",
-         "--steps=3", "--cw_steps=5", "--cw_searches=2", "--budgets=1x5,2x5",
-         "--roughness_weight=2", "--smooth_bandwidth=0.3")  # fmt: skip
+FLAGS = FLAGFILES / "evaluate_smooth.flags"
+SEARCH = "steps=5,search_steps=2,initial_const=15,early_abort=false"
+ATTACKS = (
+    "--attack=fgsm:eps=24/255",
+    "--attack=bim:eps=24/255,steps=3",
+    "--attack=pgd:norm=2,eps=1.5,steps=3,random_start=false",
+    "--attack=smooth_pgd:norm=2,eps=1.5,steps=3,bandwidth=0.3",
+    f"--attack=cw:{SEARCH},learning_rate=0.1",
+    f"--attack=smooth_cw:{SEARCH},bandwidth=0.3",
+    f"--attack=smooth_cw:{SEARCH},bandwidth=0.3,roughness_weight=2",
+)
+BASE = (
+    "--suite=smooth",
+    "--dataset=shapes",
+    "--examples=7",
+    "--batch_size=4",
+    "--clean_examples=60",
+    "--radii=3",
+    "--smooth_bandwidth=0.3",
+)
+SMALL = (*BASE, "--budgets=1x5,2x5", *ATTACKS)
 NAMES = ("FGSM", "I-FGSM", "PGD2", "sPGD2", "C&W", "sC&W", "sC&W, roughness 2")
-BUDGETS = [f"{name}, {budget}" for budget in ("1x5", "2x5")
-           for name in ("C&W, tanh", "C&W, clip", "sC&W")]  # fmt: skip
-SETTINGS = [*NAMES, *(f"{name}, largest radius" for name in NAMES[:4]), *BUDGETS]
+AT_BUDGETS = ("C&W, tanh", "C&W, clip", "sC&W", "sC&W, roughness 2")
+
+
+def setting(name, protocol=SMALLEST, budget=""):
+    """An attack and how it is run, as the title of a column says it."""
+    return f"attack={name} protocol={protocol}" + f" budget={budget}" * bool(budget)
+
+
+SETTINGS = [
+    *map(setting, NAMES),
+    *(setting(name, LARGEST) for name in NAMES[:4]),
+    *(
+        setting(name, BUDGET, budget)
+        for budget in ("1x5", "2x5")
+        for name in AT_BUDGETS
+    ),
+]
 
 
 def small_network(seed):
@@ -59,24 +98,63 @@ def places(tmp_path_factory):
     return folder
 
 
+SMOOTH = "--attack=smooth_pgd:norm=2,eps=1"
 CASES = {
-    "alpha": ("--smooth_alpha=1", r"flag --smooth_alpha=1.*: must be below 1"),
-    "alpha negative": ("--smooth_alpha=-0.1", r"flag --smooth_alpha=-0\.1: "),
-    "alpha nan": ("--smooth_alpha=nan", r"flag --smooth_alpha=nan: "),
-    "bandwidth": ("--smooth_bandwidth=0", r"--smooth_bandwidth=0.*: must be above 0"),
-    "bandwidth a word": ("--smooth_bandwidth=wide", r"flag --smooth_bandwidth=wide: "),
-    "kernel": ("--smooth_kernel=box", r"flag --smooth_kernel=box: .*<laplacian\|gau"),
-    "neighbours": ("--smooth_neighbors=6", r"flag --smooth_neighbors=6: .*<4\|8>"),
+    "alpha": (f"{SMOOTH},alpha=1", r"alpha=1: .*`alpha` must be in \[0, 1\)"),
+    "alpha negative": (f"{SMOOTH},alpha=-0.1", r"alpha=-0\.1: .*`alpha` must be in"),
+    "alpha nan": (f"{SMOOTH},alpha=nan", r"alpha=nan: .*`alpha` .* must be a number"),
+    "bandwidth": (f"{SMOOTH},bandwidth=0", r"bandwidth=0: .*`bandwidth` must be"),
+    "bandwidth a word": (
+        f"{SMOOTH},bandwidth=wide",
+        r"bandwidth=wide: `bandwidth` of smooth_pgd must be a number",
+    ),
+    "kernel": (f"{SMOOTH},kernel=box", r"kernel=box: .*`kernel` must be one of"),
+    "neighbours": (f"{SMOOTH},neighbors=6", r"neighbors=6: .*`neighbors` must be one"),
+    "graph's bandwidth": (
+        "--smooth_bandwidth=0",
+        r"--smooth_bandwidth=0.*: must be above 0",
+    ),
+    "graph's bandwidth a word": (
+        "--smooth_bandwidth=wide",
+        r"flag --smooth_bandwidth=wide: ",
+    ),
+    "graph's kernel": (
+        "--smooth_kernel=box",
+        r"flag --smooth_kernel=box: .*<laplacian\|gau",
+    ),
+    "graph's neighbours": (
+        "--smooth_neighbors=6",
+        r"flag --smooth_neighbors=6: .*<4\|8>",
+    ),
     "radii": ("--radii=0", r"flag --radii=0: "),
-    "linf": ("--linf_eps=0", r"flag --linf_eps=0.*: must be above 0"),
-    "l2": ("--l2_eps=1/0", r"flag --l2_eps=1/0: "),
-    "steps": ("--cw_steps=0", r"flag --cw_steps=0: "),
-    "searches": ("--cw_searches=0", r"flag --cw_searches=0: "),
-    "const": ("--cw_const=0", r"flag --cw_const=0.*: must be above 0"),
-    "rate": ("--smooth_rate=0", r"flag --smooth_rate=0.*: must be above 0"),
-    "space": ("--cw_space=sphere", r"flag --cw_space=sphere: .*<tanh\|clip>"),
-    "roughness": ("--roughness_weight=-1", r"flag --roughness_weight=-1: "),
+    "linf": (
+        "--attack=mifgsm:eps=0",
+        r"--attack=mifgsm:eps=0: `eps` must be above 0 in suite smooth",
+    ),
+    "l2": ("--attack=pgd:norm=2,eps=1/0", r"eps=1/0: `eps` of pgd must be a number"),
+    "no radius": ("--attack=mifgsm", r"--attack=mifgsm: mifgsm must be given eps"),
+    "steps": ("--attack=cw:steps=0", r"--attack=cw:steps=0: .*`steps` must be"),
+    "searches": (
+        "--attack=cw:search_steps=0",
+        r"--attack=cw:search_steps=0: .*`search_steps` must be",
+    ),
+    "const": (
+        "--attack=cw:initial_const=0",
+        r"--attack=cw:initial_const=0: .*`initial_const` must be",
+    ),
+    "rate": (
+        "--attack=smooth_cw:learning_rate=0",
+        r"learning_rate=0: .*`learning_rate` must be",
+    ),
+    "space": ("--attack=cw:space=sphere", r"space=sphere: .*one of \('tanh', 'clip'\)"),
+    "roughness": (
+        "--attack=smooth_cw:roughness_weight=-1",
+        r"roughness_weight=-1: .*`roughness_weight` must be",
+    ),
+    "attack": ("--attack=none", r"--attack=none: `attack` must be one of .*smooth_cw"),
+    "attack twice": (ATTACKS[0], r"--attack=fgsm:eps=24/255 is given twice"),
     "filter": ("--filter_std=0", r"flag --filter_std=0.*: must be above 0"),
+    "filter's range": ("--filter_range=0", r"flag --filter_range=0.*: must be above 0"),
     "budget": (
         "--budgets=3x100,9",
         r"--budgets must be searches x steps, such as 3x100, .* Received: '9'",
@@ -123,52 +201,132 @@ def test_too_few_correct_images_are_refused(places, tmp_path):
     assert re.search(expected, ended.error), ended.error
 
 
-def test_flags_of_another_suite_are_refused():
-    with pytest.raises(UsageError, match="--restarts needs --suite=lcnn or pag, or"):
-        parse(*SMALL, "--model=a", "--restarts=2")
+def test_flags_that_do_nothing_are_refused():
+    """Those of another suite, and those that no attack chosen looks at."""
+    with pytest.raises(UsageError, match="--eps needs --suite=lcnn"):
+        parse(*SMALL, "--model=a", "--eps=0.3")
+    for flags, expected in (
+        (("--attack=cw", "--radii=3"), "--radii needs an --attack within a radius"),
+        (("--attack=fgsm:eps=1", "--budgets=2x5"), "--budgets needs an --attack that"),
+    ):
+        _, (suite,) = parse("--suite=smooth", "--model=a", *flags)
+        with pytest.raises(UsageError, match=expected):
+            suite.prepare()
+    _, (suite,) = parse("--suite=smooth", "--model=a", "--attack=cw")
+    suite.prepare()
 
 
 def test_flags_repeat_the_evaluation():
     """`flag_lines` read back gives the same settings, budgets or none."""
     for budgets in ("2x5, 1x7", ""):
-        config = parse(*SMALL, "--model=a", f"--budgets={budgets}")
-        assert parse(*evaluate_options.flag_lines(config)) == config
-    assert config.parsed_budgets == () and config.linf_eps == 24 / 255
+        run, (suite,) = parse(*SMALL, "--model=a", f"--budgets={budgets}")
+        again, (same,) = parse(*flag_lines(run, [suite]))
+        assert (again, same.own) == (run, suite.own)
+        made = smooth_trials.make(run, suite.own)
+        assert smooth_trials.make(again, same.own) == made
+    assert suite.own.parsed_budgets == ()
+    assert made[Case("FGSM", SMALLEST)].attack.eps == 24 / 255
+
+
+def made_of(*flags):
+    """The trials that flags ask for, by case."""
+    run, (suite,) = parse("--suite=smooth", "--model=a", *flags)
+    return smooth_trials.make(run, suite.own)
+
+
+def smallest_of(*flags):
+    """Those of them with the least distorted success, by title."""
+    trials = made_of(*flags)
+    return {case.attack: one for case, one in trials.items() if case[1] == SMALLEST}
 
 
 def test_papers_flagfile():
-    """Radii, alpha, C&W's rate and constant of the paper."""
-    config = parse(f"--flagfile={FLAGS}", "--model=a", "--dataset=mnist")
-    assert (config.suite, config.linf_eps, config.l2_eps) == ("smooth", 0.3, 5.0)
-    assert (config.smooth_alpha, config.cw_rate, config.cw_const) == (0.95, 0.1, 15.0)
-    trials = smooth_attacks.make_trials(config)
-    assert list(trials)[:6] == list(NAMES[:6])
-    assert trials["sC&W"].attack.learning_rate == 0.2
-    assert trials["C&W"].attack.rounding and trials["sC&W"].attack.rounding
+    """Radii, alpha, C&W's rate and constant of the paper; no attack of its own."""
+    run, (suite,) = parse(f"--flagfile={FLAGS}", "--model=a", "--dataset=mnist")
+    assert suite.name == "smooth" and run.attack == ()
+    trials = smallest_of(f"--flagfile={FLAGS}", "--dataset=mnist")
+    assert list(trials) == [*NAMES[:6], "sC&W, roughness 30"]
+    made = {name: trial.attack for name, trial in trials.items()}
+    assert (made["FGSM"].eps, made["I-FGSM"].eps) == (0.3, 0.3)
+    assert (made["PGD2"].eps, made["sPGD2"].eps) == (5.0, 5.0)
+    assert (made["sPGD2"].alpha, made["sC&W"].alpha) == (0.95, 0.95)
+    assert (made["C&W"].learning_rate, made["C&W"].initial_const) == (0.1, 15.0)
+    assert made["sC&W"].learning_rate == 0.2
+    assert made["C&W"].rounding and made["sC&W"].rounding
+    assert made["sC&W, roughness 30"] == dataclasses.replace(
+        made["sC&W"], roughness_weight=30
+    )
 
 
 def test_trials_are_as_the_flags_say():
     """Radii evenly spaced, settings handed on, gradients counted."""
-    trials = smooth_attacks.make_trials(parse(*SMALL, "--model=a"))
+    trials = smallest_of(*SMALL)
     assert tuple(trials) == NAMES
     np.testing.assert_allclose(trials["FGSM"].radii, [8 / 255, 16 / 255, 24 / 255])
     np.testing.assert_allclose(trials["sPGD2"].radii, [0.5, 1.0, 1.5])
-    assert [trial.gradients for trial in trials.values()] == [3, 9, 9, 9, 10, 10, 10]
+    assert [trial.cost for trial in trials.values()] == [3, 9, 9, 9, 10, 10, 10]
+    exact = [trial.exact for trial in trials.values()]
+    assert exact == [True, False, False, False, True, True, True]
     assert trials["sPGD2"].attack == attacks.SmoothPGD(
         norm=2, eps=1.5, steps=3, random_start=False, alpha=0.95, bandwidth=0.3
     )
     assert trials["sC&W, roughness 2"].attack == attacks.SmoothCarliniWagner(
-        steps=5, search_steps=2, initial_const=15.0, learning_rate=0.2,
-        early_abort=False, roughness_weight=2.0, alpha=0.95, bandwidth=0.3,
-    )  # fmt: skip
+        steps=5,
+        search_steps=2,
+        initial_const=15.0,
+        learning_rate=0.2,
+        early_abort=False,
+        roughness_weight=2.0,
+        alpha=0.95,
+        bandwidth=0.3,
+    )
     assert trials["C&W"].attack.space == "clip"
     largest = trials["PGD2"].at_largest()
-    assert (largest.radii, largest.gradients) == ((1.5,), 3)
+    assert (largest.radii, largest.cost) == ((1.5,), 3)
     assert not largest.attack.early_stop and trials["PGD2"].attack.early_stop
-    without = smooth_attacks.make_trials(
-        parse(*SMALL, "--model=a", "--roughness_weight=0")
+    assert largest.exact and made_of(*SMALL)[Case("PGD2", LARGEST)] == largest
+    assert tuple(smallest_of(*SMALL[:-1])) == NAMES[:6]
+
+
+def test_budgets_are_of_every_attack_that_searches():
+    """With the settings of the attack; C&W in both spaces."""
+    trials = made_of(*SMALL)
+    at = {case: trial for case, trial in trials.items() if case.protocol == BUDGET}
+    titles = [(case.attack, case.budget) for case in at]
+    assert titles == [(name, size) for size in ("1x5", "2x5") for name in AT_BUDGETS]
+    assert at[Case("C&W, clip", BUDGET, "2x5")] == trials[Case("C&W", SMALLEST)]
+    tanh = at[Case("C&W, tanh", BUDGET, "1x5")].attack
+    assert (tanh.space, tanh.search_steps, tanh.learning_rate) == ("tanh", 1, 0.1)
+    assert not any(
+        case.protocol == BUDGET for case in made_of("--budgets=", ATTACKS[4])
     )
-    assert tuple(without) == NAMES[:6]
+
+
+def test_titles_and_costs_of_other_attacks():
+    """The paper's where the family is its own, and each title once."""
+    trials = smallest_of(
+        "--attack=pgd:norm=2,eps=1,restarts=2",
+        "--attack=pgd:norm=2,eps=0.5",
+        "--attack=pgd:norm=2,eps=0.5,steps=7",
+        "--attack=pgd:norm=inf,eps=0.1",
+        "--attack=cw",
+        "--attack=ddn:steps=30",
+        "--attack=deepfool:steps=5,candidates=3",
+        "--attack=square:norm=inf,eps=0.1,queries=50",
+        "--radii=2",
+    )
+    assert {
+        title: (one.cost, one.unit, one.exact) for title, one in trials.items()
+    } == {
+        "PGD2": (80, "gradients", False),
+        "PGD L2 0.5": (40, "gradients", False),
+        "pgd:norm=2,eps=0.5,steps=7": (14, "gradients", False),
+        "PGD Linf 0.1": (40, "gradients", False),
+        "C&W": (900, "gradients", False),
+        "DDN L2": (30, "gradients", True),
+        "DeepFool L2": (15, "gradients", False),
+        "Square Linf 0.1": (100, "queries", False),
+    }
 
 
 def test_transfer_counted_by_hand():
@@ -235,27 +393,21 @@ def evaluated(places, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(evaluated):
-    """`examples[model]`: the columns of per_example.csv, floats or NaN."""
-    with open(evaluated[0] / "per_example.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: {
-            title: np.array(
-                [float(row[title] or "nan") for row in rows if row["model"] == name]
-            )
-            for title in rows[0]
-            if title != "model"
-        }
-        for name in ("one", "two")
-    }
+    """`examples[model]`: the columns of per_example.csv, of the attacked images."""
+    found = {}
+    for (name, split), columns in columns_of(evaluated[0]).items():
+        assert split == "test"
+        kept = ~np.isnan(columns[f"success {setting('FGSM')} rounded=False"])
+        found[name] = {title: column[kept] for title, column in columns.items()}
+    return found
 
 
 @pytest.fixture(scope="module")
 def means(evaluated):
-    """`means[model, quantity, setting]`: (images, mean, standard error)."""
+    """`means[model, label]`: (images, mean, standard error)."""
     with open(evaluated[0] / "evaluation.csv", newline="") as file:
         return {
-            (row["model"], row["quantity"], row["setting"]): tuple(
+            (row["model"], f"{row['quantity']} {row['setting']}"): tuple(
                 float(row[key] or "nan") for key in ("images", "mean", "standard error")
             )
             for row in csv.DictReader(file)
@@ -285,44 +437,79 @@ def test_the_images_are_the_first_correct_ones(
     np.testing.assert_array_equal(examples[name]["index"], index)
     np.testing.assert_array_equal(examples[name]["label"], test.labels[index])
     np.testing.assert_allclose(
-        means[name, "accuracy", "clean"], expected_mean(correct.astype(float))
+        means[name, "accuracy split=test"], expected_mean(correct.astype(float))
     )
-    stated = json.loads((evaluated[0] / "evaluation.json").read_text())
-    (told,) = [model for model in stated["models"] if model["name"] == name]
-    assert told["skipped"] == int((~correct[: index[-1]]).sum())
-    assert (
-        f"{told['skipped']} for {name}" in (evaluated[0] / "evaluation.md").read_text()
-    )
+    records = records_of(evaluated[0]).of(name).where("success")
+    (skipped,) = {one.about["skipped"] for one in records}
+    assert skipped == int((~correct[: index[-1]]).sum())
+    assert f"{skipped} for {name}" in (evaluated[0] / "evaluation.md").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_means_are_those_of_the_images(examples, means, setting):
+@pytest.mark.parametrize("case", SETTINGS)
+def test_means_are_those_of_the_images(examples, means, case):
     """P_suc, distortion and roughness of successes, as found and after rounding."""
     for name, found in examples.items():
-        success = found[f"success of {setting}"] == 1
-        rounded = found[f"success rounded of {setting}"] == 1
+        success, rounded = (
+            found[f"success {case} rounded={when}"] == 1 for when in (False, True)
+        )
         expected = {
-            "success": success.astype(float),
-            "distortion": found[f"distortion of {setting}"][success],
-            "roughness": found[f"roughness of {setting}"][success],
-            "success_rounded": rounded.astype(float),
-            "distortion_rounded": found[f"distortion rounded of {setting}"][rounded],
+            f"success {case} rounded=False": success.astype(float),
+            f"success {case} rounded=True": rounded.astype(float),
         }
-        for quantity, values in expected.items():
+        for label, kept in (
+            (f"distortion {case} rounded=False", success),
+            (f"distortion {case} rounded=True", rounded),
+            (f"roughness {case}", success),
+        ):
+            expected[label] = found[label][kept]
+            assert np.isnan(found[label][~kept]).all()
+        for label, values in expected.items():
             np.testing.assert_allclose(
-                means[name, quantity, setting], expected_mean(values), rtol=1e-5,
-                atol=1e-7, err_msg=f"{name} {quantity}",
-            )  # fmt: skip
+                means[name, label],
+                expected_mean(values),
+                rtol=1e-5,
+                atol=1e-7,
+                err_msg=f"{name} {label}",
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", NAMES)
+@pytest.mark.parametrize("rounded", [False, True])
+def test_robust_accuracy_is_what_no_run_broke(examples, evaluated, title, rounded):
+    """Of the correct images, over the radii and at the largest."""
+    for name, found in examples.items():
+        left = np.ones(7, bool)
+        for protocol in (SMALLEST, LARGEST) if title in NAMES[:4] else (SMALLEST,):
+            case = setting(title, protocol)
+            left &= found[f"success {case} rounded={rounded}"] == 0
+        record = records_of(evaluated[0]).get(
+            name, "robust_accuracy", attack=title, rounded=rounded
+        )
+        np.testing.assert_array_equal(found[record.label] == 1, left)
+        assert (record.images, record.estimate.value) == (7, left.mean())
+        eps = {"FGSM": 24 / 255, "I-FGSM": 24 / 255, "PGD2": 1.5, "sPGD2": 1.5}
+        norm = "Linf" if "FGSM" in title else "L2"
+        assert record.setting["eps"] == eps.get(title)
+        assert record.setting["threat_model"] == norm
+        assert record.setting["among"] == "correct"
+        assert record.about["clean_accuracy"] == 1.0
+        (spec,) = record.about["attacks"]
+        flag = ATTACKS[NAMES.index(title)].removeprefix("--attack=")
+        assert attacks.parse(spec) == attacks.parse(flag)
 
 
 @pytest.mark.slow
 def test_something_was_found(means):
     """The numbers compared above are not those of attacks that all fail."""
-    for setting in ("PGD2", "C&W", "sC&W"):
-        assert means["one", "success", setting][1] > 0.5
-    assert means["one", "distortion", "sPGD2"][2] > 0
-    assert means["one", "roughness", "sPGD2"][1] < means["one", "roughness", "PGD2"][1]
+    for name in ("PGD2", "C&W", "sC&W"):
+        assert means["one", f"success {setting(name)} rounded=False"][1] > 0.5
+    assert means["one", f"distortion {setting('sPGD2')} rounded=False"][2] > 0
+    smooth, rough = (
+        means["one", f"roughness {setting(name)}"][1] for name in ("sPGD2", "PGD2")
+    )
+    assert smooth < rough
 
 
 def attack_at(name, radius):
@@ -363,45 +550,74 @@ def test_the_smallest_success_over_the_radii(examples, places, name):
         norms = np.sqrt((saved**2).sum((1, 2, 3)))
         better = result.success_rounded.numpy() & (norms < least_rounded)
         least_rounded[better] = norms[better]
+    case = setting(name)
     hit = np.isfinite(least)
-    np.testing.assert_array_equal(found[f"success of {name}"] == 1, hit)
-    np.testing.assert_allclose(found[f"distortion of {name}"][hit], least[hit], 1e-3)
-    np.testing.assert_allclose(found[f"roughness of {name}"][hit], rough[hit], 2e-2)
-    hit = np.isfinite(least_rounded)
-    np.testing.assert_array_equal(found[f"success rounded of {name}"] == 1, hit)
+    np.testing.assert_array_equal(found[f"success {case} rounded=False"] == 1, hit)
     np.testing.assert_allclose(
-        found[f"distortion rounded of {name}"][hit], least_rounded[hit], 1e-3
+        found[f"distortion {case} rounded=False"][hit], least[hit], 1e-3
+    )
+    np.testing.assert_allclose(found[f"roughness {case}"][hit], rough[hit], 2e-2)
+    hit = np.isfinite(least_rounded)
+    np.testing.assert_array_equal(found[f"success {case} rounded=True"] == 1, hit)
+    np.testing.assert_allclose(
+        found[f"distortion {case} rounded=True"][hit], least_rounded[hit], 1e-3
     )
 
 
 @pytest.mark.slow
-def test_at_the_largest_radius_attacks_go_on(examples):
+def test_at_the_largest_radius_attacks_go_on(examples, places):
     """They end on the sphere unless the range of pixels stops them."""
     found = examples["one"]
-    distance = found["distortion of PGD2, largest radius"]
-    success = found["success of PGD2, largest radius"] == 1
-    assert success.any() and (distance <= 1.5 * (1 + 1e-5)).all()
+    largest, smallest = setting("PGD2", LARGEST), setting("PGD2")
+    distance = found[f"distortion {largest} rounded=False"]
+    success = found[f"success {largest} rounded=False"] == 1
+    test, index = data.load("shapes", "test"), found["index"].astype(int)
+    attack = attacks.PGD(norm=2, eps=1.5, steps=3, random_start=False, early_stop=False)
+    result = attack(
+        load_classifier(places / "one.keras").call,
+        test.images[index].astype(np.float32) / 255,
+        test.labels[index],
+    )
+    np.testing.assert_array_equal(success, result.success)
+    np.testing.assert_allclose(distance[success], result.distortion[success], 1e-3)
+    assert success.any() and (result.distortion.numpy() <= 1.5 * (1 + 1e-5)).all()
     assert np.median(distance[success]) > 1.2
-    both = success & (found["success of PGD2"] == 1)
-    assert (distance[both] >= found["distortion of PGD2"][both] - 1e-5).all()
+    both = success & (found[f"success {smallest} rounded=False"] == 1)
+    least = found[f"distortion {smallest} rounded=False"]
+    assert (distance[both] >= least[both] - 1e-5).all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["", ", largest radius"])
+@pytest.mark.parametrize("protocol", [SMALLEST, LARGEST])
 @pytest.mark.parametrize(
     ("source", "target"),
     [("one", "two"), ("two", "one"), ("one", FILTERED), ("two", FILTERED)],
 )
-def test_transfer_is_counted_from_the_images(examples, means, source, target, ending):
+def test_transfer_is_counted_from_the_images(examples, means, source, target, protocol):
     """Successes on the source whose clean image the target has right."""
     found = examples[source]
-    for attack in NAMES[:4] if ending else NAMES:
-        counted = (found[f"success of {attack}{ending}"] == 1) & (
-            found[f"correct by {target}"] == 1
-        )
-        fooled = found[f"{attack}{ending} fools {target}"][counted]
-        key = (source, "transfer", f"{attack}{ending} to {target}")
-        np.testing.assert_allclose(means[key], expected_mean(fooled), rtol=1e-6)
+    pair = f"source={source} target={target}"
+    right = found[f"target_accuracy {pair}"] == 1
+    np.testing.assert_allclose(
+        means[source, f"target_accuracy {pair}"], expected_mean(right), rtol=1e-6
+    )
+    for attack in NAMES[:4] if protocol == LARGEST else NAMES:
+        case = setting(attack, protocol)
+        success = found[f"success {case} rounded=False"] == 1
+        counted = success & right
+        wrong = found[f"target_error {pair} {case}"]
+        column = found[f"transfer {pair} {case}"]
+        np.testing.assert_array_equal(column, np.where(counted, wrong, np.nan))
+        for quantity, values in (
+            ("transfer", wrong[counted]),
+            ("target_accuracy", right[success]),
+            ("target_error", wrong),
+        ):
+            np.testing.assert_allclose(
+                means[source, f"{quantity} {pair} {case}"],
+                expected_mean(values),
+                rtol=1e-6,
+            )
 
 
 @pytest.mark.slow
@@ -413,36 +629,55 @@ def test_the_target_is_the_other_model(examples, places):
         network = load_classifier(places / f"{target}.keras").call
         logits = network.predict(test.images[index].astype(np.float32) / 255, verbose=0)
         np.testing.assert_array_equal(
-            examples[source][f"correct by {target}"] == 1,
+            examples[source][f"target_accuracy source={source} target={target}"] == 1,
             logits.argmax(-1) == test.labels[index],
         )
-        assert np.isnan(examples[source][f"correct by {source}"]).all()
+        itself = f"target_accuracy source={source} target={source}"
+        assert itself not in examples[source]
 
 
 @pytest.mark.slow
 def test_what_is_printed_and_written(evaluated):
     """All files, every table on the terminal, strict JSON with the settings."""
     out, ended = evaluated
-    figures = {f"{name}_{place}.png" for place in (1, 2)
-               for name in ("characteristics", "worst_cases", "magnified")}  # fmt: skip
+    figures = {
+        f"{name}_{place}.png"
+        for place in (1, 2)
+        for name in ("characteristics", "worst_cases", "magnified")
+    }
     assert {path.name for path in out.iterdir()} == figures | {
-        "evaluation.csv", "evaluation.flags", "evaluation.html", "evaluation.json",
-        "evaluation.md", "per_example.csv",
-    }  # fmt: skip
+        "evaluation.csv",
+        "evaluation.flags",
+        "evaluation.html",
+        "evaluation.json",
+        "evaluation.md",
+        "per_example.csv",
+    }
 
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")
 
-    stated = json.loads((out / "evaluation.json").read_text(), parse_constant=refuse)
-    one, two = stated["models"]
-    assert (stated["suite"], one["images"]) == ("smooth", 7)
-    assert one["attacks"]["FGSM"]["norm"] == "Linf"
-    assert one["attacks"]["PGD2"]["gradients_exact"] is False
-    assert [entry["searches"] for entry in two["budgets"]] == [1, 1, 1, 2, 2, 2]
-    assert set(two["transfer"]) == {FILTERED, "one"}
+    whole = json.loads((out / "evaluation.json").read_text(), parse_constant=refuse)
+    records = records_of(out)
+    assert whole["suites"] == ["smooth"]
+    how = {"protocol": SMALLEST, "rounded": False}
+    one = records.get("one", "success", attack="FGSM", **how)
+    assert one.images == 7 and one.about["threat_model"] == "Linf"
+    assert one.about["spec"] == "fgsm:eps=24/255"
+    np.testing.assert_allclose(one.about["radii"], [8 / 255, 16 / 255, 24 / 255])
+    spent = records.get("one", "gradients", attack="PGD2", protocol=SMALLEST)
+    assert (spent.estimate.value, spent.about["exact"]) == (9, False)
+    assert all(one.estimate.value > 0 for one in records.where("seconds_per_image"))
+    budgets = records.of("two").where("gradients", protocol=BUDGET)
+    assert [entry.setting["budget"] for entry in budgets] == ["1x5"] * 4 + ["2x5"] * 4
+    targets = records.of("two").where("transfer").values_of("target")
+    assert {*targets} == {FILTERED, "one"}
     page = (out / "evaluation.html").read_text()
-    for title in ("Attacks on one", "Budgets of the searches on two",
-                  "Transfer at the largest radius"):  # fmt: skip
+    for title in (
+        "Attacks on one",
+        "Budgets of the searches on two",
+        "Transfer at the largest radius",
+    ):
         assert f"<h2>{title}</h2>" in page and title in ended.out
     assert page.count("<table>") == 8 and page.count("<picture>") == 6
     assert "first 7 that it classifies correctly; wrong ones passed over" in page
@@ -462,54 +697,105 @@ def test_a_linear_model_where_all_is_known():
     """Two thresholds on a pixel: distortions in closed form, and who fools whom."""
     pixels = np.full((6, 3, 3, 1), 128, np.uint8)
     test = data.Dataset("grey", pixels, np.zeros(6, int), tuple("abcdefghij"))
-    config = parse("--suite=smooth", "--model=a", "--examples=6", "--radii=4",
-                   "--l2_eps=0.4", "--linf_eps=0.4", "--steps=4", "--cw_steps=5",
-                   "--cw_searches=1", "--budgets=", "--batch_size=4")  # fmt: skip
-    trials = {
-        name: trial
-        for name, trial in smooth_attacks.make_trials(config).items()
-        if name in ("FGSM", "PGD2")
-    }
-    measurer = smooth_suite.Measurer(config, trials, {}, test)
+    run, (suite,) = parse(
+        "--suite=smooth",
+        "--model=a",
+        "--examples=6",
+        "--radii=4",
+        "--attack=fgsm:eps=0.4",
+        "--attack=pgd:norm=2,eps=0.4,steps=4,random_start=false",
+        "--budgets=",
+        "--batch_size=4",
+    )
+    trials = smooth_trials.make(run, suite.own)
+    measurer = smooth_suite.Measurer(run, suite.own, trials, test)
 
     def stricter(images):
         logits = Threshold()(images)
         # Fooled from 0.85 on, and 0.9 is the farthest that a radius of 0.4 leads.
         return logits + tf.constant([0.3, -0.3] + [0.0] * 8)
 
+    found = []
     for name, network in (("easy", Threshold()), ("hard", stricter)):
-        measurer.measure(Loaded(name, network, (3, 3, 1), 10, Path(name), {}))
-    easy, hard = (measurer.findings.models[name] for name in ("easy", "hard"))
-    assert easy.skipped == 0 and easy.accuracy().value == 1.0
+        found += measurer.measure(Loaded(name, network, (3, 3, 1), 10, Path(name), {}))
+    records = Records([*found, *measurer.transfers()])
+
+    def mean(model, quantity, attack, protocol=SMALLEST, **more):
+        case = {"attack": attack, "protocol": protocol, **more}
+        return records.get(model, quantity, **case).estimate
+
+    assert measurer.attacked["easy"].skipped == 0
+    assert records.get("easy", "accuracy", attacked=True).images == 6
+    assert records.get("easy", "accuracy", attacked=None).estimate.value == 1.0
     # One pixel has to rise by 0.048; the smallest radius is 0.1, in each pixel that
     # has a gradient, which is one.
-    for tried in easy.tried.values():
-        assert tried.curve().success_rate() == (1.0, 0.0)
-        assert 0.048 < tried.curve().mean_distortion().value <= 0.1 + 1e-6
-    assert abs(easy.tried["FGSM"].curve().mean_distortion().value - 0.1) < 1e-6
-    assert abs(hard.tried["FGSM"].curve().mean_distortion().value - 0.4) < 1e-6
+    for attack in ("FGSM", "PGD2"):
+        assert mean("easy", "success", attack, rounded=False) == (1.0, 0.0)
+        least = mean("easy", "distortion", attack, rounded=False).value
+        assert 0.048 < least <= 0.1 + 1e-6
+    for model, expected in (("easy", 0.1), ("hard", 0.4)):
+        least = mean(model, "distortion", "FGSM", rounded=False).value
+        assert abs(least - expected) < 1e-6
     # What barely fools the one is nothing to the other; the other way round all is.
-    for name in trials:
-        assert easy.transfers["hard"].rate(name).value == 0.0
-        assert hard.transfers["easy"].rate(name).value == 1.0
-        assert easy.transfers_largest["hard"].rate(name).value == 1.0
+    for attack in ("FGSM", "PGD2"):
+        assert mean("easy", "transfer", attack, target="hard").value == 0.0
+        assert mean("hard", "transfer", attack, target="easy").value == 1.0
+        assert mean("easy", "transfer", attack, LARGEST, target="hard").value == 1.0
 
 
 def test_the_median_image():
     """The lower of two in the middle; none where nothing was fooled."""
     success = np.array([True, True, False, True, True])
     distortion = np.float32([4.0, 1.0, 0.0, 3.0, 2.0])
-    zero = np.zeros(5, bool)
 
-    def tried(success):
-        result = attacks.AttackResult(
-            np.zeros([5, 1, 1, 1]), success, distortion, success, distortion, zero
-        )
-        trial = smooth_attacks.Trial(attacks.DDN(), (), 1, True)
-        return smooth_suite.Tried(trial, result, result, distortion, 0.0)
+    def median(success):
+        curve = analysis.Characteristic(distortion=distortion, success=success)
+        return smooth_tables.median_row(curve)
 
-    assert smooth_tables.median_row(tried(success)) == 4
-    assert smooth_tables.median_row(tried(zero)) is None
+    assert median(success) == 4
+    assert median(np.zeros(5, bool)) is None
+
+
+@pytest.mark.slow
+def test_attacks_of_every_kind(places, tmp_path):
+    """Each registered attack, in every norm; distortions are L2 for all."""
+    ended = call(
+        *BASE,
+        "--attack=fgsm:norm=2,eps=1",
+        "--attack=mifgsm:eps=24/255,steps=3",
+        "--attack=pgd:norm=1,eps=30,steps=3",
+        "--attack=smooth_pgd:norm=inf,eps=24/255,steps=3",
+        "--attack=ddn:steps=10",
+        "--attack=ddn:norm=inf,steps=10",
+        "--attack=deepfool:steps=10",
+        "--attack=square:norm=inf,eps=24/255,queries=20",
+        f"--model={places}/one.keras",
+        f"--out={tmp_path}/out",
+    )
+    assert ended.code == 0, ended.err
+    records = records_of(tmp_path / "out")
+    how = {"protocol": SMALLEST, "rounded": False}
+    titles = records.where("success", **how).values_of("attack")
+    assert titles == [
+        "FGSM L2 1",
+        "MI-FGSM Linf 24/255",
+        "PGD L1 30",
+        "sPGD Linf 24/255",
+        "DDN L2",
+        "DDN Linf",
+        "DeepFool L2",
+        "Square Linf 24/255",
+    ]
+    assert len(records.where("robust_accuracy")) == 2 * len(titles)
+    assert "<= 60 queries" in ended.out and "Budgets of" not in ended.out
+    assert records.get("one", "success", attack="DDN L2", **how).estimate.value > 0.9
+    for title, largest in (("MI-FGSM Linf 24/255", 24), ("FGSM L2 1", 0)):
+        length = records.get("one", "distortion", attack=title, **how).estimate.value
+        # A step of each pixel is long in L2.
+        assert length > 24 / 255 if largest else length <= 1 + 1e-5
+    for title in ("DDN Linf", "Square Linf 24/255"):
+        length = records.get("one", "distortion", attack=title, **how)
+        assert length.images == 0 or length.estimate.value > 24 / 255
 
 
 @pytest.mark.slow
@@ -517,15 +803,29 @@ def test_the_command_on_mnist(call_module, tfds_dir, tmp_path):
     """As a user types it, one network that is right by chance now and then."""
     keras.utils.set_random_seed(0)
     mlp(3, shape=(28, 28, 1)).save(tmp_path / "net.keras")
+    search = "steps=5,search_steps=1"
     ended = call_module(
-        "trainers.evaluate", f"--flagfile={FLAGS}", f"--model={tmp_path}/net.keras",
-        "--dataset=mnist", f"--data_dir={tfds_dir}", "--clean_examples=200",
-        "--examples=5", "--radii=2", "--cw_steps=5", "--cw_searches=1", "--budgets=",
+        "trainers.evaluate",
+        f"--flagfile={FLAGS}",
+        f"--model={tmp_path}/net.keras",
+        "--dataset=mnist",
+        f"--data_dir={tfds_dir}",
+        "--clean_examples=200",
+        "--examples=5",
+        "--radii=2",
+        "--budgets=",
+        "--attack=fgsm:eps=0.3",
+        "--attack=pgd:norm=2,eps=5,random_start=false",
+        f"--attack=cw:{search}",
+        f"--attack=smooth_cw:{search},roughness_weight=30",
         f"--out={tmp_path}/out",
-    )  # fmt: skip
+    )
     assert ended.code == 0, ended.err[-3000:]
-    stated = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    (model,) = stated["models"]
-    assert model["budgets"] == [] and model["attacks"]["FGSM"]["radii"] == [0.15, 0.3]
-    assert model["attacks"]["PGD2"]["success"]["mean"] == 1.0
-    assert "sC&W, roughness 30" in model["attacks"]
+    records = records_of(tmp_path / "out")
+    (model,) = records.models
+    how = {"protocol": SMALLEST, "rounded": False}
+    fast = records.get(model, "success", attack="FGSM", **how)
+    assert fast.about["radii"] == [0.15, 0.3]
+    assert not records.where(protocol=BUDGET)
+    assert records.cell(model, "success", attack="PGD2", **how)[0] == 1.0
+    assert "sC&W, roughness 30" in records.values_of("attack")

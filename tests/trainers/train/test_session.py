@@ -10,7 +10,7 @@ import pytest
 import tfrobust.layers  # noqa: F401  Registers the layers for loading.
 from tfrobust import data, training
 from tfrobust.cli import run_folder
-from trainers.train import session
+from trainers.train import options, session
 
 # Convolutions and norms of both kinds in a second or two of training.
 QUICK = (
@@ -137,7 +137,9 @@ def watched_run(parse, folder, *flags):
         f"--workdir={folder}", *flags,
     )  # fmt: skip
     run = run_folder.RunFolder(folder)
-    run.check(config)
+    run.check(
+        options.flag_lines(config), resume=config.resume, overwrite=config.overwrite
+    )
     session.train(config, run)
     rows = [
         {name: cell for name, cell in row.items() if name != "seconds"}

@@ -424,7 +424,7 @@ def measure(records: Records, model: str, name: str, attack: str) -> Record | No
     """One of `MEASURES` of a model, under the first attack, if it was measured."""
     quantity, setting = MEASURES[name]
     first = {"attack": attack} if quantity in _BY_ATTACK else {}
-    return records.get(model, quantity, **setting, **first)
+    return records.get(model, quantity, epoch=None, **setting, **first)
 
 
 _BY_ATTACK = (
