@@ -258,9 +258,11 @@ def _training(flags: dict[str, str]) -> dict[str, Any]:
 
 def _setting(name: str, value: str) -> Any:
     """What a card says of a flag."""
-    # An attack may have a radius of 8/255, which is no path.
+    # An attack may have a radius of 8/255, which is no path; a setting may be one.
     if name == "adversary":
-        return value
+        texts = value.partition(":")[2].split(",")
+        places = [text for text in texts if _PLACE.match(text.partition("=")[2])]
+        return None if places else value
     return None if _is_place(name, value) else _told(value)
 
 

@@ -208,13 +208,24 @@ def test_a_summary_that_is_not_written_yet(run):
 
 def test_fractions_are_numbers_and_folders_are_nobodys_business(run):
     """A radius of 8/255, and runs that are named without a slash."""
-    flags = FLAGS.replace("_eps=0.1", "_eps=8/255").replace(
+    flags = FLAGS.replace("norm=2,eps=0.1", "norm=2,eps=8/255").replace(
         "--teacher=pretrained:cifar10_standard", "--teacher=alices_run"
     )
     (run / "run.flags").write_text(flags)
     facts = facts_of(run / "model.keras")
     assert facts.robust_accuracy[0]["eps"] == 8 / 255
+    assert facts.training["adversary"] == "pgd:norm=2,eps=8/255"
     assert facts.training["teacher"] is None
+
+
+def test_an_adversary_that_is_not_known_here(run):
+    """Its ball is not known either, and no place in its settings is told."""
+    own = "--adversary=alices:eps=0.1,file=/home/alice/patch.npz"
+    flags = FLAGS.replace("--adversary=pgd:norm=2,eps=0.1", own)
+    (run / "run.flags").write_text(flags)
+    facts = facts_of(run / "model.keras")
+    assert facts.robust_accuracy is None
+    assert facts.training["adversary"] is None
 
 
 def test_an_evaluation_comes_before_the_summary(run):

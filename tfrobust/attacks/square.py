@@ -1,4 +1,8 @@
-"""Random search with squares, an attack that asks for no gradient."""
+"""Random search with squares, an attack that asks for no gradient.
+
+Longer than other files: the search, its two kinds of proposals and their random numbers
+are one algorithm, which the L-infinity and the L2 case share.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Estimate(NamedTuple):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, numbers.Real):
             return self.value == other
-        return tuple.__eq__(self, other)  # type: ignore[arg-type]
+        return tuple.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other

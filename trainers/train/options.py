@@ -1,4 +1,7 @@
-"""The settings of a training run, each a flag of the image trainers."""
+"""The settings of a training run, each a flag of the image trainers.
+
+Long because it is a list: a flag with its help is a few lines, and there are sixty.
+"""
 
 from __future__ import annotations
 

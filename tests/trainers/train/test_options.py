@@ -35,7 +35,7 @@ OTHER = {
     "cure_step": 0.1 + 0.7,
     "adversary": "fgsm:norm=inf,eps=8/255",
     "adversary_share": 0.1 + 0.2,
-    "trades": 0.0,
+    "trades": 1 / 7,
     "weight_decay": 0.0,
     "epochs": 3,
     "batch_size": 5,
@@ -68,14 +68,15 @@ OTHER = {
 # Together they have every flag act; XLA goes with a TPU here, what is refused is tested
 # in test_errors.
 _NO_TEACHER = {"teacher": "", "teacher_cache": ""}
+_IN_PLACE = {"trades": 0.0}
 COMBINATIONS = (
-    {},
-    {"adversary": "pgd:norm=1,eps=1/7", "optimizer": "sgd", "initial": ""},
-    {"trades": 1 / 7, "adversary_share": 1.0},
-    {"pag": "class_mean", **_NO_TEACHER},
-    {"pag": "nearest_neighbor", **_NO_TEACHER},
-    {"pag": "cluster", **_NO_TEACHER},
-    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False},
+    _IN_PLACE,
+    {"optimizer": "sgd", "initial": "", **_IN_PLACE},
+    {"adversary": "pgd:norm=1,eps=1/7", "adversary_share": 1.0},
+    {"pag": "class_mean", **_NO_TEACHER, **_IN_PLACE},
+    {"pag": "nearest_neighbor", **_NO_TEACHER, **_IN_PLACE},
+    {"pag": "cluster", **_NO_TEACHER, **_IN_PLACE},
+    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False, **_IN_PLACE},
 )
 
 
