@@ -359,7 +359,7 @@ def test_in_float16_small_gradients_survive():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"weight": -0.1}, "`weight` must be a finite number of at least 0"),
+        ({"weight": -0.1}, "`weight` must be finite and at least 0"),
         ({"classes_per_step": 0}, "`classes_per_step` must be an integer of at"),
         ({"classes_per_step": 5}, "`classes_per_step` must be from 1 to 4"),
         ({"classes_per_step": 2.0}, "`classes_per_step` must be an integer of at"),

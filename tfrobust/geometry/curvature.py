@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
-from tfrobust.geometry.checks import check_integer, check_positive, check_seed
 from tfrobust.geometry.derivatives import (
     gradient_of,
     linearise,
@@ -16,6 +15,7 @@ from tfrobust.geometry.derivatives import (
     unit,
 )
 from tfrobust.geometry.loss import evaluate
+from tfrobust.settings import require_positive, require_seed, require_steps
 
 EPSILON = 1e-37
 """Added to the gradient norm in a curvature: ten times the smallest normal float32, so
@@ -162,10 +162,10 @@ def curvature(
         >>> [float(value[0]) for value in found]
         [1.0, 1.0, 1.0]
     """
-    epsilon = check_positive("epsilon", epsilon)
+    require_positive("epsilon", epsilon)
     settings = _settings(iterations, tolerance, seed)
     gradients, hessians = evaluate(model, _both_norms, images, labels, *settings)
-    return Curvature(gradients, hessians, hessians / (gradients + epsilon))
+    return Curvature(gradients, hessians, hessians / (gradients + float(epsilon)))
 
 
 def _settings(
@@ -173,13 +173,14 @@ def _settings(
 ) -> list[tf.Tensor]:
     """Tensors rather than numbers, so that no setting needs a graph of its own."""
     if tolerance is not None:
-        tolerance = check_positive("tolerance", tolerance)
+        require_positive("tolerance", tolerance)
     if not tf.is_tensor(iterations):
-        iterations = tf.constant(check_integer("iterations", iterations, least=1))
+        require_steps("iterations", iterations)
+    require_seed(seed)
     return [
         tf.cast(iterations, tf.int32),
         tf.constant(_NEVER if tolerance is None else tolerance, tf.float32),
-        tf.constant([check_seed(seed), 0], tf.int64),
+        tf.constant([seed, 0], tf.int64),
     ]
 
 

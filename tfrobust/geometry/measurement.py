@@ -13,8 +13,8 @@ import tqdm
 
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.terminal import columns
-from tfrobust.geometry.checks import check_integer
 from tfrobust.geometry.curvature import EPSILON, curvature
+from tfrobust.settings import require_steps
 
 _NAMES = ("gradient_norm", "hessian_norm", "curvature")
 
@@ -92,8 +92,8 @@ def measure(
     """
     if _is_pair(batches):
         images, labels = batches
-        size = check_integer("batch_size", batch_size, least=1)
-        batches = _Batches(images, labels, size)
+        require_steps("batch_size", batch_size)
+        batches = _Batches(images, labels, int(batch_size))
     parts = []
     width = columns(sys.stderr)
     for batch in tqdm.tqdm(

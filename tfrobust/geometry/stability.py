@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
 from tfrobust.core.seeds import seeds_of
-from tfrobust.geometry.checks import check_integer, check_seed
 from tfrobust.geometry.curvature import EPSILON
 from tfrobust.geometry.derivatives import gradient_of, norms, unit
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
+from tfrobust.settings import require_seed, require_steps
 
 
 def gradient_stability(
@@ -61,10 +61,9 @@ def gradient_stability(
         (TensorShape([1, 3]), True)
     """
     distances = tf.constant(_check_radii(radii), tf.float32)
-    settings = {
-        "samples": check_integer("samples", samples, least=1),
-        "seed": check_seed(seed),
-    }
+    require_steps("samples", samples)
+    require_seed(seed)
+    settings = {"samples": int(samples), "seed": int(seed)}
     return evaluate(model, _stability, images, labels, distances, **settings)
 
 

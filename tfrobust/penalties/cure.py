@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.penalties.gradient_norm import squared_norms
 from tfrobust.penalties.precision import gradient_scale
+from tfrobust.settings import require, require_positive
 
 _DIRECTIONS = ("sign", "gradient")
 
@@ -60,15 +61,9 @@ class Cure(Penalty):
         self, weight: float = 0.16, step: float = 0.6, direction: str = "sign"
     ) -> None:
         self.weight = check_weight("weight", weight)
-        if not 0 < step < float("inf"):
-            raise ValueError(
-                f"`step` must be a finite number above 0. Received: step={step}"
-            )
-        if direction not in _DIRECTIONS:
-            raise ValueError(
-                f"`direction` must be one of {', '.join(_DIRECTIONS)}. "
-                f"Received: direction={direction!r}"
-            )
+        require_positive("step", step)
+        names = ", ".join(_DIRECTIONS)
+        require(direction in _DIRECTIONS, "direction", direction, f"one of {names}")
         self.step = float(step)
         self.direction = direction
 
