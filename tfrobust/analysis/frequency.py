@@ -26,10 +26,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.attacks.checks import check_classes
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.images import check_batch, check_classes, check_pixels
 from tfrobust.settings import require, require_positive, require_steps
 
 # Open ends of a band: below the mean's radius of 0, and above all radii.

@@ -25,9 +25,9 @@ from tfrobust.attacks import (
     ThreatModel,
     evaluate,
 )
-from tfrobust.attacks.checks import check_classes, check_images
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.images import check_classes, check_images
 from tfrobust.settings import require, require_positive, require_steps
 
 # The share of images that may speak for masking without there being any: a gradient
@@ -159,7 +159,7 @@ def masking_check(
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
         require_steps(name, value)
-    images = check_images(images)
+    images = check_images(images, pixels=True)
     labels = check_classes("labels", labels, images)
     if not len(images):
         raise ValueError("`images` must hold at least one image. Received: none")

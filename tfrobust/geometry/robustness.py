@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier
+from tfrobust.core.images import check_images
 from tfrobust.geometry.curvature import EPSILON, curvature
 from tfrobust.geometry.derivatives import norms
-from tfrobust.geometry.loss import check_images
 
 
 class Robustness(NamedTuple):
@@ -68,7 +68,7 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
         >>> bool(found.distance[0] <= found.distance_linear[0])
         True
     """
-    images = check_images(images)
+    images = tf.stop_gradient(check_images(images, any_rank=True))
     classes, margin, slope, loss = _margin(model, images)
     gradient, hessian, bend = curvature(model, images, classes, iterations)
     linear = _over(tf.nn.relu(math.log(2.0) - loss), gradient)

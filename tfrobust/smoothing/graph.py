@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrobust.core.images import check_finite, check_images
 from tfrobust.smoothing import checks
 
 _STRAIGHT = ((0, 1), (1, 0))
@@ -162,7 +163,8 @@ def grid_graph(
         >>> round(float(weights[0, 1]), 3), round(float(weights[1, 2]), 3)
         (1.0, 0.007)
     """
-    images = checks.check_images(images)
+    images = check_images(images, sized=True)
+    check_finite("images", images)
     checks.check_graph(kernel, bandwidth, neighbors, spatial_bandwidth)
     images = tf.stop_gradient(images)
     logs = []
