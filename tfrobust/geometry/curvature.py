@@ -7,13 +7,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
-from tfrobust.geometry.derivatives import (
-    gradient_of,
-    linearise,
-    norms,
-    spread,
-    unit,
-)
+from tfrobust.core.vectors import norms, spread, unit
+from tfrobust.geometry.derivatives import gradient_of, linearise
 from tfrobust.geometry.loss import evaluate
 from tfrobust.settings import require_positive, require_seed, require_steps
 

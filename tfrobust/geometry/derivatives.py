@@ -57,35 +57,3 @@ def linearise(
         return tf.zeros_like(vectors) if found is None else found
 
     return gradient, product
-
-
-def norms(vectors: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each example, `[B, ...]` to `[B]`.
-
-    Does not under- or overflow: the gradient of a confident model may be 1e-30, and
-    its square is no float32.
-
-    Example:
-        >>> float(norms(tf.constant([[3e-30, 4e-30]]))[0]) > 4.9e-30
-        True
-    """
-    flat = tf.reshape(vectors, [tf.shape(vectors)[0], -1])
-    largest = tf.reduce_max(tf.abs(flat), axis=1)
-    scaled = tf.math.divide_no_nan(flat, largest[:, None])
-    return largest * tf.sqrt(tf.reduce_sum(tf.square(scaled), axis=1))
-
-
-def spread(values: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """`[B]` to `[B, 1, ...]`, to be broadcast against `images`."""
-    return tf.reshape(values, [-1] + [1] * (images.shape.rank - 1))
-
-
-def unit(vectors: tf.Tensor) -> tf.Tensor:
-    """Each example over its Euclidean norm; zero stays zero.
-
-    Divided in two steps: the norm alone may be too small to have a float32 inverse.
-    """
-    flat = tf.reshape(vectors, [tf.shape(vectors)[0], -1])
-    largest = spread(tf.reduce_max(tf.abs(flat), axis=1), vectors)
-    scaled = tf.math.divide_no_nan(vectors, largest)
-    return tf.math.divide_no_nan(scaled, spread(norms(scaled), vectors))

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.images import check_images
+from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvature import EPSILON, curvature
-from tfrobust.geometry.derivatives import norms
 
 
 class Robustness(NamedTuple):

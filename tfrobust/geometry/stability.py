@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
 from tfrobust.core.seeds import seeds_of
+from tfrobust.core.vectors import norms, unit
 from tfrobust.geometry.curvature import EPSILON
-from tfrobust.geometry.derivatives import gradient_of, norms, unit
+from tfrobust.geometry.derivatives import gradient_of
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
 from tfrobust.settings import require_seed, require_steps

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
-from tfrobust.penalties.gradient_norm import squared_norms
 from tfrobust.penalties.precision import gradient_scale
 from tfrobust.settings import require, require_positive
 
@@ -73,7 +73,7 @@ class Cure(Penalty):
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
-        far = context.images + self.step * _unit(toward)
+        far = context.images + self.step * unit(toward)
         there = _input_gradient(context.network, far, context.labels)
         return self.weight * tf.reduce_mean(squared_norms(there - clean))
 
@@ -89,13 +89,3 @@ def _input_gradient(
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         total = tf.reduce_sum(losses) * scale
     return tape.gradient(total, images) / scale
-
-
-def _unit(vectors: tf.Tensor) -> tf.Tensor:
-    """Each example at Euclidean length 1, or 0 where it is 0; `[B,...]`."""
-    axes = list(range(1, len(vectors.shape)))
-    # By the largest entry first: squares of small gradients underflow.
-    largest = tf.reduce_max(tf.abs(vectors), axis=axes, keepdims=True)
-    vectors = tf.math.divide_no_nan(vectors, largest)
-    length = tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=axes, keepdims=True))
-    return tf.math.divide_no_nan(vectors, length)

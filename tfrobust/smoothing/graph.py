@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.images import check_finite, check_images
+from tfrobust.core.vectors import by_largest_entry
 from tfrobust.smoothing import checks
 
 _STRAIGHT = ((0, 1), (1, 0))
@@ -81,7 +82,7 @@ class GridGraph(NamedTuple):
         """
         z = self.as_signal(z)
         # Squares of small perturbations would underflow.
-        z = tf.math.divide_no_nan(z, largest_of(z))
+        z = by_largest_entry(z)
         form = tf.reduce_sum(z * (z - self.multiply(z)), axis=[1, 2, 3])
         return tf.math.divide_no_nan(form, tf.reduce_sum(z * z, axis=[1, 2, 3]))
 
@@ -197,11 +198,6 @@ def grid_graph(
     roots /= tf.reduce_max(roots, axis=[1, 2], keepdims=True)
     shape = tuple(images.shape[1:])
     return GridGraph(shape, neighbors, tuple(weights), roots)
-
-
-def largest_of(z: tf.Tensor) -> tf.Tensor:
-    """Largest absolute value of each image, `[B, 1, 1, 1]`."""
-    return tf.reduce_max(tf.abs(z), axis=[1, 2, 3], keepdims=True)
 
 
 def _log_kernel(kernel: str, distance: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrobust.attacks import Attack
 from tfrobust.core.gradients import pullback
+from tfrobust.core.vectors import squared_norms
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     NetworkWrapper,
@@ -18,7 +19,6 @@ from tfrobust.layers import (
     network_of,
 )
 from tfrobust.penalties import Penalty, StepContext
-from tfrobust.penalties.gradient_norm import squared_norms
 from tfrobust.penalties.precision import gradient_scale
 from tfrobust.settings import require
 
