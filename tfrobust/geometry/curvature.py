@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
+from tfrobust.core.gradients import gradient_and_hessian, input_gradient
 from tfrobust.core.vectors import norms, spread, unit
-from tfrobust.geometry.derivatives import gradient_of, linearise
 from tfrobust.geometry.loss import evaluate
 from tfrobust.settings import require_positive, require_seed, require_steps
 
@@ -180,7 +180,7 @@ def _settings(
 
 
 def _gradient_norm(loss: Loss, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return norms(gradient_of(loss, images, labels))
+    return norms(input_gradient(lambda x: loss(x, labels), images))
 
 
 def _hessian_norm(
@@ -198,11 +198,11 @@ def _both_norms(
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Norm of the gradient and of the Hessian, both `[B]`."""
-    gradient, product = linearise(loss, images, labels)
+    gradient, product = gradient_and_hessian(lambda x: loss(x, labels), images)
     found = norms(gradient)
     vectors = _start(gradient, seed)
 
-    def wanted(_: Any, __: Any, ___: Any, moving: tf.Tensor) -> tf.Tensor:
+    def goes_on(_: Any, __: Any, ___: Any, moving: tf.Tensor) -> tf.Tensor:
         return tf.reduce_any(moving)
 
     def body(
@@ -219,7 +219,7 @@ def _both_norms(
     moving = tf.broadcast_to(iterations > 0, tf.shape(found))
     state = (tf.constant(0), vectors, tf.zeros_like(found), moving)
     shapes = tf.nest.map_structure(lambda tensor: tensor.shape, state)
-    result = tf.while_loop(wanted, body, state, shapes, parallel_iterations=1)
+    result = tf.while_loop(goes_on, body, state, shapes, parallel_iterations=1)
     return tf.stop_gradient(found), tf.stop_gradient(result[2])
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
+from tfrobust.core.gradients import input_gradient
 from tfrobust.core.seeds import seeds_of
 from tfrobust.core.vectors import norms, unit
 from tfrobust.geometry.curvature import EPSILON
-from tfrobust.geometry.derivatives import gradient_of
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
 from tfrobust.settings import require_seed, require_steps
@@ -115,7 +115,10 @@ def _stability(
     samples: int,
     seed: int,
 ) -> tf.Tensor:
-    origin = gradient_of(loss, images, labels)
+    def gradient_at(points: tf.Tensor) -> tf.Tensor:
+        return input_gradient(lambda x: loss(x, labels), points)
+
+    origin = gradient_at(images)
     size = norms(origin)
 
     def changes(sample: tf.Tensor) -> tf.Tensor:
@@ -123,7 +126,7 @@ def _stability(
         direction = _directions(images, seeds_of(images, seed, sample))
 
         def change(radius: tf.Tensor) -> tf.Tensor:
-            moved = gradient_of(loss, images + radius * direction, labels)
+            moved = gradient_at(images + radius * direction)
             return norms(moved - origin) / (size + EPSILON)
 
         return tf.map_fn(change, radii, parallel_iterations=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tfrobust.core.gradients import gradient_scale, input_gradient
 from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
-from tfrobust.penalties.precision import gradient_scale
 from tfrobust.settings import require, require_positive
 
 _DIRECTIONS = ("sign", "gradient")
@@ -82,10 +82,9 @@ def _input_gradient(
     network: keras.Model, images: tf.Tensor, labels: tf.Tensor
 ) -> tf.Tensor:
     """Gradient of each example's cross-entropy in its image, inference mode."""
-    scale = gradient_scale(network)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = tf.cast(network(images, training=False), tf.float32)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        total = tf.reduce_sum(losses) * scale
-    return tape.gradient(total, images) / scale
+
+    def losses(x: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(network(x, training=False), tf.float32)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+    return input_gradient(losses, images, gradient_scale(network))

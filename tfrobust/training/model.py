@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
-from tfrobust.core.gradients import pullback
+from tfrobust.core.gradients import gradient_scale, pullback
 from tfrobust.core.vectors import squared_norms
 from tfrobust.layers import (
     LipschitzBatchNormalization,
@@ -19,7 +19,6 @@ from tfrobust.layers import (
     network_of,
 )
 from tfrobust.penalties import Penalty, StepContext
-from tfrobust.penalties.precision import gradient_scale
 from tfrobust.settings import require
 
 # What Keras's loops hand to a train function; `train_on_batch` hands over a generator.
