@@ -12,7 +12,7 @@ from tfrobust.core.classifier import Loss
 from tfrobust.core.gradients import input_gradient
 from tfrobust.core.seeds import seeds_of
 from tfrobust.core.vectors import norms, unit
-from tfrobust.geometry.curvature import EPSILON
+from tfrobust.geometry.curvatures import EPSILON
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
 from tfrobust.settings import require_seed, require_steps

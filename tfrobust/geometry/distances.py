@@ -11,7 +11,7 @@ from tfrobust.core.classifier import as_classifier
 from tfrobust.core.gradients import linearise
 from tfrobust.core.images import check_images
 from tfrobust.core.vectors import norms
-from tfrobust.geometry.curvature import EPSILON, curvature
+from tfrobust.geometry.curvatures import EPSILON, curvature
 
 
 class Robustness(NamedTuple):
