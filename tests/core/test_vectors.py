@@ -75,8 +75,9 @@ def test_entries_that_are_not_finite_count_for_zero():
 
 
 def test_a_number_for_each_example_is_broadcast():
-    found = measures.spread(tf.constant([1.0, 2.0, 3.0]), tf.constant(DRAWN))
-    np.testing.assert_array_equal(found, np.reshape([1.0, 2.0, 3.0], (3, 1, 1, 1)))
+    for like in (DRAWN, tf.constant(DRAWN)):
+        found = measures.spread(tf.constant([1.0, 2.0, 3.0]), like)
+        np.testing.assert_array_equal(found, np.reshape([1.0, 2.0, 3.0], (3, 1, 1, 1)))
 
 
 @given(

@@ -18,7 +18,7 @@ def spread(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         >>> spread(tf.constant([1.0, 2.0]), tf.ones([2, 3, 4])).shape
         TensorShape([2, 1, 1])
     """
-    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
+    return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))
 
 
 def zero_where_not_finite(vectors: tf.Tensor) -> tf.Tensor:
