@@ -23,7 +23,7 @@ from benchmarks.steps import random_batch, training_step
 from benchmarks.turns import Run, alternate, table
 from tfrobust import models, pag, penalties
 from tfrobust.core.gradients import class_gradients
-from tfrobust.penalties.alignment import cosine
+from tfrobust.core.vectors import cosine
 
 CLASSES = 10
 

@@ -20,6 +20,7 @@ from keras import ops
 
 from export.inputs import free_side
 from tfrobust.core.errors import first_line
+from tfrobust.core.keras_graph import is_graph, read_graph
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     SpectralConv2D,
@@ -32,8 +33,6 @@ _SPECTRAL = (SpectralConv2D, SpectralDense)
 _LINEAR = (keras.layers.Conv2D, keras.layers.Dense, *_SPECTRAL)
 _NORMS = (keras.layers.BatchNormalization, LipschitzBatchNormalization)
 
-_Tensor = tuple[str, int, int]  # name of its layer, which call of it, which output
-
 
 class Constant(NamedTuple):
     """What a layer becomes: float64, not rounded to the layer's type yet.
@@ -45,13 +44,6 @@ class Constant(NamedTuple):
 
     kernel: np.ndarray
     bias: np.ndarray
-
-
-class _Call(NamedTuple):
-    """One use of a layer in a model's graph."""
-
-    inputs: list[_Tensor]
-    training: bool
 
 
 def fold(model: keras.Model) -> keras.Model:
@@ -200,90 +192,24 @@ def _check(model: keras.Model) -> None:
         )
 
 
-def is_graph(layer: Any) -> bool:
-    """Whether a layer is a model that computes what its graph of layers says.
-
-    Not one of a class with a `call` of its own, though it may have a graph too.
-
-    Args:
-        layer: Any layer or model.
-
-    Example:
-        >>> is_graph(keras.Sequential([keras.Input((1,)), keras.layers.Flatten()]))
-        True
-        >>> is_graph(keras.layers.Flatten())
-        False
-    """
-    if not isinstance(layer, keras.Model) or not getattr(layer, "inputs", None):
-        return False
-    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
-    return owner.__module__.split(".")[0] == "keras"
-
-
 def _pairs(
     model: keras.Model,
 ) -> Iterator[tuple[keras.layers.Layer, keras.layers.Layer]]:
     """Linear layers that end in a batch norm alone, and that batch norm."""
     layers = {layer.name: layer for layer in model.layers}
-    calls, uses = _calls_and_uses(model)
+    graph = read_graph(model)
+    # An output of the model is used by its caller.
+    uses = Counter(graph.outputs)
+    uses.update(x for each in graph.calls.values() for one in each for x in one.inputs)
     for norm in model.layers:
-        own = calls.get(norm.name, [])
+        own = graph.calls.get(norm.name, [])
         if type(norm) not in _NORMS or len(own) != 1 or len(own[0].inputs) != 1:
             continue
         (source,) = own[0].inputs
-        alone = uses[source] == 1 and len(calls[source[0]]) == 1
+        alone = uses[source] == 1 and len(graph.calls[source[0]]) == 1
         layer = layers.get(source[0])
         if alone and not own[0].training and _is_linear(layer) and _fits(norm, layer):
             yield layer, norm
-
-
-def _calls_and_uses(
-    model: keras.Model,
-) -> tuple[dict[str, list[_Call]], Counter[_Tensor]]:
-    """The calls of each layer by name, and how often each tensor is used.
-
-    The configuration has them all: operations that are no layers, layers called twice,
-    and of layers that another model has too only the calls in this one.
-    """
-    config = keras.Model(model.inputs, model.outputs).get_config()
-    calls = {
-        entry["name"]: [_read_call(node) for node in entry["inbound_nodes"]]
-        for entry in config["layers"]
-    }
-    # An output of the model is used by its caller.
-    uses = Counter(_ends(config["output_layers"]))
-    uses.update(x for each in calls.values() for one in each for x in one.inputs)
-    return calls, uses
-
-
-def _read_call(node: dict[str, Any]) -> _Call:
-    """What a layer was called on, as the configuration of its model tells."""
-    training = node["kwargs"].get("training")
-    return _Call(list(_tensors([node["args"], node["kwargs"]])), bool(training))
-
-
-def _tensors(told: Any) -> Iterator[_Tensor]:
-    """Every tensor of the graph that arguments hold, however deep."""
-    if isinstance(told, dict) and told.get("class_name") == "__keras_tensor__":
-        name, call, output = told["config"]["keras_history"]
-        yield name, call, output
-    elif isinstance(told, dict):
-        yield from _tensors(list(told.values()))
-    elif isinstance(told, (list, tuple)):
-        for part in told:
-            yield from _tensors(part)
-
-
-def _ends(told: Any) -> Iterator[_Tensor]:
-    """The model's outputs, each told as the name of a layer and two numbers."""
-    if isinstance(told, dict):
-        told = list(told.values())
-    if told and isinstance(told[0], str):
-        name, call, output = told
-        yield name, call, output
-    else:
-        for part in told:
-            yield from _ends(part)
 
 
 def _is_linear(layer: Any) -> bool:

@@ -163,6 +163,25 @@ def test_imports_go_one_way():
     assert graph.get("data", set()) == set()
 
 
+def test_no_module_is_hidden_behind_a_name_that_its_package_exports():
+    """`tfrobust.geometry.curvature` is a function: its module has another name."""
+    for package in sorted((REPOSITORY / "tfrobust").rglob("__init__.py")):
+        tree = ast.parse(package.read_text(encoding="utf-8"))
+        exported = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            # `from tfrobust import viz` names the module itself.
+            and node.module != ".".join(package.relative_to(REPOSITORY).parts[:-1])
+            for alias in node.names
+        }
+        folder = package.parent
+        modules = {path.stem for path in folder.glob("*.py")} | {
+            path.parent.name for path in folder.glob("*/__init__.py")
+        }
+        assert exported & modules == set(), package
+
+
 def setup_requirements() -> list[Requirement]:
     parser = configparser.ConfigParser()
     parser.read(REPOSITORY / "setup.cfg", encoding="utf-8")

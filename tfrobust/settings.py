@@ -6,6 +6,9 @@ import math
 import numbers
 from typing import Any
 
+# Stateless draws take a seed as one of two int32 numbers.
+_SEEDS = 2**31
+
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raises a one-sentence `ValueError` unless a setting is allowed."""
@@ -25,5 +28,15 @@ def require_not_negative(name: str, value: float) -> None:
 
 def require_steps(name: str, value: Any) -> None:
     """Raises `ValueError` unless a setting is a count of at least 1."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    require(is_integer and value >= 1, name, value, "an integer of at least 1")
+    holds = _is_integer(value) and value >= 1
+    require(holds, name, value, "an integer of at least 1")
+
+
+def require_seed(value: Any, name: str = "seed") -> None:
+    """Raises `ValueError` unless a setting is a seed, an integer in [0, 2**31)."""
+    holds = _is_integer(value) and 0 <= value < _SEEDS
+    require(holds, name, value, "an integer in [0, 2**31)")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -214,11 +214,11 @@ NAN = np.where(np.arange(3)[None, None, :, None] == 1, np.nan, GOOD).astype(np.f
     [
         (
             lambda: magnify(GOOD, beta=1.5),
-            "`beta` must lie in [0, 1]. Received: beta=1.5",
+            "`beta` must be in [0, 1]. Received: beta=1.5",
         ),
         (
             lambda: magnify(GOOD, beta=math.nan),
-            "`beta` must lie in [0, 1]. Received: beta=nan",
+            "`beta` must be in [0, 1]. Received: beta=nan",
         ),
         (
             lambda: magnify(GOOD * 4),

@@ -1,4 +1,4 @@
-"""Gradients of single logits against linear maps and finite differences."""
+"""Derivatives in the image against linear maps, by hand and by finite differences."""
 
 import keras
 import numpy as np
@@ -6,7 +6,17 @@ import pytest
 import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
-from tfrobust.core.gradients import class_gradients, linearise, pullback
+from tfrobust import models
+from tfrobust.core.gradients import (
+    class_gradients,
+    gradient_and_hessian,
+    gradient_scale,
+    has_gradient,
+    input_gradient,
+    linearise,
+    pullback,
+    values_and_gradient,
+)
 
 
 def curved(seed=0):
@@ -108,3 +118,53 @@ def test_a_model_without_a_gradient_is_refused():
     with pytest.raises(ValueError, match="`model` must be differentiable"):
         _, pull = linearise(lambda x: tf.round(tf.stop_gradient(x)), tf.ones([1, 4]))
         pull(tf.ones([1, 4]))
+    with pytest.raises(ValueError, match="`model` must be differentiable"):
+        input_gradient(lambda x: tf.round(x[:, 0]), tf.ones([1, 4]))
+    assert not has_gradient(tf.round, tf.ones([1, 4]))
+    assert has_gradient(tf.abs, tf.ones([1, 4]))
+
+
+def quadratic(seed=0):
+    """`x' A x / 2 + b' x` of each row, with gradient `A x + b` and Hessian `A`."""
+    random = np.random.default_rng(seed)
+    a = random.normal(size=(4, 4)).astype(np.float32)
+    a, b = a + a.T, random.normal(size=4).astype(np.float32)
+    points = random.normal(size=(3, 4)).astype(np.float32)
+    return lambda x: tf.reduce_sum(x * (x @ a) / 2 + x * b, axis=1), a, b, points
+
+
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+def test_values_and_gradient_of_a_quadratic(scale):
+    """A power of 2 on the way changes no bit."""
+    values, a, b, points = quadratic()
+    found, gradient = values_and_gradient(values, tf.constant(points), scale)
+    wide = points.astype(np.float64)
+    expected = np.sum(wide * (wide @ a) / 2 + wide * b, axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, wide @ a + b, rtol=1e-5, atol=1e-5)
+    again = input_gradient(values, tf.constant(points))
+    np.testing.assert_array_equal(gradient, again)
+
+
+def test_hessian_of_a_quadratic_and_of_a_linear_map():
+    values, a, b, points = quadratic()
+    vectors = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    gradient, product = gradient_and_hessian(values, tf.constant(points))
+    np.testing.assert_allclose(gradient, points @ a + b, rtol=1e-5, atol=1e-5)
+    for _ in range(2):
+        np.testing.assert_allclose(product(vectors), vectors @ a, rtol=1e-5, atol=1e-5)
+    _, product = gradient_and_hessian(lambda x: 3 * x[:, 0], tf.constant(points))
+    np.testing.assert_array_equal(product(vectors), np.zeros_like(vectors))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_only_float16_needs_a_scale(policy):
+    """One that keeps a gradient of 1e-7 above float16's smallest number, exactly."""
+    keras.config.set_dtype_policy(policy)
+    scale = gradient_scale(models.MLP((2,), classes=2, hidden=(3,)))
+    if policy != "mixed_float16":
+        assert scale == 1.0
+        return
+    assert np.log2(scale) % 1 == 0
+    tiny = np.finfo(np.float16).smallest_normal
+    assert 1e-7 < tiny < 1e-7 * scale

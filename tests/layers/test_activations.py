@@ -249,7 +249,7 @@ def test_bad_beta(beta):
     with pytest.raises(ValueError) as error:
         CenteredSoftplus(beta)
     assert str(error.value) == (
-        f"`beta` must be a positive finite number. Received: beta={beta}"
+        f"`beta` must be a finite number above 0. Received: beta={beta}"
     )
 
 

@@ -204,15 +204,18 @@ def test_replicas_average_their_statistics():
     [
         (
             {"gamma": 0.0},
-            "`gamma` must be a positive finite number. Received: gamma=0.0",
+            "`gamma` must be a finite number above 0. Received: gamma=0.0",
         ),
         (
             {"gamma": float("inf")},
-            "`gamma` must be a positive finite number. Received: gamma=inf",
+            "`gamma` must be a finite number above 0. Received: gamma=inf",
         ),
-        ({"momentum": 1.0}, "`momentum` must lie in [0, 1). Received: momentum=1.0"),
-        ({"momentum": -0.1}, "`momentum` must lie in [0, 1). Received: momentum=-0.1"),
-        ({"epsilon": 0.0}, "`epsilon` must be positive. Received: epsilon=0.0"),
+        ({"momentum": 1.0}, "`momentum` must be in [0, 1). Received: momentum=1.0"),
+        ({"momentum": -0.1}, "`momentum` must be in [0, 1). Received: momentum=-0.1"),
+        (
+            {"epsilon": 0.0},
+            "`epsilon` must be a finite number above 0. Received: epsilon=0.0",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):

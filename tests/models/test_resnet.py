@@ -226,11 +226,11 @@ def test_a_block_of_one_lipschitz_parts(strides):
         ),
         (
             {"variant": "lcnn", "beta": 0.0},
-            "`beta` must be a positive finite number. Received: beta=0.0",
+            "`beta` must be a finite number above 0. Received: beta=0.0",
         ),
         (
             {"variant": "lcnn", "gamma": -1.0},
-            "`gamma` must be a positive finite number. Received: gamma=-1.0",
+            "`gamma` must be a finite number above 0. Received: gamma=-1.0",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_other_weights_are_refused(penalty, name, value):
     with pytest.raises(ValueError) as caught:
         penalty(value)
     assert str(caught.value) == (
-        f"`{name}` must be a finite number of at least 0. Received: {name}={value}"
+        f"`{name}` must be finite and at least 0. Received: {name}={value}"
     )
 
 

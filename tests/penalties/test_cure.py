@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tfrobust.core.vectors import unit
 from tfrobust.penalties import Cure, StepContext
-from tfrobust.penalties.cure import _unit
 from tfrobust.training import RobustModel
 
 DIRECTIONS = ["sign", "gradient"]
@@ -168,7 +168,7 @@ def test_a_tiny_gradient_keeps_its_direction():
     """Squares of 1e-25 underflow in float32; the direction must not depend on them."""
     vectors = tf.constant([[3e-25, -4e-25], [3e25, -4e25], [0.0, 0.0]])
     expected = [[0.6, -0.8], [0.6, -0.8], [0.0, 0.0]]
-    np.testing.assert_allclose(_unit(vectors), expected, rtol=1e-6)
+    np.testing.assert_allclose(unit(vectors), expected, rtol=1e-6)
 
 
 def test_moving_statistics_are_those_of_the_step_without_it():

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from tests.penalties.common import CLASSES, softmax_regression
 from tfrobust.penalties import GradientNorm, StepContext
-from tfrobust.penalties.gradient_norm import squared_norms
 
 
 def by_hand(kernel, bias, images, labels):
@@ -74,14 +73,6 @@ def test_the_batch_size_does_not_matter(copies):
     np.testing.assert_allclose(often, once, rtol=1e-5)
     for a, b in zip(gradient, gradient_often, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
-
-
-def test_squared_norms_are_per_example():
-    """3-4-5 and a row of zeros, at any rank."""
-    gradient = tf.constant([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_array_equal(squared_norms(gradient), [25.0, 0.0])
-    images = tf.reshape(gradient, [2, 1, 2, 1])
-    np.testing.assert_array_equal(squared_norms(images), [25.0, 0.0])
 
 
 def test_it_asks_for_the_input_gradient():

@@ -210,11 +210,11 @@ def test_training_lowers_the_divergence():
     [
         (
             {"weight": -1.0},
-            "`weight` must be a finite number of at least 0. Received: weight=-1.0",
+            "`weight` must be finite and at least 0. Received: weight=-1.0",
         ),
         (
             {"weight": float("nan")},
-            "`weight` must be a finite number of at least 0. Received: weight=nan",
+            "`weight` must be finite and at least 0. Received: weight=nan",
         ),
         (
             {"attack": "pgd"},

@@ -6,8 +6,9 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tfrobust import layers, models, penalties
+from tfrobust import geometry, layers, models, penalties
 from tfrobust.training import (
     MetricsTable,
     RefreshSpectralNorms,
@@ -129,6 +130,18 @@ def test_the_gradient_norm_is_the_closed_form():
     expected = np.mean(np.linalg.norm(residual @ kernel.T, axis=1))
     np.testing.assert_allclose(history[-1], expected, rtol=1e-5)
     assert history[0] != history[1]
+
+
+def test_the_gradient_norm_is_that_of_the_geometry():
+    """The mean of `geometry.gradient_norm` over the same images, to the last bit."""
+    images, labels = some_data(11)
+    model = make_model()
+    callback, logs = WatchGradientNorm(images, labels, batch_size=11), {}
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_end(0, logs)
+    alone = geometry.gradient_norm(model.network, images, labels)
+    assert logs == {"val_gradient_norm": float(tf.reduce_mean(alone))}
 
 
 def test_time_leaves_out_the_evaluation(monkeypatch):

@@ -1,13 +1,13 @@
 """What attacks did, and what their images look like: results to tables and figures."""
 
-from tfrobust.analysis.alignment import (
+from tfrobust.analysis.alignments import (
     Agreement,
     Alignment,
     agreement,
     alignment,
     towards_classes,
 )
-from tfrobust.analysis.characteristic import (
+from tfrobust.analysis.characteristics import (
     Characteristic,
     characteristic,
     remeasure,
@@ -33,13 +33,6 @@ from tfrobust.analysis.kernels import (
     kernel_smoothness,
     kernel_variation,
 )
-from tfrobust.analysis.local_response import (
-    LayerMean,
-    LocalResponse,
-    default_layers,
-    local_response,
-    local_responses,
-)
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
 from tfrobust.analysis.masking import MaskingReport, Sign, masking_check
 from tfrobust.analysis.perturbation import (
@@ -50,6 +43,14 @@ from tfrobust.analysis.perturbation import (
     sign_agreement,
     total_variation_ratio,
 )
+from tfrobust.analysis.responses import (
+    LayerMean,
+    LocalResponse,
+    default_layers,
+    local_response,
+    local_responses,
+)
+from tfrobust.analysis.transfer import Transfer, behind_filter
 
 __all__ = [
     "AccuracyCurve",
@@ -63,9 +64,11 @@ __all__ = [
     "PerturbationMeans",
     "PerturbationStatistics",
     "Sign",
+    "Transfer",
     "agreement",
     "alignment",
     "band_pass",
+    "behind_filter",
     "bilateral_filter",
     "characteristic",
     "default_layers",

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.attacks.checks import check_classes
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.images import check_batch, check_classes, check_pixels
+from tfrobust.core.vectors import largest_entry
 from tfrobust.settings import require, require_positive, require_steps
 
 # Open ends of a band: below the mean's radius of 0, and above all radii.
@@ -535,8 +535,8 @@ def _swapped(images: tf.Tensor, others: tf.Tensor, scale: tf.Tensor) -> tf.Tenso
 def _share(perturbations: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     # The share is the same at any size; without this small squares would be 0.
     axes = [1, 2, 3]
-    largest = tf.reduce_max(tf.abs(perturbations), axis=axes, keepdims=True)
-    unit = tf.math.divide_no_nan(perturbations, tf.stop_gradient(largest))
+    largest = tf.stop_gradient(largest_entry(perturbations))
+    unit = tf.math.divide_no_nan(perturbations, largest)
     high = _band_of(unit, scale, _ABOVE)
     above = tf.reduce_sum(tf.square(high), axis=axes)
     total = above + tf.reduce_sum(tf.square(unit - high), axis=axes)

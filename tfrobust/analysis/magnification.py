@@ -125,8 +125,7 @@ def magnify(
     """
     images = check_batch("images", images)
     check_pixels("images", images)
-    if not 0 <= beta <= 1:
-        raise ValueError(f"`beta` must lie in [0, 1]. Received: beta={beta}")
+    require(0 <= beta <= 1, "beta", beta, "in [0, 1]")
     mean = bilateral_filter(images, spatial_std, range_std, radius=radius)
     detail = images - mean
     variance = bilateral_filter(

@@ -25,9 +25,10 @@ from tfrobust.attacks import (
     ThreatModel,
     evaluate,
 )
-from tfrobust.attacks.checks import check_classes, check_images
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.gradients import has_gradient, values_and_gradient
+from tfrobust.core.images import check_classes, check_images
 from tfrobust.settings import require, require_positive, require_steps
 
 # The share of images that may speak for masking without there being any: a gradient
@@ -159,7 +160,7 @@ def masking_check(
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
         require_steps(name, value)
-    images = check_images(images)
+    images = check_images(images, pixels=True)
     labels = check_classes("labels", labels, images)
     if not len(images):
         raise ValueError("`images` must hold at least one image. Received: none")
@@ -214,10 +215,7 @@ def _radii(norm: float | str, eps: float, images: tf.Tensor) -> list[float]:
 def _with_gradient(model: Any, images: tf.Tensor) -> Any:
     """The model, or the same with a gradient of 0 if it has none."""
     classifier = as_classifier(model)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = classifier(images)
-    if tape.gradient(logits, images) is not None:
+    if has_gradient(classifier, images):
         return model
 
     def flat(points: tf.Tensor) -> tf.Tensor:
@@ -237,10 +235,9 @@ def _vanishing(
     alike for every image, or it is not as linear as its gradient says.
     """
     goal = Goal(labels, targeted=False)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        margin = goal.margin(as_classifier(model)(images))
-    rows = np.asarray(tape.gradient(margin, images), np.float64)
+    classifier = as_classifier(model)
+    margin, gradient = values_and_gradient(lambda x: goal.margin(classifier(x)), images)
+    rows = np.asarray(gradient, np.float64)
     rows = rows.reshape(len(rows), -1)
     sizes = np.linalg.norm(rows, ord=2 if norm == 2 else 1, axis=1)
     # Written so that NaN vanishes too.

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfrobust import analysis, data
+from tfrobust.analysis.magnification import bilateral_filter
+from tfrobust.analysis.responses import LocalResponse
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.data import Dataset
 
 Classify = Callable[[tf.Tensor], np.ndarray]
 """Maps float32 images `[B, H, W, C]` to classes, int `[B]`."""
@@ -19,16 +21,28 @@ Classify = Callable[[tf.Tensor], np.ndarray]
 class Transfer:
     """What the adversarial images of one source did to one target.
 
-    Args:
+    Attributes:
         clean_correct: bool `[N]`, whether the target has the source's clean images
             right.
         success: For each attack, bool `[N]`: whether it fooled the source.
         fooled: For each attack, bool `[N]`: whether the target is wrong on its image.
+        responses: For each attack, how far its images move the target's features; of
+            those attacks alone where that was measured.
+
+    Example:
+        >>> found = Transfer(
+        ...     clean_correct=np.array([True, True, True, False]),
+        ...     success={"pgd": np.array([True, True, False, True])},
+        ...     fooled={"pgd": np.array([True, False, False, True])},
+        ... )
+        >>> found.counted("pgd").tolist(), found.rate("pgd").value
+        ([True, True, False, False], 0.5)
     """
 
     clean_correct: np.ndarray
     success: dict[str, np.ndarray]
     fooled: dict[str, np.ndarray]
+    responses: dict[str, LocalResponse] = dataclasses.field(default_factory=dict)
 
     def counted(self, attack: str) -> np.ndarray:
         """Fooled the source, and the clean image does not fool the target; bool `[N]`.
@@ -53,7 +67,7 @@ class Transfer:
 
 def transfer(
     classify: Classify,
-    images: data.Dataset,
+    images: Dataset,
     adversarial: Mapping[str, np.ndarray],
     success: Mapping[str, np.ndarray],
     batch_size: int,
@@ -66,6 +80,21 @@ def transfer(
         adversarial: For each attack float32 `[N, H, W, C]`.
         success: For each attack bool `[N]`, whether it fooled the source.
         batch_size: Images at a time.
+
+    Returns:
+        What the target made of them.
+
+    Example:
+        >>> images = Dataset(
+        ...     images=np.uint8([0, 255]).reshape(2, 1, 1, 1), labels=[0, 1],
+        ...     class_names=("dark", "bright"), name="two")
+        >>> def classify(shown):
+        ...     return np.int32(shown[:, 0, 0, 0] > 0.5)
+        >>> moved = {"pgd": np.float32([0.6, 0.9]).reshape(2, 1, 1, 1)}
+        >>> success = {"pgd": np.array([True, True])}
+        >>> found = transfer(classify, images, moved, success, batch_size=2)
+        >>> found.rate("pgd").value
+        0.5
     """
     clean = images.images.astype(np.float32) / np.float32(255)
 
@@ -79,10 +108,27 @@ def transfer(
 
 
 def behind_filter(classify: Classify, std: float, range_std: float) -> Classify:
-    """The same target, shown images through `analysis.bilateral_filter`."""
+    """The same target, shown images through `analysis.bilateral_filter`.
+
+    Args:
+        classify: The target.
+        std: As `spatial_std` of `bilateral_filter`.
+        range_std: As for `bilateral_filter`.
+
+    Returns:
+        Maps images `[B, H, W, C]` to classes, as `classify` does.
+
+    Example:
+        >>> def classify(shown):
+        ...     return np.int32(shown[:, 0, 0, 0] > 0.5)
+        >>> noisy = tf.reshape(tf.constant([0.51, 0.45, 0.45, 0.45]), [1, 1, 4, 1])
+        >>> filtered = behind_filter(classify, std=5.0, range_std=1.0)
+        >>> classify(noisy).tolist(), filtered(noisy).tolist()
+        ([1], [0])
+    """
 
     def filtered(images: tf.Tensor) -> np.ndarray:
-        shown = analysis.bilateral_filter(images, std, range_std)
+        shown = bilateral_filter(images, std, range_std)
         return classify(tf.clip_by_value(shown, 0.0, 1.0))
 
     return filtered

@@ -23,6 +23,7 @@ from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.classifier import Classifier, as_classifier
 from tfrobust.core.graphs import GraphCache
+from tfrobust.core.images import check_classes, check_images
 
 _GRAPHS = GraphCache()
 
@@ -152,10 +153,10 @@ class Attack(abc.ABC):
                 of the model, a target equals its label, or the logits of the clean
                 images are not finite.
         """
-        images = checks.check_images(images)
-        labels = checks.check_classes("labels", labels, images)
+        images = check_images(images, pixels=True)
+        labels = check_classes("labels", labels, images)
         if targets is not None:
-            targets = checks.check_classes("targets", targets, images)
+            targets = check_classes("targets", targets, images)
         eps = checks.check_eps(eps, images, self.budget, type(self).__name__)
         goal = _goal(labels, targets)
         if not tf.executing_eagerly():
@@ -210,10 +211,10 @@ class Attack(abc.ABC):
             >>> found.numpy().ravel().tolist()
             [0.375, 0.375, 0.375, 0.375]
         """
-        images = tf.stop_gradient(checks.check_images(images))
-        labels = checks.check_classes("labels", labels, images)
+        images = tf.stop_gradient(check_images(images, pixels=True))
+        labels = check_classes("labels", labels, images)
         if targets is not None:
-            targets = checks.check_classes("targets", targets, images)
+            targets = check_classes("targets", targets, images)
         problem = Problem(
             classifier=as_classifier(model),
             images=images,

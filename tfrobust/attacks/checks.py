@@ -14,36 +14,6 @@ from tfrobust.core.classifier import Classifier
 _PROBED = 32
 
 
-def check_images(images: Any) -> tf.Tensor:
-    """Images as float32 `[B,H,W,C]`; raises `ValueError` on another dtype or rank."""
-    images = tf.convert_to_tensor(images)
-    if not images.dtype.is_floating:
-        raise ValueError(
-            "`images` must be floating, with pixels in [0, 1]. "
-            f"Received: dtype={images.dtype.name}"
-        )
-    if images.shape.rank != 4:
-        raise ValueError(
-            f"`images` must have shape [B, H, W, C]. Received: shape={images.shape}"
-        )
-    return tf.cast(images, tf.float32)
-
-
-def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
-    """Labels or targets as int32 `[B]`; raises `ValueError` if they are not."""
-    classes = tf.convert_to_tensor(classes)
-    if not classes.dtype.is_integer:
-        raise ValueError(
-            f"`{name}` must be integers. Received: dtype={classes.dtype.name}"
-        )
-    if not classes.shape.is_compatible_with(images.shape[:1]):
-        raise ValueError(
-            f"`{name}` must have shape [B], one class for each of the "
-            f"{images.shape[0]} images. Received: shape={classes.shape}"
-        )
-    return tf.cast(classes, tf.int32)
-
-
 def check_eps(
     eps: Any, images: tf.Tensor, default: float | None, name: str
 ) -> tf.Tensor | None:

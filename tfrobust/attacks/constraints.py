@@ -13,6 +13,14 @@ import math
 
 import tensorflow as tf
 
+from tfrobust.core.vectors import (
+    largest_entry,
+    norms,
+    spread,
+    unit,
+    zero_where_not_finite,
+)
+
 # float32 rounds a projected point either way. Aiming this much inside keeps the result
 # within the ball when a caller measures it in float64.
 _INSIDE = 1.0 - 1e-6
@@ -75,19 +83,15 @@ class L2(Constraint):
 
     def distance(self, delta: tf.Tensor) -> tf.Tensor:
         """Euclidean norm of each perturbation, `[B]`."""
-        return tf.reshape(_euclidean_norm(delta), [-1])
+        return norms(delta)
 
     def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
         """The gradient divided by its Euclidean norm, with no floor under the norm."""
-        gradient = _zero_where_not_finite(gradient)
-        # Dividing by the largest entry first keeps the squares from under- or
-        # overflowing: float32 gradients of confident models reach 1e-30.
-        scaled = tf.math.divide_no_nan(gradient, _largest_entry(gradient))
-        return tf.math.divide_no_nan(scaled, _euclidean_norm(scaled))
+        return unit(zero_where_not_finite(gradient))
 
     def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
         """Scale a perturbation that is too long back to norm `eps`."""
-        norm = _euclidean_norm(delta)
+        norm = spread(norms(delta), delta)
         scale = tf.math.divide_no_nan(eps * _INSIDE, norm)
         return tf.where(norm > eps * _INSIDE, delta * scale, delta)
 
@@ -125,11 +129,11 @@ class Linf(Constraint):
 
     def distance(self, delta: tf.Tensor) -> tf.Tensor:
         """Largest absolute entry of each perturbation, `[B]`."""
-        return tf.reshape(_largest_entry(delta), [-1])
+        return tf.reshape(largest_entry(delta), [-1])
 
     def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
         """The sign of the gradient."""
-        return tf.sign(_zero_where_not_finite(gradient))
+        return tf.sign(zero_where_not_finite(gradient))
 
     def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
         """Clip every entry to [-eps, eps]."""
@@ -173,7 +177,7 @@ class L1(Constraint):
 
     def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
         """Equal steps in the entries with the largest gradients, L1 norm 1 in all."""
-        gradient = _zero_where_not_finite(gradient)
+        gradient = zero_where_not_finite(gradient)
         rows = tf.reshape(tf.abs(gradient), [tf.shape(gradient)[0], -1])
         size = tf.shape(rows)[1]
         count = tf.maximum(1, tf.cast(self.share * tf.cast(size, tf.float32), tf.int32))
@@ -259,21 +263,3 @@ def _size(shape: tf.Tensor) -> tf.Tensor | int:
     """Entries of one image; a number where known, or an empty batch has no shape."""
     known = tf.get_static_value(tf.convert_to_tensor(shape))
     return tf.reduce_prod(shape) if known is None else int(known.prod())
-
-
-def _largest_entry(delta: tf.Tensor) -> tf.Tensor:
-    """Largest absolute entry of each row, `[B, 1, 1, 1]`."""
-    return tf.reduce_max(tf.abs(delta), axis=[1, 2, 3], keepdims=True)
-
-
-def _euclidean_norm(delta: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each row, `[B, 1, 1, 1]`, without under- or overflow."""
-    largest = _largest_entry(delta)
-    scaled = tf.math.divide_no_nan(delta, largest)
-    squares = tf.reduce_sum(tf.square(scaled), axis=[1, 2, 3], keepdims=True)
-    return largest * tf.sqrt(squares)
-
-
-def _zero_where_not_finite(gradient: tf.Tensor) -> tf.Tensor:
-    """The gradient with NaN and infinite entries set to zero."""
-    return tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))

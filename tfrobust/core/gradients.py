@@ -1,4 +1,4 @@
-"""Gradients of single logits in the image."""
+"""Derivatives in the image: of any value, of single logits, and the second ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,124 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.layers import find_layers
+
+# float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
+_FLOAT16_SCALE = 1024.0
+
+Values = Callable[[tf.Tensor], tf.Tensor]
+"""Maps images `[B,...]` to a number for each of them, `[B]`."""
+
 Pullback = Callable[[tf.Tensor], tf.Tensor]
 """Maps cotangents of the logits `[B,K]` to gradients in the images `[B,H,W,C]`."""
+
+
+def values_and_gradient(
+    values: Values, images: tf.Tensor, scale: float = 1.0
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A value of each image, and its gradient in that image.
+
+    Args:
+        values: What is differentiated.
+        images: Floating `[B,...]`.
+        scale: What values are multiplied by before and gradients divided by after; see
+            `gradient_scale`.
+
+    Returns:
+        Values `[B]` and gradients `[B,...]`, shaped as the images.
+
+    Raises:
+        ValueError: If the values have no gradient path to the images.
+
+    Example:
+        >>> found = values_and_gradient(
+        ...     lambda x: tf.reduce_sum(x**2, axis=1), tf.constant([[1.0, 2.0]]))
+        >>> [one.numpy().tolist() for one in found]
+        [[5.0], [[2.0, 4.0]]]
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        result = values(images)
+        total = tf.reduce_sum(result) * scale
+    return result, _connected(tape.gradient(total, images)) / scale
+
+
+def input_gradient(values: Values, images: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
+    """The gradient of `values_and_gradient` alone, `[B,...]`.
+
+    Example:
+        >>> input_gradient(lambda x: 3 * x[:, 0], tf.ones([1, 2])).numpy().tolist()
+        [[3.0, 0.0]]
+    """
+    return values_and_gradient(values, images, scale)[1]
+
+
+def has_gradient(function: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> bool:
+    """Whether what a function makes of images has a gradient path to them.
+
+    Example:
+        >>> has_gradient(tf.round, tf.ones([1, 2])), has_gradient(tf.abs, tf.ones([1]))
+        (False, True)
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        result = function(images)
+    return tape.gradient(result, images) is not None
+
+
+def gradient_and_hessian(
+    values: Values, images: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The gradient, and the Hessian as a map of vectors, one for each example.
+
+    Reverse over reverse. The forward pass and the gradient are recorded once; the map
+    replays only the pass back through them, so that in a graph the products of a power
+    iteration share everything that does not depend on the vector.
+
+    Args:
+        values: What is differentiated, such as a loss.
+        images: float32 `[B, ...]`.
+
+    Returns:
+        The gradient, shaped as `images`, and a function from vectors of that shape to
+        Hessian-vector products of that shape.
+
+    Raises:
+        ValueError: If the values have no gradient path to the images.
+
+    Example:
+        >>> _, product = gradient_and_hessian(
+        ...     lambda x: x[:, 0] * x[:, 1], tf.constant([[5.0, 7.0]]))
+        >>> product(tf.constant([[1.0, 2.0]])).numpy().tolist()
+        [[2.0, 1.0]]
+    """
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        gradient = input_gradient(values, images)
+
+    def product(vectors: tf.Tensor) -> tf.Tensor:
+        result = tape.gradient(gradient, images, output_gradients=vectors)
+        return tf.zeros_like(vectors) if result is None else result
+
+    return gradient, product
+
+
+def gradient_scale(network: keras.Model) -> float:
+    """What to multiply a loss by before its input-gradient is taken, and divide after.
+
+    Args:
+        network: Any Keras model.
+
+    Returns:
+        A power of 2 if a layer computes in float16, else 1.
+
+    Example:
+        >>> gradient_scale(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]))
+        1.0
+    """
+    layers = find_layers(network, keras.layers.Layer)
+    half = any(layer.compute_dtype == "float16" for layer in layers)
+    return _FLOAT16_SCALE if half else 1.0
 
 
 def linearise(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
@@ -61,13 +177,8 @@ def pullback(
     """
 
     def pull(upstream: tf.Tensor) -> tf.Tensor:
-        found = tape.gradient(logits, images, output_gradients=scale * upstream)
-        if found is None:
-            raise ValueError(
-                "`model` must be differentiable in its images. Received: a model whose "
-                "logits have no gradient path to them"
-            )
-        return found / scale
+        result = tape.gradient(logits, images, output_gradients=scale * upstream)
+        return _connected(result) / scale
 
     return pull
 
@@ -84,7 +195,7 @@ def class_gradients(
 
     Args:
         pull: From `linearise` or `pullback`.
-        chosen: int32 `[B,k]`, the classes wanted of each image; k static.
+        chosen: int32 `[B,k]`, the classes to differentiate of each image; k static.
         classes: K.
         signs: float32 `[B,k]` of -1 and 1, by which cotangents are multiplied and then
             the gradients again. Where an image's logits depend on other images, as
@@ -106,8 +217,20 @@ def class_gradients(
         cotangents *= signs[:, :, None]
     columns = tf.unstack(cotangents, axis=1)
     if vectorise and len(columns) > 1:
-        found = tf.vectorized_map(pull, tf.stack(columns))
-        found = tf.transpose(found, [1, 0, *range(2, found.shape.rank)])
+        rows = tf.vectorized_map(pull, tf.stack(columns))
+        gradients = tf.transpose(rows, [1, 0, *range(2, rows.shape.rank)])
     else:
-        found = tf.stack([pull(column) for column in columns], axis=1)
-    return found if signs is None else tf.einsum("bk,bk...->bk...", signs, found)
+        gradients = tf.stack([pull(column) for column in columns], axis=1)
+    if signs is None:
+        return gradients
+    return tf.einsum("bk,bk...->bk...", signs, gradients)
+
+
+def _connected(gradient: tf.Tensor | None) -> tf.Tensor:
+    """The gradient, or a one-sentence `ValueError` where there is none."""
+    if gradient is None:
+        raise ValueError(
+            "`model` must be differentiable in its images. Received: a model whose "
+            "logits have no gradient path to them"
+        )
+    return gradient

@@ -4,19 +4,19 @@ Everything here is of the per-example cross-entropy as a function of the image.
 """
 
 from tfrobust.geometry.bounds import CurvatureBound, curvature_bound
-from tfrobust.geometry.curvature import (
+from tfrobust.geometry.curvatures import (
     Curvature,
     curvature,
     gradient_norm,
     hessian_norm,
 )
+from tfrobust.geometry.distances import Robustness, robustness
 from tfrobust.geometry.measurement import Measurement, discrepancy, measure
 from tfrobust.geometry.propositions import (
     loss_bound,
     relative_gradient_bound,
     robust_radius,
 )
-from tfrobust.geometry.robustness import Robustness, robustness
 from tfrobust.geometry.stability import gradient_stability, stability_bound
 
 __all__ = [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 
+from tfrobust.core.keras_graph import Tensor, is_graph, read_graph
 from tfrobust.geometry.constants import (
     Constants,
     compose,
@@ -18,9 +18,6 @@ from tfrobust.layers import network_of
 
 # Of the softmax cross-entropy in the logits: norm(p - y) and norm(diag(p) - p p').
 _LOSS = Constants(math.sqrt(2.0), 0.5)
-
-# Where a tensor comes from: the layer's name, its node, its output.
-_Origin = tuple[str, int, int]
 
 
 class CurvatureBound(NamedTuple):
@@ -117,28 +114,25 @@ def _network_constants(network: keras.Model, start: Constants) -> Constants:
 
 
 class _Graph:
-    """A functional model read from its configuration, the public form of its graph."""
+    """The constants of a functional model's tensors, found one after the other."""
 
     def __init__(self, network: keras.Model, start: Constants) -> None:
-        config = network.get_config() if isinstance(network, keras.Model) else {}
-        if "output_layers" not in config or "layers" not in config:
+        if not is_graph(network):
             raise ValueError(
                 "`network` must be a functional or sequential Keras model. "
                 f"Received: a {type(network).__name__}"
             )
-        inputs = list(_origins(config["input_layers"]))
-        outputs = list(_origins(config["output_layers"]))
+        graph = read_graph(network)
+        inputs, outputs = graph.inputs, graph.outputs
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(
                 "`network` must have one input and one output. "
                 f"Received: {len(inputs)} and {len(outputs)}"
             )
-        self._nodes = {
-            layer["name"]: layer["inbound_nodes"] for layer in config["layers"]
-        }
+        self._calls = graph.calls
         self._layers = {layer.name: layer for layer in network.layers}
         self._last = outputs[0]
-        self._found: dict[_Origin, tuple[Constants, Any]] = {
+        self._found: dict[Tensor, tuple[Constants, Any]] = {
             inputs[0]: (start, network.input_shape)
         }
 
@@ -146,7 +140,8 @@ class _Graph:
         """Constants of the model's output. Inputs first, with a stack of its own."""
         pending = [self._last]
         while pending:
-            sources = list(_origins(self._nodes[pending[-1][0]][pending[-1][1]]))
+            name, call, _ = pending[-1]
+            sources = self._calls[name][call].inputs
             missing = [source for source in sources if source not in self._found]
             if missing and pending[-1] not in self._found:
                 pending += missing
@@ -156,7 +151,7 @@ class _Graph:
                 self._found[origin] = self._node(origin[0], sources)
         return self._found[self._last][0]
 
-    def _node(self, name: str, sources: list[_Origin]) -> tuple[Constants, Any]:
+    def _node(self, name: str, sources: list[Tensor]) -> tuple[Constants, Any]:
         """Constants and shape of what one call of a layer returns."""
         layer = self._layers.get(name)
         if layer is None or not sources:
@@ -177,23 +172,3 @@ def _apply(layer: Any, inputs: list[Constants], shapes: list[Any]) -> Constants:
     if isinstance(layer, keras.Model):
         return _network_constants(layer, inputs[0])
     return compose(layer_constants(layer, shapes[0]), inputs[0])
-
-
-def _origins(tree: Any) -> Iterator[_Origin]:
-    """Every place that a part of a configuration takes a tensor from."""
-    if isinstance(tree, dict):
-        if tree.get("class_name") == "__keras_tensor__":
-            yield _origin(tree["config"]["keras_history"])
-            return
-        tree = list(tree.values())
-    if isinstance(tree, (list, tuple)):
-        if len(tree) == 3 and isinstance(tree[0], str) and isinstance(tree[1], int):
-            yield _origin(tree)
-            return
-        for branch in tree:
-            yield from _origins(branch)
-
-
-def _origin(history: Any) -> _Origin:
-    name, node, output = history
-    return str(name), int(node), int(output)

@@ -13,9 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.attacks.checks import check_classes
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.graphs import GraphCache
+from tfrobust.core.images import check_classes, check_finite, check_images, check_range
 
 _GRAPHS = GraphCache()
 
@@ -83,21 +83,15 @@ def evaluate(
     Raises:
         ValueError: If images, labels or the model are not as described.
     """
-    images = check_images(images)
+    images = tf.stop_gradient(check_images(images, any_rank=True))
     labels = check_classes("labels", labels, images)
     if not tf.executing_eagerly():
         return measure(_Classifier(model).loss, images, labels, *tensors, **settings)
-    if not tf.reduce_all(tf.math.is_finite(images)):
-        raise ValueError("`images` must be finite. Received: NaN or infinity")
+    check_finite("images", images)
     graph = _compiled(model, measure, images.shape[1:], tensors, settings)
     if images.shape[0] == 0:
         return tf.nest.map_structure(_empty, graph.function.structured_outputs)
-    classes = tf.int32.max if graph.classes is None else graph.classes
-    if tf.reduce_any((labels < 0) | (labels >= classes)):
-        raise ValueError(
-            f"`labels` must lie in [0, {classes}). Received: values from "
-            f"{tf.reduce_min(labels)} to {tf.reduce_max(labels)}"
-        )
+    check_range("labels", labels, graph.classes or tf.int32.max)
     return graph.function(images, labels, *tensors)
 
 
@@ -159,18 +153,3 @@ def _trace(
 def _empty(output: tf.Tensor) -> tf.Tensor:
     """What a measure says of no images: nothing, in the right shape."""
     return tf.zeros([size or 0 for size in output.shape], output.dtype)
-
-
-def check_images(images: Any) -> tf.Tensor:
-    """Images as float32 that no gradient flows out of, or a one-sentence error."""
-    images = tf.convert_to_tensor(images)
-    if not images.dtype.is_floating:
-        raise ValueError(
-            f"`images` must be floating. Received: dtype={images.dtype.name}"
-        )
-    if images.shape.rank is None or images.shape.rank < 2:
-        raise ValueError(
-            "`images` must have shape [B, ...] of rank 2 or more. "
-            f"Received: shape={images.shape}"
-        )
-    return tf.stop_gradient(tf.cast(images, tf.float32))

@@ -13,7 +13,7 @@ import tqdm
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import Batches
 from tfrobust.core.terminal import columns
-from tfrobust.geometry.curvature import EPSILON, curvature
+from tfrobust.geometry.curvatures import EPSILON, curvature
 
 _NAMES = ("gradient_norm", "hessian_norm", "curvature")
 

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
+from tfrobust.core.gradients import input_gradient
 from tfrobust.core.seeds import seeds_of
-from tfrobust.geometry.checks import check_integer, check_seed
-from tfrobust.geometry.curvature import EPSILON
-from tfrobust.geometry.derivatives import gradient_of, norms, unit
+from tfrobust.core.vectors import norms, unit
+from tfrobust.geometry.curvatures import EPSILON
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
+from tfrobust.settings import require_seed, require_steps
 
 
 def gradient_stability(
@@ -61,10 +62,9 @@ def gradient_stability(
         (TensorShape([1, 3]), True)
     """
     distances = tf.constant(_check_radii(radii), tf.float32)
-    settings = {
-        "samples": check_integer("samples", samples, least=1),
-        "seed": check_seed(seed),
-    }
+    require_steps("samples", samples)
+    require_seed(seed)
+    settings = {"samples": int(samples), "seed": int(seed)}
     return evaluate(model, _stability, images, labels, distances, **settings)
 
 
@@ -115,7 +115,10 @@ def _stability(
     samples: int,
     seed: int,
 ) -> tf.Tensor:
-    origin = gradient_of(loss, images, labels)
+    def gradient_at(points: tf.Tensor) -> tf.Tensor:
+        return input_gradient(lambda x: loss(x, labels), points)
+
+    origin = gradient_at(images)
     size = norms(origin)
 
     def changes(sample: tf.Tensor) -> tf.Tensor:
@@ -123,7 +126,7 @@ def _stability(
         direction = _directions(images, seeds_of(images, seed, sample))
 
         def change(radius: tf.Tensor) -> tf.Tensor:
-            moved = gradient_of(loss, images + radius * direction, labels)
+            moved = gradient_at(images + radius * direction)
             return norms(moved - origin) / (size + EPSILON)
 
         return tf.map_fn(change, radii, parallel_iterations=1)

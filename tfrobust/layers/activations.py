@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfrobust.settings import require_positive
+
 
 def centered_softplus(x: Any, beta: Any) -> Any:
     """Softplus of sharpness `beta`, shifted so that it maps zero to zero.
@@ -80,10 +82,7 @@ class CenteredSoftplus(keras.layers.Layer):
 
     def __init__(self, beta: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (beta > 0 and math.isfinite(beta)):
-            raise ValueError(
-                f"`beta` must be a positive finite number. Received: beta={beta}"
-            )
+        require_positive("beta", beta)
         self.initial_beta = float(beta)
 
     def build(self, input_shape: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfrobust.settings import require, require_positive
+
 
 def _normalize(x: Any, shrink: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """`shrink * (x - mean) / sqrt(variance + epsilon)`, mean and variance.
@@ -103,16 +105,9 @@ class LipschitzBatchNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not (gamma > 0 and math.isfinite(gamma)):
-            raise ValueError(
-                f"`gamma` must be a positive finite number. Received: gamma={gamma}"
-            )
-        if not 0 <= momentum < 1:
-            raise ValueError(
-                f"`momentum` must lie in [0, 1). Received: momentum={momentum}"
-            )
-        if not epsilon > 0:
-            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
+        require_positive("gamma", gamma)
+        require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
+        require_positive("epsilon", epsilon)
         self.initial_gamma = float(gamma)
         self.momentum = float(momentum)
         self.epsilon = float(epsilon)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from tfrobust.layers import linear_maps
-from tfrobust.layers.checks import check_positive_integer
+from tfrobust.settings import require_steps
 
 # Rounds of Krylov iteration when the layer is built: enough for the estimate to start
 # within a percent; training then follows the kernel, one power iteration a step.
@@ -33,7 +33,7 @@ class _Spectral(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("power_iterations", power_iterations)
+        require_steps("power_iterations", power_iterations)
         self.use_bias = bool(use_bias)
         self.power_iterations = int(power_iterations)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -104,7 +104,7 @@ class _Spectral(keras.layers.Layer):
             iterations: Rounds of Krylov iteration, at least 1. Each costs two
                 convolutions (products) of batch size one.
         """
-        check_positive_integer("iterations", iterations)
+        require_steps("iterations", iterations)
         old = ops.convert_to_tensor(self.left), ops.convert_to_tensor(self.right)
         new = linear_maps.krylov_iteration(
             self._apply, self._adjoint, old[0], iterations
@@ -208,7 +208,7 @@ class SpectralConv2D(_Spectral):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
-        check_positive_integer("filters", filters)
+        require_steps("filters", filters)
         if padding not in ("same", "valid"):
             raise ValueError(
                 f"`padding` must be 'same' or 'valid'. Received: padding={padding!r}"
@@ -340,7 +340,7 @@ class SpectralDense(_Spectral):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
-        check_positive_integer("units", units)
+        require_steps("units", units)
         self.units = int(units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -387,5 +387,5 @@ def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
             f"`{name}` must be one integer or a pair of them. Received: {name}={value}"
         )
     for number in pair:
-        check_positive_integer(name, number)
+        require_steps(name, number)
     return int(pair[0]), int(pair[1])

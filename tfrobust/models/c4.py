@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from tfrobust.layers import SpectralConv2D
-from tfrobust.layers.checks import check_positive_integer
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.settings import require_steps
 
 # (channels as a multiple of `width`, kernel size, stride, padding) of each convolution.
 _CONVOLUTIONS = ((1, 8, 2, "same"), (2, 6, 2, "valid"), (2, 5, 1, "valid"))
@@ -56,8 +56,8 @@ def C4(
         >>> models.C4().count_params()
         710218
     """
-    check_positive_integer("classes", classes)
-    check_positive_integer("width", width)
+    require_steps("classes", classes)
+    require_steps("width", width)
     shape = check_image_shape(input_shape)
     if min(shape[:2]) < _SMALLEST:
         raise ValueError(

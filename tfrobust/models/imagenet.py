@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import keras
 
-from tfrobust.layers.checks import check_positive_integer
 from tfrobust.models.parts import check_image_shape
+from tfrobust.settings import require_steps
 
 _CLASSES = 1000  # Of Keras's own weights.
 _ENDINGS = (".keras", ".weights.h5", ".h5")
@@ -107,7 +107,7 @@ def _network(
 
     Nothing is nested, so that weights files of Keras's own network fit this one.
     """
-    check_positive_integer("classes", classes)
+    require_steps("classes", classes)
     shape = _checked_shape(input_shape, smallest)
     _check_weights(weights, classes)
     images = keras.Input(shape, name="images")

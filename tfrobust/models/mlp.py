@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
-from tfrobust.layers.checks import check_positive_integer
 from tfrobust.models.parts import Parts
+from tfrobust.settings import require_steps
 
 
 def MLP(
@@ -44,12 +44,12 @@ def MLP(
         >>> models.MLP((2,), classes=2, hidden=(8,), variant="lcnn").output_shape
         (None, 2)
     """
-    check_positive_integer("classes", classes)
+    require_steps("classes", classes)
     parts = Parts(variant=variant, beta=beta)
     inputs = keras.Input(tuple(input_shape), name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
     for index, units in enumerate(hidden, start=1):
-        check_positive_integer("hidden", units)
+        require_steps("hidden", units)
         x = parts.dense(x, int(units), name=f"hidden{index}")
         x = parts.activation(x, name=f"hidden{index}_activation")
     return keras.Model(inputs, parts.dense(x, classes, name="logits"), name=name)

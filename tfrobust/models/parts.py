@@ -13,7 +13,7 @@ from tfrobust.layers import (
     SpectralConv2D,
     SpectralDense,
 )
-from tfrobust.layers.checks import check_positive_integer
+from tfrobust.settings import require_steps
 
 VARIANTS = ("standard", "softplus", "lcnn")
 
@@ -113,5 +113,5 @@ def check_image_shape(input_shape: Any) -> tuple[int, int, int]:
             f"Received: input_shape={shape}"
         )
     for size in shape:
-        check_positive_integer("input_shape", size)
+        require_steps("input_shape", size)
     return int(shape[0]), int(shape[1]), int(shape[2])

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from tfrobust.layers.checks import check_positive_integer
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.settings import require_steps
 
 
 def ResNet18(
@@ -95,8 +95,8 @@ def _resnet(
     parts: Parts,
     name: str,
 ) -> keras.Model:
-    check_positive_integer("classes", classes)
-    check_positive_integer("width", width)
+    require_steps("classes", classes)
+    require_steps("width", width)
     images = keras.Input(check_image_shape(input_shape), name="images")
     x = parts.convolution_block(images, width, name="stem")
     for stage, count in enumerate(blocks):

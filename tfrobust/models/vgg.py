@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from tfrobust.layers.checks import check_positive_integer
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.settings import require_steps
 
 # Channels as multiples of `width`; None halves the resolution by max pooling.
 _VGG11 = (1, None, 2, None, 4, 4, None, 8, 8, None, 8, 8, None)
@@ -54,8 +54,8 @@ def VGG11(
         >>> models.VGG11((32, 32, 3), classes=10, width=4).output_shape
         (None, 10)
     """
-    check_positive_integer("classes", classes)
-    check_positive_integer("width", width)
+    require_steps("classes", classes)
+    require_steps("width", width)
     shape = check_image_shape(input_shape)
     if min(shape[:2]) < 32:
         raise ValueError(

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib import format as npy
 
+from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
 from tfrobust.pag.base import Directions
 from tfrobust.pag.teacher import Teacher
@@ -371,8 +372,7 @@ def _compiled(
     def gradients(images: tf.Tensor) -> tf.Tensor:
         chosen = tf.broadcast_to(tf.range(classes), [batch_size, classes])
         found = teacher(tf.cast(images, tf.float32) / 255.0, chosen)
-        largest = tf.reduce_max(tf.abs(found), axis=[2, 3, 4], keepdims=True)
-        return tf.cast(tf.math.divide_no_nan(found, largest), tf.float16)
+        return tf.cast(by_largest_entry(found, skip=2), tf.float16)
 
     return gradients
 

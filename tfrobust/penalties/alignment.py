@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.gradients import Pullback, class_gradients
+from tfrobust.core.vectors import cosine, lengths
 from tfrobust.pag import Directions
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.settings import require, require_steps
@@ -131,14 +132,14 @@ class GradientAlignment(Penalty):
             tape.watch(found)
             total = _misaligned(found, wanted)
         slopes = tf.stop_gradient(tape.gradient(total, found))
-        lengths = length(found)
-        lengths = tf.where(lengths > 0.0, lengths, math.inf)
+        sizes = lengths(found)
+        sizes = tf.where(sizes > 0.0, sizes, math.inf)
         # At least 1, so that no cotangent is too large for half precision.
-        lengths /= tf.reduce_min(lengths, axis=1, keepdims=True)
-        lengths = tf.where(tf.math.is_finite(lengths), lengths, 1.0)
-        mixed = tf.einsum("bk,bk...->b...", signs * lengths, slopes)
+        sizes /= tf.reduce_min(sizes, axis=1, keepdims=True)
+        sizes = tf.where(tf.math.is_finite(sizes), sizes, 1.0)
+        mixed = tf.einsum("bk,bk...->b...", signs * sizes, slopes)
         logits = tf.one_hot(chosen, self.directions.classes)
-        found = pull(tf.einsum("bk,bkt->bt", signs / lengths, logits))
+        found = pull(tf.einsum("bk,bkt->bt", signs / sizes, logits))
         linear = tf.reduce_sum(mixed * found)
         # Added as an exact zero: the sum alone would lose digits of the value.
         return tf.stop_gradient(total) + (linear - tf.stop_gradient(linear))
@@ -173,45 +174,3 @@ class GradientAlignment(Penalty):
 def _misaligned(found: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     """Mean over images of the sum over classes of what cosines miss to 1."""
     return tf.reduce_mean(tf.reduce_sum(1.0 - cosine(found, wanted), axis=1))
-
-
-def cosine(vectors: tf.Tensor, others: tf.Tensor, epsilon: float = 1e-18) -> tf.Tensor:
-    """Cosine of the angle between vectors, in value and in gradient 0 at zero.
-
-    Args:
-        vectors: float32 `[B,k,...]`.
-        others: float32 `[B,k,...]`.
-        epsilon: Where a vector is not longer than this there is no angle, and cosine
-            and gradient are 0. Squares of much less are no float32.
-
-    Returns:
-        float32 `[B,k]`, from -1 to 1.
-
-    Reference: Ganz et al. 2023 (PAG), equation 2.
-
-    Example:
-        >>> cosine(tf.constant([[[3.0, 4.0]]]), tf.constant([[[1.0, 0.0]]])).numpy()
-        array([[0.6]], dtype=float32)
-    """
-    axes = list(range(2, vectors.shape.rank))
-    units = [_unit(values, axes, epsilon) for values in (vectors, others)]
-    return tf.reduce_sum(units[0] * units[1], axis=axes)
-
-
-def length(vectors: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each vector, `[B,k,...]` to `[B,k]`.
-
-    Example:
-        >>> length(tf.constant([[[3.0, 4.0], [0.0, 0.0]]])).numpy().tolist()
-        [[5.0, 0.0]]
-    """
-    axes = list(range(2, vectors.shape.rank))
-    return tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=axes))
-
-
-def _unit(vectors: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:
-    squares = tf.reduce_sum(tf.square(vectors), axis=axes, keepdims=True)
-    # Selected twice: a gradient through the side not taken would be 0 times infinity.
-    usable = squares > epsilon**2
-    inverse = tf.math.rsqrt(tf.where(usable, squares, 1.0))
-    return tf.where(usable, vectors * inverse, 0.0)

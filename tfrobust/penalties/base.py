@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.gradients import Pullback
+from tfrobust.settings import require_not_negative
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,5 @@ class Penalty:
 
 def check_weight(name: str, value: float) -> float:
     """`value` as a float of at least 0, or a one-sentence `ValueError`."""
-    if not (value >= 0 and value < float("inf")):
-        raise ValueError(
-            f"`{name}` must be a finite number of at least 0. Received: {name}={value}"
-        )
+    require_not_negative(name, value)
     return float(value)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tfrobust.core.gradients import gradient_scale, input_gradient
+from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
-from tfrobust.penalties.gradient_norm import squared_norms
-from tfrobust.penalties.precision import gradient_scale
+from tfrobust.settings import require, require_positive
 
 _DIRECTIONS = ("sign", "gradient")
 
@@ -60,15 +61,9 @@ class Cure(Penalty):
         self, weight: float = 0.16, step: float = 0.6, direction: str = "sign"
     ) -> None:
         self.weight = check_weight("weight", weight)
-        if not 0 < step < float("inf"):
-            raise ValueError(
-                f"`step` must be a finite number above 0. Received: step={step}"
-            )
-        if direction not in _DIRECTIONS:
-            raise ValueError(
-                f"`direction` must be one of {', '.join(_DIRECTIONS)}. "
-                f"Received: direction={direction!r}"
-            )
+        require_positive("step", step)
+        names = ", ".join(_DIRECTIONS)
+        require(direction in _DIRECTIONS, "direction", direction, f"one of {names}")
         self.step = float(step)
         self.direction = direction
 
@@ -78,7 +73,7 @@ class Cure(Penalty):
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
-        far = context.images + self.step * _unit(toward)
+        far = context.images + self.step * unit(toward)
         there = _input_gradient(context.network, far, context.labels)
         return self.weight * tf.reduce_mean(squared_norms(there - clean))
 
@@ -87,20 +82,9 @@ def _input_gradient(
     network: keras.Model, images: tf.Tensor, labels: tf.Tensor
 ) -> tf.Tensor:
     """Gradient of each example's cross-entropy in its image, inference mode."""
-    scale = gradient_scale(network)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = tf.cast(network(images, training=False), tf.float32)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        total = tf.reduce_sum(losses) * scale
-    return tape.gradient(total, images) / scale
 
+    def losses(x: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(network(x, training=False), tf.float32)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
-def _unit(vectors: tf.Tensor) -> tf.Tensor:
-    """Each example at Euclidean length 1, or 0 where it is 0; `[B,...]`."""
-    axes = list(range(1, len(vectors.shape)))
-    # By the largest entry first: squares of small gradients underflow.
-    largest = tf.reduce_max(tf.abs(vectors), axis=axes, keepdims=True)
-    vectors = tf.math.divide_no_nan(vectors, largest)
-    length = tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=axes, keepdims=True))
-    return tf.math.divide_no_nan(vectors, length)
+    return input_gradient(losses, images, gradient_scale(network))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrobust.core.vectors import squared_norms
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 
 
@@ -39,9 +40,3 @@ class GradientNorm(Penalty):
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
         return self.weight * tf.reduce_mean(squared_norms(context.input_gradient))
-
-
-def squared_norms(gradient: tf.Tensor) -> tf.Tensor:
-    """Squared Euclidean norm of each example, `[B,...]` to `[B]`."""
-    axes = list(range(1, len(gradient.shape)))
-    return tf.reduce_sum(tf.square(gradient), axis=axes)

@@ -39,27 +39,6 @@ def check_solver(solver: str, neighbors: int) -> None:
         )
 
 
-def check_images(images: Any) -> tf.Tensor:
-    """Images as float32 `[B,H,W,C]` of known size; raises `ValueError` if not."""
-    images = tf.convert_to_tensor(images)
-    if not images.dtype.is_floating:
-        raise ValueError(
-            f"`images` must be floating. Received: dtype={images.dtype.name}"
-        )
-    if images.shape.rank != 4 or None in images.shape[1:]:
-        raise ValueError(
-            "`images` must have shape [B, H, W, C] with H, W and C known. "
-            f"Received: shape={images.shape}"
-        )
-    if 0 in images.shape[1:]:
-        raise ValueError(
-            f"`images` must have at least one pixel. Received: shape={images.shape}"
-        )
-    if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(images)):
-        raise ValueError("`images` must be finite. Received: NaN or infinity")
-    return tf.cast(images, tf.float32)
-
-
 def check_fits(z: Any, shape: list[int | None]) -> tf.Tensor:
     """A signal for each value of the images as float32; raises `ValueError` if not."""
     z = tf.cast(tf.convert_to_tensor(z), tf.float32)

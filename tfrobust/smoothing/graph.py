@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrobust.core.images import check_finite, check_images
+from tfrobust.core.vectors import by_largest_entry
 from tfrobust.smoothing import checks
 
 _STRAIGHT = ((0, 1), (1, 0))
@@ -80,7 +82,7 @@ class GridGraph(NamedTuple):
         """
         z = self.as_signal(z)
         # Squares of small perturbations would underflow.
-        z = tf.math.divide_no_nan(z, largest_of(z))
+        z = by_largest_entry(z)
         form = tf.reduce_sum(z * (z - self.multiply(z)), axis=[1, 2, 3])
         return tf.math.divide_no_nan(form, tf.reduce_sum(z * z, axis=[1, 2, 3]))
 
@@ -162,7 +164,8 @@ def grid_graph(
         >>> round(float(weights[0, 1]), 3), round(float(weights[1, 2]), 3)
         (1.0, 0.007)
     """
-    images = checks.check_images(images)
+    images = check_images(images, sized=True)
+    check_finite("images", images)
     checks.check_graph(kernel, bandwidth, neighbors, spatial_bandwidth)
     images = tf.stop_gradient(images)
     logs = []
@@ -195,11 +198,6 @@ def grid_graph(
     roots /= tf.reduce_max(roots, axis=[1, 2], keepdims=True)
     shape = tuple(images.shape[1:])
     return GridGraph(shape, neighbors, tuple(weights), roots)
-
-
-def largest_of(z: tf.Tensor) -> tf.Tensor:
-    """Largest absolute value of each image, `[B, 1, 1, 1]`."""
-    return tf.reduce_max(tf.abs(z), axis=[1, 2, 3], keepdims=True)
 
 
 def _log_kernel(kernel: str, distance: tf.Tensor) -> tf.Tensor:

@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrobust.core.vectors import largest_entry
 from tfrobust.settings import require_not_negative, require_steps
 from tfrobust.smoothing import checks
 from tfrobust.smoothing.checkerboard import Checkerboard
-from tfrobust.smoothing.graph import GridGraph, grid_graph, largest_of
+from tfrobust.smoothing.graph import GridGraph, grid_graph
 from tfrobust.smoothing.solvers import (
     Chebyshev,
     ConjugateGradient,
@@ -209,7 +210,7 @@ class Smoother:
             ValueError: If a shape does not fit.
         """
         z = self.graph.as_signal(z)
-        scale = largest_of(z)  # squares of small gradients would underflow
+        scale = largest_entry(z)  # squares of small gradients would underflow
         missing, whole = (
             tf.reduce_sum(tf.square(tf.math.divide_no_nan(signal, scale)), [1, 2, 3])
             for signal in (z - self.multiply(smoothed), z)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.loops import loop
+from tfrobust.core.vectors import largest_entry
 from tfrobust.settings import (
     require,
     require_not_negative,
     require_positive,
     require_steps,
 )
-from tfrobust.smoothing.graph import largest_of
 
 Operator = Callable[[tf.Tensor], tf.Tensor]
 """A linear map on `[B, H, W, C]` that treats every image by itself."""
@@ -111,7 +111,7 @@ class ConjugateGradient:
         precondition = preconditioner or (lambda residual: residual)
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
         # Inner products of small gradients would underflow.
-        scale = tf.maximum(largest_of(b), largest_of(x))
+        scale = tf.maximum(largest_entry(b), largest_entry(x))
         scale = tf.where(scale > 0.0, scale, 1.0)
         b, x = b / scale, x / scale
         target = self.tolerance**2 * _dot(b, b)

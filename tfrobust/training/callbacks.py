@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrobust import layers, models
+from tfrobust import geometry, layers, models
 from tfrobust.training.distribute import is_chief
 
 
@@ -88,7 +88,7 @@ class WatchGradientNorm(keras.callbacks.Callback):
     """Adds `val_gradient_norm` to the epoch's logs, whatever the training loss is.
 
     It is the mean over some fixed examples of the norm of each one's cross-entropy
-    gradient in the image, with the network in inference mode.
+    gradient in the image, with the network in inference mode: `geometry.gradient_norm`.
 
     Args:
         images: float32 `[N,H,W,C]` in [0, 1].
@@ -107,20 +107,12 @@ class WatchGradientNorm(keras.callbacks.Callback):
             (images, tf.cast(labels, tf.int32))
         ).batch(batch_size)
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._norms = tf.function(self._norms_of, reduce_retracing=True)
-
-    def _norms_of(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = tf.cast(self.model(images, training=False), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        gradient = tf.reshape(tape.gradient(losses, images), [tf.shape(images)[0], -1])
-        return tf.norm(gradient, axis=-1)
-
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
-            norms = tf.concat([self._norms(*batch) for batch in self.batches], axis=0)
+            norms = tf.concat(
+                [geometry.gradient_norm(self.model, *batch) for batch in self.batches],
+                axis=0,
+            )
             logs["val_gradient_norm"] = float(tf.reduce_mean(norms))
 
 

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
-from tfrobust.core.gradients import pullback
+from tfrobust.core.gradients import gradient_scale, pullback
+from tfrobust.core.vectors import squared_norms
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     NetworkWrapper,
@@ -18,8 +19,7 @@ from tfrobust.layers import (
     network_of,
 )
 from tfrobust.penalties import Penalty, StepContext
-from tfrobust.penalties.gradient_norm import squared_norms
-from tfrobust.penalties.precision import gradient_scale
+from tfrobust.settings import require
 
 # What Keras's loops hand to a train function; `train_on_batch` hands over a generator.
 _ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
@@ -403,11 +403,7 @@ def _checked_penalties(
 
 
 def _check_share(share: float, adversary: Attack | None) -> None:
-    if not 0 < share <= 1:
-        raise ValueError(
-            "`adversary_share` must be above 0 and at most 1. "
-            f"Received: adversary_share={share}"
-        )
+    require(0 < share <= 1, "adversary_share", share, "above 0 and at most 1")
     if adversary is None and share != 1:
         raise ValueError(
             "`adversary_share` must be 1 without an adversary. "

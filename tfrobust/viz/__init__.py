@@ -14,7 +14,7 @@ from tfrobust.viz.curves import training_curves
 from tfrobust.viz.files import save
 from tfrobust.viz.images import image_rows
 from tfrobust.viz.local_response import local_responses, local_responses_over_epochs
-from tfrobust.viz.magnified import magnified
+from tfrobust.viz.magnification import magnified
 from tfrobust.viz.operating import operating_characteristics
 from tfrobust.viz.perturbations import perturbation_panels
 from tfrobust.viz.robustness import accuracy_over_eps
@@ -22,7 +22,7 @@ from tfrobust.viz.spectra import accuracy_over_scale, amplitude_spectra
 from tfrobust.viz.stability import gradient_stability
 from tfrobust.viz.towards import towards_classes
 from tfrobust.viz.tradeoff import accuracy_against_beta, accuracy_against_curvature
-from tfrobust.viz.worst_cases import worst_cases
+from tfrobust.viz.worst import worst_cases
 
 __all__ = [
     "accuracy_against_beta",

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from tfrobust.analysis.local_response import LocalResponse
+from tfrobust.analysis.responses import LocalResponse
 
 # What is drawn in each row, and what the row is called.
 _ROWS = {"maximum": "largest difference", "total": "sum of differences"}

@@ -11,6 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
+from tfrobust.settings import require_positive
+
 # An odd number of colours, so that 0 has one of its own.
 _COLOURS = LinearSegmentedColormap.from_list(
     "change", ["#08306b", "#4292c6", "0.8", "#ef6548", "#7f0000"], N=255
@@ -124,8 +126,7 @@ def _check(
             f"`adversarial` must have the shape of `images`, {images.shape}. "
             f"Received: shape={adversarial.shape}"
         )
-    if not 0 < eps < np.inf:
-        raise ValueError(f"`eps` must be a finite number above 0. Received: eps={eps}")
+    require_positive("eps", eps)
     if names is not None and len(names) != len(images):
         raise ValueError(
             f"`names` must hold {len(images)} strings, one an image. "

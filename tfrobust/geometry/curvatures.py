@@ -7,15 +7,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
-from tfrobust.geometry.checks import check_integer, check_positive, check_seed
-from tfrobust.geometry.derivatives import (
-    gradient_of,
-    linearise,
-    norms,
-    spread,
-    unit,
-)
+from tfrobust.core.gradients import gradient_and_hessian, input_gradient
+from tfrobust.core.vectors import norms, spread, unit
 from tfrobust.geometry.loss import evaluate
+from tfrobust.settings import require_positive, require_seed, require_steps
 
 EPSILON = 1e-37
 """Added to the gradient norm in a curvature: ten times the smallest normal float32, so
@@ -162,10 +157,10 @@ def curvature(
         >>> [float(value[0]) for value in found]
         [1.0, 1.0, 1.0]
     """
-    epsilon = check_positive("epsilon", epsilon)
+    require_positive("epsilon", epsilon)
     settings = _settings(iterations, tolerance, seed)
     gradients, hessians = evaluate(model, _both_norms, images, labels, *settings)
-    return Curvature(gradients, hessians, hessians / (gradients + epsilon))
+    return Curvature(gradients, hessians, hessians / (gradients + float(epsilon)))
 
 
 def _settings(
@@ -173,18 +168,19 @@ def _settings(
 ) -> list[tf.Tensor]:
     """Tensors rather than numbers, so that no setting needs a graph of its own."""
     if tolerance is not None:
-        tolerance = check_positive("tolerance", tolerance)
+        require_positive("tolerance", tolerance)
     if not tf.is_tensor(iterations):
-        iterations = tf.constant(check_integer("iterations", iterations, least=1))
+        require_steps("iterations", iterations)
+    require_seed(seed)
     return [
         tf.cast(iterations, tf.int32),
         tf.constant(_NEVER if tolerance is None else tolerance, tf.float32),
-        tf.constant([check_seed(seed), 0], tf.int64),
+        tf.constant([seed, 0], tf.int64),
     ]
 
 
 def _gradient_norm(loss: Loss, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return norms(gradient_of(loss, images, labels))
+    return norms(input_gradient(lambda x: loss(x, labels), images))
 
 
 def _hessian_norm(
@@ -202,11 +198,11 @@ def _both_norms(
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Norm of the gradient and of the Hessian, both `[B]`."""
-    gradient, product = linearise(loss, images, labels)
+    gradient, product = gradient_and_hessian(lambda x: loss(x, labels), images)
     found = norms(gradient)
     vectors = _start(gradient, seed)
 
-    def wanted(_: Any, __: Any, ___: Any, moving: tf.Tensor) -> tf.Tensor:
+    def goes_on(_: Any, __: Any, ___: Any, moving: tf.Tensor) -> tf.Tensor:
         return tf.reduce_any(moving)
 
     def body(
@@ -223,7 +219,7 @@ def _both_norms(
     moving = tf.broadcast_to(iterations > 0, tf.shape(found))
     state = (tf.constant(0), vectors, tf.zeros_like(found), moving)
     shapes = tf.nest.map_structure(lambda tensor: tensor.shape, state)
-    result = tf.while_loop(wanted, body, state, shapes, parallel_iterations=1)
+    result = tf.while_loop(goes_on, body, state, shapes, parallel_iterations=1)
     return tf.stop_gradient(found), tf.stop_gradient(result[2])
 
 

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier
-from tfrobust.geometry.curvature import EPSILON, curvature
-from tfrobust.geometry.derivatives import norms
-from tfrobust.geometry.loss import check_images
+from tfrobust.core.gradients import linearise
+from tfrobust.core.images import check_images
+from tfrobust.core.vectors import norms
+from tfrobust.geometry.curvatures import EPSILON, curvature
 
 
 class Robustness(NamedTuple):
@@ -68,7 +69,7 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
         >>> bool(found.distance[0] <= found.distance_linear[0])
         True
     """
-    images = check_images(images)
+    images = tf.stop_gradient(check_images(images, any_rank=True))
     classes, margin, slope, loss = _margin(model, images)
     gradient, hessian, bend = curvature(model, images, classes, iterations)
     linear = _over(tf.nn.relu(math.log(2.0) - loss), gradient)
@@ -86,14 +87,11 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
 
 def _margin(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Best class, margin, norm of its gradient, and cross-entropy of that class."""
-    classifier = as_classifier(model)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = classifier(images)
-        best = tf.math.top_k(logits, 2)
-        margin = best.values[:, 0] - best.values[:, 1]
-    # A model without any gradient is told of by what follows.
-    gradient = tape.gradient(margin, images, unconnected_gradients="zero")
+    logits, pull = linearise(as_classifier(model), images)
+    best = tf.math.top_k(logits, 2)
+    margin = best.values[:, 0] - best.values[:, 1]
+    ends = tf.one_hot(best.indices, tf.shape(logits)[1])
+    gradient = pull(ends[:, 0] - ends[:, 1])
     loss = tf.reduce_logsumexp(logits, axis=-1) - best.values[:, 0]
     found = best.indices[:, 0], margin, norms(gradient), loss
     return tuple(map(tf.stop_gradient, found))

@@ -298,7 +298,7 @@ def test_no_images_have_no_norms(network):
         ),
         (
             {"tolerance": 0.0},
-            "`tolerance` must be a positive finite number. Received: tolerance=0.0",
+            "`tolerance` must be a finite number above 0. Received: tolerance=0.0",
         ),
         (
             {"seed": -1},
@@ -306,7 +306,7 @@ def test_no_images_have_no_norms(network):
         ),
         (
             {"epsilon": 0},
-            "`epsilon` must be a positive finite number. Received: epsilon=0",
+            "`epsilon` must be a finite number above 0. Received: epsilon=0",
         ),
         (
             {"model": lambda x: x[:, :1]},

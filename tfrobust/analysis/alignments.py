@@ -20,8 +20,8 @@ from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.gradients import class_gradients, linearise
 from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.vectors import cosine
 from tfrobust.pag import Directions
-from tfrobust.penalties.alignment import cosine
 from tfrobust.settings import require, require_steps
 
 
