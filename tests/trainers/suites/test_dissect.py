@@ -20,7 +20,7 @@ from tfrobust.cli.records import read_evaluation
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import samples
-from trainers.suites.dissect import checkpoints
+from trainers.suites.dissect import checkpoints, measures
 from trainers.suites.dissect import measure as dissect_suite
 from trainers.suites.evaluation import flag_lines
 
@@ -733,11 +733,11 @@ def test_measures_are_those_of_the_tables(written):
             {**deepest, "statistic": "relative"},
         ),
     }
-    assert {*dissect_suite.MEASURES} == {*expected, "kernel variation"}
+    assert {*measures.MEASURES} == {*expected, "kernel variation"}
     shown = written.table("Models by measures")
     for name in NAMES:
         for title, (quantity, setting) in expected.items():
-            found = dissect_suite.measure(written.records, name, title, MAIN)
+            found = measures.measure(written.records, name, title, MAIN)
             if name == "served" and title.startswith("last"):
                 assert found is None and shown[name][title] == "-"
             else:
@@ -788,10 +788,8 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
 def test_rank_correlations(written):
     """SciPy's, '-' where a measure does not vary; in full as records."""
     measured = {}
-    for title in dissect_suite.MEASURES:
-        found = [
-            dissect_suite.measure(written.records, name, title, MAIN) for name in NAMES
-        ]
+    for title in measures.MEASURES:
+        found = [measures.measure(written.records, name, title, MAIN) for name in NAMES]
         measured[title] = [
             np.nan if one is None else one.estimate.value for one in found
         ]
