@@ -952,6 +952,39 @@ def test_an_attack_that_never_succeeds(harmless):
     assert "nan" not in text.lower()
 
 
+EVERY = {
+    "DDN L2": "ddn:steps=3",
+    "C&W L2": "cw:steps=3,search_steps=1",
+    "sC&W L2": "smooth_cw:steps=3,search_steps=1",
+    "DeepFool L2": "deepfool:steps=3",
+    "FGSM Linf 4/255": "fgsm:eps=4/255",
+    "Square Linf 8/255": "square:norm=inf,eps=8/255,queries=9",
+}
+
+
+@pytest.mark.slow
+def test_every_kind_of_attack(untrained, tmp_path):
+    """Those that look for the smallest perturbation too, as the first among them: they
+    have no radius, and no share at the bound.
+    """
+    specs = [f"--attack={spec}" for spec in EVERY.values()]
+    model = f"--model={untrained}/one.keras"
+    ended = call(*SMALL, model, *specs, f"--out={tmp_path}/out")
+    assert ended.code == 0, ended.err
+    records = read_evaluation(tmp_path / "out").records
+    for quantity in ("robust_accuracy", "sign_agreement", "high_frequency_share"):
+        titles = records.where(quantity).values_of("attack")
+        assert [title for title in titles if title != "all"] == [*EVERY]
+    within = [title for title in EVERY if "Linf" in title]
+    assert records.where("share_at_bound").values_of("attack") == within
+    for title in EVERY:
+        left = records.get("one", "robust_accuracy", attack=title, rounded=False)
+        assert left.setting["eps"] == (
+            attacks.parse(EVERY[title]).threat.eps if title in within else None
+        )
+    assert records.where("last_difference").values_of("attack") == ["DDN L2"]
+
+
 @pytest.mark.slow
 def test_two_models_have_no_rank_correlations(harmless):
     """Of two there is no order to speak of."""
