@@ -353,9 +353,10 @@ def _measured(path: Path, evaluation: str | os.PathLike[str] | None) -> Facts:
     name, reason = None, ""
     try:
         whole = read_evaluation(file)
-        models = whole.about["models"]
+        listed = whole.about.get("models")
+        models = [one for one in listed if isinstance(one, dict)] if listed else []
         name = _find(path, models)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         reason = f" ({error})"
     if name is not None:
         return _facts_in(whole.about.get("dataset"), whole.records.of(name))
@@ -381,7 +382,7 @@ def _find(path: Path, models: list[Any]) -> str | None:
 def _facts_in(dataset: str | None, records: Records) -> Facts:
     """What the records of one model say."""
     origin = {"dataset": dataset, "source": "evaluation"}
-    clean = records.where("accuracy", split="test", attacked=None)
+    clean = records.where("accuracy", split="test", attacked=None, suite=None)
     robust = records.where("robust_accuracy", rounded=False)
     return Facts(
         accuracy=_estimate(clean[0]) | origin if clean else None,

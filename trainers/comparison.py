@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrobust import data, models, viz
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import Records, Row, read_evaluation, table_by_model
+from tfrobust.cli.records import Record, Records, Row, read_evaluation, table_by_model
 from tfrobust.cli.run_folder import run_around, write_text
 from tfrobust.cli.tables import Column, Table, formatted
 from tfrobust.core.estimates import Estimate
@@ -209,10 +209,15 @@ def _point(text: str, records: Records) -> tuple[str, Estimate, Estimate]:
             f"--curve names {name!r}, but the evaluations are of "
             f"{', '.join(records.models)}."
         )
-    clean = records.get(name, "accuracy", split="test", attacked=None)
-    curvature = records.get(name, "curvature", split="test")
+    clean = _first(records, name, "accuracy", split="test", attacked=None)
+    curvature = _first(records, name, "curvature", split="test")
     if clean is None or curvature is None:
         raise UsageError(
             f"--curve names {name!r}, whose accuracy and curvature were not measured."
         )
     return label, curvature.estimate, clean.estimate
+
+
+def _first(records: Records, name: str, quantity: str, **how: Any) -> Record | None:
+    """What the first suite of an evaluation measured; a later one says its name."""
+    return records.get(name, quantity, suite=None, **how)

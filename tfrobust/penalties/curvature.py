@@ -26,7 +26,7 @@ class Curvature(Penalty):
     unopposed beta falls like `1 / (1/5 + 0.1 * steps)` (learning rate 0.1, momentum
     0.9): within a few epochs every activation is all but linear, long before the
     cross-entropy can defend it. Over 200 epochs the two reach a balance. Short runs
-    want a smaller weight; `docs/RESULTS.md` has the measured trade-off.
+    need a smaller weight; `docs/results/lcnn.md` has the measured trade-off.
 
     Args:
         beta: Weight of the sum of betas, at least 0.

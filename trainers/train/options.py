@@ -151,7 +151,7 @@ class _Loss(Settings, title="Loss"):
     curvature_scale: float = number(
         1.0,
         "Multiplies both weights of the curvature penalty, if there is one; "
-        "short runs want less than 1 (docs/RESULTS.md).",
+        "short runs need less than 1 (docs/results/lcnn.md).",
     )
     gradient_norm: float = number(
         0.0,
@@ -357,7 +357,7 @@ class _Machine(Settings, title="Machine"):
     deterministic: bool = boolean(
         True,
         "The same flags on the same machine give the same weights to the "
-        "last bit, also after --resume. Costs some time (docs/RESULTS.md).",
+        "last bit, also after --resume. Costs some time (docs/results/speed.md).",
     )
     mixed_precision: str = choice(
         "off",

@@ -1,5 +1,6 @@
 """The PAG suite: its numbers recomputed from single images, and its refusals."""
 
+import json
 import re
 from pathlib import Path
 
@@ -423,11 +424,19 @@ def test_what_is_printed_and_written(evaluated):
         "Keras",
         "SavedModel",
     ]
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    json.loads((out / "evaluation.json").read_text(), parse_constant=refuse)
     assert records.get("one", "robust_accuracy", eps=0.3, rounded=False)
     assert not records.where("masked") and not records.where("masking_accuracy")
     assert records.where("cosine").values_of("towards") == list(DIRECTIONS)
     recognised = records.where("recognised")
     assert recognised.values_of("judge") == ["itself", "judge"]
+    for name, judged_by in (("judge", "judge"), ("itself", "one")):
+        for one in recognised.of("one").where(judge=name):
+            assert one.about["judged_by"] == judged_by
     assert recognised.values_of("eps") == [1.0, 4.0]
     shown = (out / "evaluation.html").read_text()
     for title in (
@@ -450,6 +459,10 @@ class Linear:
 
     def __call__(self, images):
         return tf.einsum("bhwc,khwc->bk", images, self.weights)
+
+
+# What `tiny` attacks with: title, norm and radius of each.
+TINY_ATTACKS = (("PGD Linf 0.031", "inf", 0.031), ("PGD L2 0.5", 2, 0.5))
 
 
 def tiny(weights, *flags, judge=None):
@@ -542,22 +555,27 @@ def test_masking_is_looked_for_where_asked():
         "--masking_restarts=2",
         "--masking_queries=5",
     )
-    titles = ["PGD Linf 0.031", "PGD L2 0.5"]
+    titles = [title for title, _, _ in TINY_ATTACKS]
     left, signs = records.where("masking_accuracy"), records.where("masked")
     assert left.values_of("within") == signs.values_of("within") == titles
     shown = page.text(pag_page.sections(records, measurer))
     assert "Signs of masked gradients" in shown
-    for title, (norm, eps) in zip(titles, (("inf", 0.031), (2, 0.5)), strict=True):
+    for title, norm, eps in TINY_ATTACKS:
         assert f"Accuracy under several attacks, {title}" in shown
         report = attacks_report(norm, eps, measurer)
         mine = left.where(within=title)
         assert [one.setting["probe"] for one in mine] == [t for t, _ in report.table()]
         for one, (_, estimate) in zip(mine, report.table(), strict=True):
             assert (one.images, one.estimate) == (6, estimate)
+        verdict, *each = signs.where(within=title)
+        assert "sign" not in verdict.setting
+        assert (verdict.images, verdict.estimate.value) == (6, report.masked)
         seen = {
-            one.setting["sign"]: one.estimate.value for one in signs.where(within=title)
+            one.setting["sign"]: (one.estimate.value, one.about["reason"])
+            for one in each
         }
-        assert seen == {name: sign.present for name, sign in report.signs.items()}
+        assert seen == report.signs
+        assert all(reason in shown for _, reason in seen.values())
         assert all(name.replace("_", " ") in shown for name in seen)
 
 
@@ -577,11 +595,54 @@ def attacks_report(norm, eps, measurer):
     )
 
 
+# Each attack by name, with the norm that its records must have.
+EVERY_ATTACK = {
+    "fgsm:eps=8/255": "Linf",
+    "bim:eps=8/255,steps=2": "Linf",
+    "mifgsm:eps=8/255,steps=2": "Linf",
+    "pgd:norm=2,eps=0.2,steps=2": "L2",
+    "smooth_pgd:norm=2,eps=0.2,steps=2": "L2",
+    "square:norm=inf,eps=8/255,queries=3": "Linf",
+    "cw:steps=2,search_steps=1": "L2",
+    "smooth_cw:steps=2,search_steps=1": "L2",
+    "ddn:steps=2": "L2",
+    "deepfool:steps=2": "L2",
+}
+
+
+@pytest.mark.slow
+def test_every_attack_takes_part():
+    """A record and a column for each, and the union of their successes."""
+    built_in = {text.partition(":")[0] for text in EVERY_ATTACK}
+    assert built_in <= set(attacks.names())
+    specs = [f"--attack={text}" for text in EVERY_ATTACK]
+    records, measurer = tiny(lamps(), *specs)
+    shown = page.text(pag_page.sections(records, measurer))
+    left = records.where("robust_accuracy", rounded=False)
+    kept = []
+    for text, norm in EVERY_ATTACK.items():
+        attack = attacks.parse(text, seed=0)
+        title = attacks.title(attack)
+        assert title in shown
+        (mine,) = left.where(attack=title)
+        assert mine.setting["threat_model"] == norm
+        assert mine.setting["eps"] == attack.threat.eps
+        assert mine.about["attacks"] == [attacks.spec(attack)]
+        kept.append(mine.values)
+    kept += [left.where(attack=title)[0].values for title, _, _ in TINY_ATTACKS]
+    (union,) = left.where(attack="all")
+    np.testing.assert_array_equal(union.values, np.all(kept, axis=0))
+
+
 def test_masking_needs_a_ball():
     """Refused before anything is loaded, where no attack has one."""
-    with pytest.raises(UsageError, match="--masking needs an --attack that has a rad"):
-        run, (suite,) = parse("--suite=pag", "--model=a", "--masking", "--attack=ddn")
-        suite.prepare()
+    for spec in ("ddn", "pgd:norm=inf,eps=0"):
+        _, (suite,) = parse("--suite=pag", "--model=a", "--masking", f"--attack={spec}")
+        with pytest.raises(UsageError) as refused:
+            suite.prepare()
+        assert str(refused.value) == (
+            "--masking needs an --attack that has a radius above 0, in L2 or Linf."
+        )
 
 
 def test_too_few_training_images_are_refused():

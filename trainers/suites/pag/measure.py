@@ -6,6 +6,7 @@ Robustness?: tables 1, 2 and 4, figures 1, 4 and 5.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,7 @@ def make_attacks(run: EvaluateConfig, own: PagSettings) -> dict[str, attacks.Att
     made = suite_attacks.make(run, DEFAULT_ATTACKS)
     if own.masking and not masked_balls(made):
         raise UsageError(
-            "--masking needs an --attack that has a radius, in L2 or Linf."
+            "--masking needs an --attack that has a radius above 0, in L2 or Linf."
         )
     return made
 
@@ -45,6 +46,11 @@ def masked_balls(made: dict[str, attacks.Attack]) -> dict[str, attacks.Attack]:
         for title, attack in made.items()
         if attack.threat.eps and attack.threat.norm in (2, "inf")
     }
+
+
+def probe_steps(attack: attacks.Attack) -> int:
+    """Steps of PGD in the check within an attack's ball: the attack's own, if any."""
+    return getattr(attack, "steps", 20)
 
 
 def load_judge(run: EvaluateConfig, own: PagSettings) -> Loaded | None:
@@ -75,7 +81,6 @@ class Measurer:
 
     Attributes:
         shown: Of each model float32 `[S,K,H,W,C]`, the first images moved farthest.
-        reasons: Why each sign of masking was seen or not, by model, attack and sign.
     """
 
     def __init__(
@@ -96,7 +101,6 @@ class Measurer:
             for count in (run.examples, own.pag_moved)
         )
         self.shown: dict[str, np.ndarray] = {}
-        self.reasons: dict[tuple[str, str, str], str] = {}
 
     def facts(self) -> dict[str, str]:
         """The settings, in words."""
@@ -175,15 +179,15 @@ class Measurer:
         counted = np.asarray(agreement.counted)
         hits = np.where(counted, agreement.reached(), np.nan)
         counts = counted.sum(axis=1)
-        shares = np.full(len(hits), np.nan)
-        usable = counts > 0
-        shares[usable] = np.nansum(hits[usable], axis=1) / counts[usable]
+        # An image of which nothing counts has no share.
+        shares = np.nansum(hits, axis=1) / np.where(counts, counts, np.nan)
         setting: dict[str, Any] = {"judge": name, "eps": eps.value}
-        of = self.moved.first()
-        yield measured(model.name, "recognised", shares, of, **setting)
+        of, about = self.moved.first(), {"judged_by": judge.name}
+        yield measured(model.name, "recognised", shares, of, about, **setting)
         for place, title in enumerate(self.class_names):
             setting["class"] = title
-            yield measured(model.name, "recognised", hits[:, place], of, **setting)
+            values = hits[:, place]
+            yield measured(model.name, "recognised", values, of, about, **setting)
 
     def _masking(self, model: Loaded) -> Iterator[Record]:
         """Signs of masked gradients within the ball of each attack that has one."""
@@ -196,7 +200,7 @@ class Measurer:
                 norm=attack.threat.norm,
                 eps=attack.threat.eps or 0.0,
                 restarts=own.masking_restarts,
-                steps=getattr(attack, "steps", 20),
+                steps=probe_steps(attack),
                 queries=own.masking_queries,
                 seed=self.run.seed,
                 batch_size=self.run.batch_size,
@@ -204,10 +208,20 @@ class Measurer:
             for probe, left in report.table():
                 setting = {"within": title, "probe": probe}
                 yield Record(model.name, "masking_accuracy", setting, count, left)
-            for sign, seen in report.signs.items():
-                setting = {"within": title, "sign": sign}
-                yield parts.exactly(model.name, "masked", seen.present, count, setting)
-                self.reasons[model.name, title, sign] = seen.reason
+            yield from _signs(model.name, title, count, report)
+
+
+def _signs(
+    model: str, within: str, images: int, report: analysis.MaskingReport
+) -> Iterator[Record]:
+    """Whether there was any sign of masking, then each sign and why."""
+    ball: dict[str, Any] = {"within": within}
+    yield parts.exactly(model, "masked", report.masked, images, ball)
+    for sign, seen in report.signs.items():
+        record = parts.exactly(
+            model, "masked", seen.present, images, {**ball, "sign": sign}
+        )
+        yield dataclasses.replace(record, about={"reason": seen.reason})
 
 
 def _directions(

@@ -13,7 +13,7 @@ from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Records, Row, table_by_model, table_by_quantity
 from tfrobust.cli.tables import Column, Table, number, percent
 from trainers.suites import attacks as suite_attacks
-from trainers.suites.pag.measure import Measurer, masked_balls
+from trainers.suites.pag.measure import Measurer, masked_balls, probe_steps
 from trainers.suites.parts import ERROR
 
 # More target classes beside each other cannot be looked at.
@@ -118,18 +118,22 @@ def _masking(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
             "probes",
             table_by_model(records, "attack", rows, percent),
             within=title,
-            steps=getattr(attack, "steps", 20),
+            steps=probe_steps(attack),
         )
-    yield prose.section("signs", _sign_table(records, about))
+    yield prose.section("signs", _sign_table(records.where("masked")))
 
 
-def _sign_table(records: Records, about: Measurer) -> Table:
-    rows = []
-    for one in records.where("masked"):
-        within, sign = str(one.setting["within"]), str(one.setting["sign"])
-        seen = "yes" if one.estimate.value else "no"
-        reason = about.reasons[one.model, within, sign]
-        rows.append([f"{one.model}, {within}", sign.replace("_", " "), seen, reason])
+def _sign_table(masked: Records) -> Table:
+    rows = [
+        [
+            f"{one.model}, {one.setting['within']}",
+            str(one.setting["sign"]).replace("_", " "),
+            "yes" if one.estimate.value else "no",
+            one.about["reason"],
+        ]
+        for one in masked
+        if "sign" in one.setting
+    ]
     heads = ("model", "sign", "seen", "because")
     return Table([Column(head, numeric=False) for head in heads], rows)
 
