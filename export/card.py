@@ -11,7 +11,6 @@ docs/SERVING.md has the fields.
 from __future__ import annotations
 
 import dataclasses
-import fractions
 import json
 import math
 import numbers
@@ -25,6 +24,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfrobust import attacks
+from tfrobust.attacks import ThreatModel
 from tfrobust.cli.records import Record, Records, read_evaluation, records_from
 from tfrobust.cli.run_folder import RunFolder, model_name, versions
 from tfrobust.models import pretrained_card
@@ -48,7 +49,6 @@ _NETWORKS = {"initial", "teacher", "judge"}
 _ESTIMATE = ("mean", "standard_error")
 _EVALUATION = "evaluation.json"
 _GEOMETRY = ("gradient_norm", "hessian_norm", "curvature")
-_NORMS = {"2": "L2", "inf": "Linf", "1": "L1"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,10 +250,20 @@ def _data(flags: dict[str, str], summary: Mapping[str, Any]) -> dict[str, Any] |
 def _training(flags: dict[str, str]) -> dict[str, Any]:
     """Settings that were made, but for where things lay."""
     return {
-        name: None if _is_place(name, value) else _told(value)
+        name: _setting(name, value)
         for name, value in flags.items()
         if name not in _OF_THE_MACHINE and value
     }
+
+
+def _setting(name: str, value: str) -> Any:
+    """What a card says of a flag."""
+    # An attack may have a radius of 8/255, which is no path; a setting may be one.
+    if name == "adversary":
+        texts = value.partition(":")[2].split(",")
+        places = [text for text in texts if _PLACE.match(text.partition("=")[2])]
+        return None if places else value
+    return None if _is_place(name, value) else _told(value)
 
 
 def _is_place(name: str, value: str) -> bool:
@@ -310,10 +320,10 @@ def _watched(
     mean = summary.get(field)
     if mean is None:
         return None
-    attacked = flags.get("adversary", "off") != "off"
-    norm = flags.get("adversary_norm", "") if attacked else "inf"
-    eps = _radius(flags.get("adversary_eps", "")) if attacked else 8 / 255
-    name = _NORMS.get(norm, norm)
+    ball = _ball(flags.get("adversary", ""))
+    if ball is None:
+        return None
+    name, eps = str(dataclasses.replace(ball, eps=None)), ball.eps
     steps = _told(flags.get("watch_steps", "")) or None
     about = {
         "attack": f"PGD {name}",
@@ -329,11 +339,13 @@ def _watched(
     return [about | origin]
 
 
-def _radius(value: str) -> float | None:
-    """A number or a fraction such as 8/255."""
+def _ball(adversary: str) -> ThreatModel | None:
+    """Where `--watch_robust` attacked; `None` if the adversary is not known here."""
+    if adversary in ("", "off"):
+        return ThreatModel("inf", 8 / 255)
     try:
-        return float(fractions.Fraction(value.replace(" ", "")))
-    except (ValueError, ZeroDivisionError):
+        return attacks.parse(adversary).threat
+    except ValueError:
         return None
 
 

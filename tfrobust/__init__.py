@@ -10,7 +10,7 @@ loaded the first time that they are named:
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -28,16 +28,22 @@ _SUBMODULES = (
     "viz",
 )
 
-__all__ = ["__version__", *_SUBMODULES]
+# What measurements return; it does not need TensorFlow.
+_CLASSES = {"Estimate": "core.estimates"}
+
+__all__ = ["__version__", *_CLASSES, *_SUBMODULES]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """Loads a part of the library the first time that it is named (PEP 562)."""
     if name in _SUBMODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _CLASSES:
+        module = importlib.import_module(f"{__name__}.{_CLASSES[name]}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """Lists the parts that are not loaded yet as well."""
-    return sorted({*globals(), *_SUBMODULES})
+    return sorted({*globals(), *_CLASSES, *_SUBMODULES})

@@ -17,8 +17,6 @@ DEFAULTS = {
     "augment": "none",
     "model": "c4",
     "weight_decay": 0.0,
-    "adversary_norm": "inf",
-    "adversary_eps": 0.3,
     "epochs": 6,
     "optimizer": "adam",
     "learning_rate": 1e-3,

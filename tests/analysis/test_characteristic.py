@@ -29,8 +29,8 @@ from tfrobust.attacks import (
     DDN,
     FGSM,
     PGD,
+    AttackOutcome,
     AttackResult,
-    Outcome,
     ThreatModel,
     evaluate,
 )
@@ -123,14 +123,14 @@ def test_rounded_images_are_judged_by_their_own_fields():
 
 
 def test_batches_and_outcomes_are_as_one_result():
-    """Rows in their order, `worst` counting through; an `Outcome` does as well."""
+    """Rows in their order, `worst` counting through; an outcome does as well."""
     first = result([3.0, 1.0, 0.0], [True, True, True], [False, False, True])
     second = result([2.0, 4.0], [False, True])
     found = characteristic(first, second)
     assert found.distortion.tolist() == [3.0, 1.0, 2.0, 4.0]
     assert found.index.tolist() == [0, 1, 3, 4] and found.worst(2).tolist() == [4, 0]
     arrays = {name: np.asarray(value) for name, value in first._asdict().items()}
-    outcome = Outcome(threat=ThreatModel(2), **(arrays | {"adversarial": None}))
+    outcome = AttackOutcome(threat=ThreatModel(2), **(arrays | {"adversarial": None}))
     assert characteristic(outcome).curve()[0].tolist() == [0.0, 1.0, 3.0]
     assert characteristic(outcome).mean_distortion() == outcome.mean_distortion()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 import weakref
 
 import keras
@@ -18,6 +19,12 @@ from tfrobust.attacks import (
     AttackResult,
     CarliniWagnerL2,
     DeepFool,
+    FixedBudget,
+    MinimumNorm,
+    SmoothCarliniWagner,
+    SmoothPGD,
+    Square,
+    ThreatModel,
 )
 
 
@@ -258,3 +265,60 @@ def test_radii_of_graphs_are_not_mixed_up_with_other_settings():
     asked = len(calls)
     dataclasses.replace(attack, step_size=0.01)(model, grey(0.1), [0])
     assert len(calls) > asked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lighten(FixedBudget):
+    """Goes to the edge of the ball in every pixel: all that an attack has to say."""
+
+    early_stop: bool = True
+
+    def run(self, problem):
+        return problem.images + problem.eps[:, None, None, None]
+
+
+def test_an_attack_within_a_ball_is_its_run_and_settings():
+    attack = Lighten(norm="inf", eps=0.2)
+    assert attack.threat == ThreatModel("inf", 0.2) and attack.budget == 0.2
+    assert attack.template() == Lighten(norm="inf", eps=1.0)
+    assert attack.for_training() == Lighten(norm="inf", eps=0.2, early_stop=False)
+    result = attack(brightness, grey(0.45, 0.1), [0, 0])
+    assert result.success.numpy().tolist() == [True, False]
+    np.testing.assert_allclose(result.distortion, [0.2, 0.2], rtol=1e-5)
+    result = attack(brightness, grey(0.45, 0.1), [0, 0], eps=[0.1, 0.5])
+    assert result.success.numpy().tolist() == [True, True]
+    np.testing.assert_allclose(result.distortion, [0.1, 0.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"norm": "inf", "eps": -0.1},
+            "`eps` must be finite and at least 0. Received: eps=-0.1",
+        ),
+        (
+            {"norm": 2, "eps": math.inf},
+            "`eps` must be finite and at least 0. Received: eps=inf",
+        ),
+        ({"norm": 3, "eps": 0.1}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
+    ],
+)
+def test_a_ball_that_is_none_is_refused(settings, message):
+    with pytest.raises(ValueError) as caught:
+        Lighten(**settings)
+    assert str(caught.value) == message
+
+
+def test_every_attack_is_of_one_family():
+    for kind in (FGSM, BIM, PGD, SmoothPGD, Square):
+        attack = kind(norm="inf", eps=0.25)
+        assert isinstance(attack, FixedBudget) and attack.budget == 0.25
+        assert attack.template().budget == 1.0
+        assert attack.template() == dataclasses.replace(attack, eps=1.0)
+        assert not getattr(attack.for_training(), "early_stop", False)
+    for kind in (DDN, DeepFool, CarliniWagnerL2, SmoothCarliniWagner):
+        assert isinstance(kind(), MinimumNorm) and kind().budget is None
+        assert kind().threat == ThreatModel(2)
+        assert kind().template() == kind().for_training() == kind()
+    assert DDN(norm="inf").threat == ThreatModel("inf")

@@ -17,6 +17,7 @@ from tests.attacks.common import (
     convnet,
     grey,
 )
+from tfrobust import data
 from tfrobust.attacks import (
     DDN,
     FGSM,
@@ -308,3 +309,77 @@ def test_minimal_norm_attacks_have_a_robust_accuracy_at_a_radius():
     assert found.robust_accuracy().value == 0.4
     assert found.robust_accuracy(eps=float(near.max()) + 1e-3).value == 0.4
     assert found.robust_accuracy(eps=0.1).value == found.accuracy().value == 0.8
+
+
+def assert_same_bits(one, other):
+    """Two evaluations of the same attacks, adversarial images included."""
+    np.testing.assert_array_equal(one.labels, other.labels)
+    np.testing.assert_array_equal(one.clean_correct, other.clean_correct)
+    assert one.results.keys() == other.results.keys()
+    for name, outcome in one.results.items():
+        for field in AttackResult._fields:
+            theirs = getattr(other.results[name], field)
+            np.testing.assert_array_equal(getattr(outcome, field), theirs, name)
+
+
+def test_padding_counts_nowhere():
+    """A padded pipeline, a plain one and the arrays: alike to the last bit."""
+    shapes = data.make_shapes(22, seed=0)
+    model = affine(10, shape=shapes.images.shape[1:])
+    chosen = {"pgd": PGD(norm="inf", eps=0.03, steps=3), "ddn": DDN(steps=5)}
+    plain, padded = (
+        evaluate(
+            model,
+            data.eval_pipeline(shapes, batch_size=8, pad=pad),
+            chosen,
+            keep_images=True,
+        )
+        for pad in (False, True)
+    )
+    assert plain.labels.shape == (22,)
+    assert_same_bits(plain, padded)
+    pixels = shapes.images.astype(np.float32) / np.float32(255)
+    pair = evaluate(
+        model, (pixels, shapes.labels), chosen, batch_size=8, keep_images=True
+    )
+    assert_same_bits(plain, pair)
+
+
+def test_some_of_the_images_and_their_means():
+    images, labels = two_halves()
+    found = evaluate(
+        brightness,
+        (images, labels),
+        {"low": Half(lower=True, amount=0.3), "high": Half(lower=False, amount=0.3)},
+        keep_images=True,
+    )
+    assert {name: mean.value for name, mean in found.means().items()} == {
+        "accuracy": pytest.approx(0.8),
+        "robust_accuracy": 0.0,
+        "robust_accuracy low": pytest.approx(0.4),
+        "robust_accuracy high": pytest.approx(0.4),
+    }
+    # The first image and the third are below 1/2, the last was wrong from the start.
+    for rows in ([0, 2, 4], np.array([True, False, True, False, True])):
+        some = found.select(rows)
+        np.testing.assert_array_equal(some.labels, [0, 0, 0])
+        assert some.clean_correct.tolist() == [True, True, False]
+        low = some.results["low"]
+        assert low.success.tolist() == [True] * 3 and low.already.tolist() == [
+            False,
+            False,
+            True,
+        ]
+        np.testing.assert_array_equal(
+            low.adversarial, found.results["low"].adversarial[[0, 2, 4]]
+        )
+        assert low.threat == found.results["low"].threat
+        assert some.means()["robust_accuracy high"].value == pytest.approx(2 / 3)
+        high = some.results["high"].means()
+        assert high["success"].value == pytest.approx(1 / 3)
+        assert math.isnan(high["distortion"].value)
+        assert low.means()["distortion"] == low.mean_distortion()
+        assert low.means()["distortion_rounded"] == low.mean_distortion(rounded=True)
+        assert low.means()["success_rounded"].value == 1.0
+    bare = evaluate(brightness, (images, labels), {"low": Half(lower=True, amount=0.3)})
+    assert bare.select([0]).results["low"].adversarial is None

@@ -34,25 +34,12 @@ METHODS = {
     "lcnn": {"variant": "lcnn", "curvature_beta": 1e-2, "curvature_gamma": 1e-2},
     "softplus": {"variant": "softplus", "initial_beta": 10.0},
     "cure": {"cure": 0.16, "cure_step": 0.6},
-    "adversarial_l2": {
-        "adversary": "pgd",
-        "adversary_norm": "2",
-        "adversary_eps": 0.1,
-        "adversary_steps": 3,
-    },
+    "adversarial_l2": {"adversary": "pgd:norm=2,eps=0.1,steps=3"},
     "adversarial_linf": {
-        "adversary": "pgd",
-        "adversary_norm": "inf",
-        "adversary_eps": 8 / 255,
-        "adversary_steps": 10,
-        "adversary_step_size": 2 / 255,
+        "adversary": "pgd:norm=inf,eps=8/255,steps=10,step_size=2/255"
     },
     "trades": {
-        "adversary": "trades",
-        "adversary_norm": "inf",
-        "adversary_eps": 0.031,
-        "adversary_steps": 10,
-        "adversary_step_size": 0.007,
+        "adversary": "pgd:norm=inf,eps=0.031,steps=10,step_size=0.007",
         "trades": 6.0,
     },
 }
@@ -205,9 +192,9 @@ def test_the_teachers_command_trains_what_the_file_distils(parse, norm, place):
     teacher = parse(*flags)
     student = parse(f"--flagfile={FOLDER / name}")
     assert teacher.workdir == student.teacher and teacher.pag == "off"
-    eps = {"linf": (0.031, 0.031), "l2": (0.5, 1.5)}[norm][place]
-    assert (teacher.adversary, teacher.adversary_eps) == ("pgd", eps)
-    assert teacher.adversary_norm == norm.removeprefix("l")
+    eps = {"linf": ("0.031", "0.031"), "l2": ("0.5", "1.5")}[norm][place]
+    ball = f"norm={norm.removeprefix('l')},eps={eps}"
+    assert teacher.adversary == f"pgd:{ball},steps=10"
 
 
 def test_there_are_two_networks_to_dissect():

@@ -34,9 +34,7 @@ FLAGS = """\
 --teacher_cache=~alice/cache
 --judge=alice_run.keras
 --curvature_absolute=false
---adversary=pgd
---adversary_norm=2
---adversary_eps=0.1
+--adversary=pgd:norm=2,eps=0.1
 --gradient_norm=8/255
 --decay_at=0.75,0.875
 --watch_robust=500
@@ -136,9 +134,7 @@ def test_a_run_tells_data_settings_and_its_own_numbers(run):
         "teacher": "pretrained:cifar10_standard",
         "judge": None,
         "curvature_absolute": False,
-        "adversary": "pgd",
-        "adversary_norm": 2,
-        "adversary_eps": 0.1,
+        "adversary": "pgd:norm=2,eps=0.1",
         "gradient_norm": "8/255",
         "decay_at": "0.75,0.875",
         "watch_robust": 500,
@@ -184,7 +180,7 @@ def test_the_summary_tells_of_the_last_network_only(run):
 
 
 def test_without_an_adversary_the_watch_looked_elsewhere(run):
-    (run / "run.flags").write_text(FLAGS.replace("--adversary=pgd", "--adversary=off"))
+    (run / "run.flags").write_text(FLAGS.replace("pgd:norm=2,eps=0.1", "off"))
     (watched,) = facts_of(run / "model.keras").robust_accuracy
     assert (watched["threat_model"], watched["eps"]) == ("Linf", 8 / 255)
     (spec,) = watched["specs"]
@@ -212,13 +208,24 @@ def test_a_summary_that_is_not_written_yet(run):
 
 def test_fractions_are_numbers_and_folders_are_nobodys_business(run):
     """A radius of 8/255, and runs that are named without a slash."""
-    flags = FLAGS.replace("_eps=0.1", "_eps=8/255").replace(
+    flags = FLAGS.replace("norm=2,eps=0.1", "norm=2,eps=8/255").replace(
         "--teacher=pretrained:cifar10_standard", "--teacher=alices_run"
     )
     (run / "run.flags").write_text(flags)
     facts = facts_of(run / "model.keras")
     assert facts.robust_accuracy[0]["eps"] == 8 / 255
+    assert facts.training["adversary"] == "pgd:norm=2,eps=8/255"
     assert facts.training["teacher"] is None
+
+
+def test_an_adversary_that_is_not_known_here(run):
+    """Its ball is not known either, and no place in its settings is told."""
+    own = "--adversary=alices:eps=0.1,file=/home/alice/patch.npz"
+    flags = FLAGS.replace("--adversary=pgd:norm=2,eps=0.1", own)
+    (run / "run.flags").write_text(flags)
+    facts = facts_of(run / "model.keras")
+    assert facts.robust_accuracy is None
+    assert facts.training["adversary"] is None
 
 
 def test_an_evaluation_comes_before_the_summary(run):

@@ -53,34 +53,69 @@ CASES = {
     ),
     "gamma without lcnn": (["--curvature_gamma=0.01"], r"need --variant=lcnn"),
     "no room for the adversary": (
-        ["--adversary=pgd", "--adversary_eps=0"],
-        r"--adversary_eps must be above 0 with --adversary=fgsm, pgd or trades",
+        ["--adversary=pgd:norm=2,eps=0"],
+        r"--adversary=pgd:norm=2,eps=0 must be an attack with a radius above 0, such",
+    ),
+    "adversary without a radius": (
+        ["--adversary=ddn"],
+        r"--adversary=ddn must be an attack with a radius above 0, such as pgd:norm=2",
+    ),
+    "adversary of no form": (
+        ["--adversary=pgd norm=2"],
+        r"--adversary=pgd norm=2: A name with settings must be written like pgd:norm=",
+    ),
+    "unknown adversary": (
+        ["--adversary=pdg:norm=2,eps=0.1"],
+        r"--adversary=pdg:norm=2,eps=0\.1: `attack` must be one of bim, .*, square",
+    ),
+    "unknown setting": (
+        ["--adversary=fgsm:eps=0.1,steps=3"],
+        r"Settings of fgsm must be among norm, eps, loss\. Received: steps=3",
+    ),
+    "adversary without settings": (
+        ["--adversary=pgd"],
+        r"pgd must be given norm and eps\. Received: pgd, without norm and eps",
     ),
     "no share": (
-        ["--adversary=fgsm", "--adversary_share=0"],
+        ["--adversary=fgsm:eps=0.1", "--adversary_share=0"],
         r"flag --adversary_share=0",
     ),
     "more than all": (
-        ["--adversary=pgd", "--adversary_share=1.5"],
+        ["--adversary=pgd:norm=2,eps=0.1", "--adversary_share=1.5"],
         r"flag --adversary_share=1\.5",
     ),
     "share of trades": (
-        ["--adversary=trades", "--adversary_share=0.5"],
-        r"--adversary_share below 1 needs --adversary=fgsm or pgd, which take the",
+        ["--adversary=pgd:norm=2,eps=0.1", "--trades=6", "--adversary_share=0.5"],
+        r"--adversary_share below 1 needs an --adversary, and no --trades: what the",
     ),
     "share of nothing": (
         ["--adversary_share=0.5"],
-        r"--adversary_share below 1 needs --adversary=fgsm or pgd",
+        r"--adversary_share below 1 needs an --adversary",
     ),
     "unknown optimizer": (
         ["--optimizer=lion"],
         r"flag --optimizer=lion: .*<sgd\|adam>",
     ),
-    "eps divided by zero": (["--adversary_eps=8/0"], r"adversary_eps=8/0.*by zero"),
-    "eps in words": (["--adversary_eps=small"], r"flag --adversary_eps=small"),
-    "negative eps": (["--adversary_eps=-8/255"], r"flag --adversary_eps=-8/255"),
-    "infinite eps": (["--adversary_eps=inf"], r"adversary_eps=inf.*not a finite"),
-    "no steps": (["--adversary_steps=0"], r"flag --adversary_steps=0"),
+    "eps divided by zero": (
+        ["--adversary=pgd:norm=2,eps=8/0"],
+        r"`eps` of pgd must be a number such as 0\.1 or 8/255\. Received: eps=8/0",
+    ),
+    "eps in words": (
+        ["--adversary=pgd:norm=2,eps=small"],
+        r"`eps` of pgd must be a number .*Received: eps=small",
+    ),
+    "negative eps": (
+        ["--adversary=pgd:norm=2,eps=-8/255"],
+        r"pgd: `eps` must be finite and at least 0\. Received: eps=-0\.03",
+    ),
+    "infinite eps": (
+        ["--adversary=pgd:norm=2,eps=inf"],
+        r"`eps` of pgd must be a number .*Received: eps=inf",
+    ),
+    "no steps": (
+        ["--adversary=pgd:norm=2,eps=0.1,steps=0"],
+        r"pgd: `steps` must be an integer of at least 1\. Received: steps=0",
+    ),
     "unknown directions": (["--pag=all_images"], r"flag --pag=all_images"),
     "no teacher": (["--pag=rigd"], r"--pag=rigd and --teacher need each other\."),
     "teacher of nothing": (

@@ -52,15 +52,12 @@ def test_help_shows_its_own_defaults(parse_mnist, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["c4_mnist.flags", "c4_adversarial_mnist.flags"])
 def test_flagfiles_say_everything(parse_mnist, name):
-    """Either program reads them alike, but for the settings of no adversary."""
+    """Either program reads them alike."""
     parse, cifar = parse_mnist
     found = parse(f"--flagfile={FOLDER}/{name}")
     defaults = {key: getattr(cifar, key) for key in mnist.DEFAULTS}
     options.define_flags(**defaults)
     other = parse(f"--flagfile={FOLDER}/{name}")
-    if found.adversary == "off":
-        unused = {"adversary_norm": "2", "adversary_eps": 0.1}
-        found = dataclasses.replace(found, **unused)
     assert found == other
     lines = (FOLDER / name).read_text().splitlines()
     assert f"#   python -m trainers.mnist --flagfile={Path(name).stem}" in lines
@@ -82,7 +79,8 @@ def test_the_adversarial_flagfile_is_half_fgsm(parse_mnist):
         parse(f"--flagfile={FOLDER}/{name}.flags")
         for name in ("c4_mnist", "c4_adversarial_mnist")
     )
-    assert other == dataclasses.replace(plain, adversary="fgsm", adversary_share=0.5)
+    changed = {"adversary": "fgsm:norm=inf,eps=0.3", "adversary_share": 0.5}
+    assert other == dataclasses.replace(plain, **changed)
     assert build.make_adversary(other) == attacks.FGSM(norm="inf", eps=0.3)
 
 
@@ -90,7 +88,7 @@ def test_the_adversarial_flagfile_is_half_fgsm(parse_mnist):
 def test_it_trains_and_either_program_repeats_it(call_module, tmp_path):
     """A small run with an adversary, to the same numbers by its own run.flags."""
     flags = ("--dataset=shapes", "--train_examples=60", "--eval_examples=20",
-             "--batch_size=20", "--epochs=1", "--width=2", "--adversary=fgsm",
+             "--batch_size=20", "--epochs=1", "--width=2", "--adversary=fgsm:eps=0.3",
              "--adversary_share=0.5")  # fmt: skip
     first, again = tmp_path / "first", tmp_path / "again"
     ended = call_module("trainers.mnist", *flags, f"--workdir={first}")
@@ -102,7 +100,7 @@ def test_it_trains_and_either_program_repeats_it(call_module, tmp_path):
     assert_same_bits(first, again, epochs=1)
     assert keras.saving.load_model(first / "model.keras").name == "c4"
     stated = (first / "run.flags").read_text().splitlines()
-    assert {"--optimizer=adam", "--model=c4", "--adversary_eps=0.3"} <= set(stated)
+    assert {"--optimizer=adam", "--model=c4", "--adversary=fgsm:eps=0.3"} <= set(stated)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.attacks import Attack, AttackResult, Outcome, combine, from_norm
+from tfrobust.attacks import Attack, AttackOutcome, AttackResult, combine, from_norm
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.settings import require_steps
 
@@ -143,7 +143,7 @@ class Characteristic:
 
 
 def characteristic(
-    *results: AttackResult | Outcome, rounded: bool = False
+    *results: AttackResult | AttackOutcome, rounded: bool = False
 ) -> Characteristic:
     """What an attack did, over the images that were classified correctly.
 
@@ -175,7 +175,7 @@ def characteristic(
     if not results:
         raise ValueError("`results` must hold at least one result. Received: none")
     for part in results:
-        if not isinstance(part, AttackResult | Outcome):
+        if not isinstance(part, AttackResult | AttackOutcome):
             raise ValueError(
                 "`results` must be results, each an argument of its own. "
                 f"Received: {type(part).__name__}"
@@ -194,15 +194,16 @@ def characteristic(
 
 
 def remeasure(
-    result: AttackResult | Outcome, images: Any, norm: float | str = 2
+    result: AttackResult | AttackOutcome, images: Any, norm: float | str = 2
 ) -> AttackResult:
     """A result with its distortions in another norm.
 
     The paper's D is Euclidean whatever norm an attack is constrained in.
 
     Args:
-        result: What an attack found, adversarial images included. An `Outcome` comes
-            back as an `AttackResult`: the radius of its threat is not of this norm.
+        result: What an attack found, adversarial images included. An `AttackOutcome`
+            comes back as an `AttackResult`: the radius of its threat is not of this
+            norm.
         images: Floating `[B,H,W,C]`, the originals.
         norm: 1, 2, `"inf"` or `math.inf`.
 

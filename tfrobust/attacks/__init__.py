@@ -5,14 +5,14 @@ images. Keras models, SavedModels and any callable that maps float32 images in [
 logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 """
 
-from tfrobust.attacks.base import Attack, AttackResult
+from tfrobust.attacks.base import Attack, AttackResult, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
 from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
 from tfrobust.attacks.ddn import DDN
 from tfrobust.attacks.deepfool import DeepFool
 from tfrobust.attacks.evaluation import (
+    AttackOutcome,
     Evaluation,
-    Outcome,
     combine,
     evaluate,
     multi_target,
@@ -35,14 +35,16 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "Attack",
+    "AttackOutcome",
     "AttackResult",
     "CarliniWagnerL2",
     "Constraint",
     "DeepFool",
     "Evaluation",
+    "FixedBudget",
     "Goal",
     "Linf",
-    "Outcome",
+    "MinimumNorm",
     "Problem",
     "SmoothCarliniWagner",
     "SmoothPGD",

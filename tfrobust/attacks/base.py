@@ -1,8 +1,9 @@
 """What every attack shares: the checks before a search and the verdict after it.
 
-An attack supplies `run`, the search, and nothing else. Whether an image fools the model
-and how far it is from the original is decided here, from the image the search returns,
-so that no attack reports its own success.
+An attack is `run`, the search, and its settings; it belongs to one of two families,
+`FixedBudget` and `MinimumNorm`. Whether an image fools the model and how far it is from
+the original is decided here, from the image the search returns, so that no attack
+reports its own success.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
@@ -54,8 +55,8 @@ class AttackResult(NamedTuple):
 class Attack(abc.ABC):
     """An attack: its settings, and a call that attacks a batch.
 
-    A subclass is a frozen dataclass too. It gives `threat` and `run`, and may override
-    `score`.
+    A subclass is a frozen dataclass too. It derives from `FixedBudget` or from
+    `MinimumNorm`, gives `run`, and may override `score`.
     """
 
     @property
@@ -68,7 +69,9 @@ class Attack(abc.ABC):
         """Search for adversarial images.
 
         This is traced into a graph: loops are `tf.while_loop`, the batch size may be
-        unknown, and no decision may hang on a tensor's value in Python.
+        unknown, and no decision may hang on a tensor's value in Python. The radius is
+        `problem.eps`, one for each image, and never `self.eps`: a graph serves every
+        radius, and is traced by an attack whose own is 1.
 
         Args:
             problem: Images, goal and network of this batch.
@@ -92,7 +95,7 @@ class Attack(abc.ABC):
         """What the attack climbs, `[B]`. Says which of two failed images is better."""
         return goal.margin(logits)
 
-    def template(self) -> Attack:
+    def template(self) -> Self:
         """An attack that compiles to the same graph, whatever its radius.
 
         The radius goes into the graph as a tensor, so attacks that differ in nothing
@@ -100,7 +103,7 @@ class Attack(abc.ABC):
         """
         return self
 
-    def for_training(self) -> Attack:
+    def for_training(self) -> Self:
         """The attack as `perturb` runs it: one that goes on after a success."""
         return self
 
@@ -267,6 +270,78 @@ class Attack(abc.ABC):
             already=already,
         )
         return result, clean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedBudget(Attack):
+    """An attack within a ball: looks for the worst image that is near enough.
+
+    A subclass adds its settings and `run`. Where it has a setting `early_stop`, that is
+    off in training.
+
+    Attributes:
+        norm: 1, 2, `"inf"` or `math.inf`.
+        eps: Radius of the ball in pixel units of [0, 1], for instance `8 / 255`.
+
+    Raises:
+        ValueError: If `norm` is unknown, or `eps` negative or not finite.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Darken(FixedBudget):
+        ...     norm: float | str = "inf"
+        ...     def run(self, problem):
+        ...         return problem.images - problem.eps[:, None, None, None]
+        >>> str(Darken(eps=0.1).threat)
+        'Linf eps 0.1'
+    """
+
+    norm: float | str
+    eps: float
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        _ = self.threat
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball."""
+        return ThreatModel(self.norm, self.eps)
+
+    def template(self) -> Self:
+        """The same with radius 1."""
+        return dataclasses.replace(self, eps=1.0)
+
+    def for_training(self) -> Self:
+        """The same, without stopping early."""
+        if not hasattr(self, "early_stop"):
+            return self
+        never: dict[str, Any] = {"early_stop": False}
+        return dataclasses.replace(self, **never)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MinimumNorm(Attack):
+    """An attack without a radius: looks for the nearest image that fools the model.
+
+    A subclass adds its settings and `run`, and `norm` if that is one of them; it is 2
+    otherwise.
+
+    Example:
+        >>> from tfrobust import attacks
+        >>> isinstance(attacks.DDN(), MinimumNorm), attacks.DDN().budget is None
+        (True, True)
+    """
+
+    @property
+    def norm(self) -> float | str:
+        """The norm that is made small."""
+        return 2
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The norm, without a radius."""
+        return ThreatModel(self.norm)
 
 
 def _goal(labels: tf.Tensor, targets: tf.Tensor | None) -> Goal:

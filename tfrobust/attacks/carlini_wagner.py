@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.spaces import Clipped, Space, Tanh
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
 from tfrobust.settings import (
     require,
@@ -57,7 +56,7 @@ class _State(NamedTuple):
 
 @register("cw", title="C&W")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CarliniWagnerL2(Attack):
+class CarliniWagnerL2(MinimumNorm):
     """Minimises distortion plus c times how far the goal is missed, and searches c.
 
     `||x' - x||^2 + c * max(confidence - margin(x'), 0)` by Adam, where the margin is
@@ -124,11 +123,6 @@ class CarliniWagnerL2(Attack):
         require_positive("learning_rate", self.learning_rate)
         require_not_negative("confidence", self.confidence)
         require(self.space in SPACES, "space", self.space, f"one of {SPACES}")
-
-    @property
-    def threat(self) -> ThreatModel:
-        """L2, without a radius."""
-        return ThreatModel(2)
 
     def run(self, problem: Problem) -> tf.Tensor:
         """Let every image search at its own pace until all are through."""

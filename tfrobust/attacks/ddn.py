@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 
@@ -33,7 +32,7 @@ class _State(NamedTuple):
 
 @register("ddn")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DDN(Attack):
+class DDN(MinimumNorm):
     """Decoupled direction and norm: looks for the smallest perturbation in few steps.
 
     Each step moves the perturbation along the normalised gradient, then sets its norm
@@ -91,11 +90,6 @@ class DDN(Attack):
             if value is not None:
                 require_positive(name, value)
 
-    @property
-    def threat(self) -> ThreatModel:
-        """The norm, without a radius."""
-        return ThreatModel(self.norm)
-
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The log-odds, float32 `[B]`."""
         return goal.log_odds(logits)
@@ -134,8 +128,8 @@ class DDN(Attack):
         distance = self.threat.distance(images, point)
         better = reached & (distance < state.distance)
         # The first gradient is that of the image itself, at norm 0.
-        gamma = tf.where(state.number == 0, 0.0, self.gamma * self._left(
-            state.number, _LEAST_GAMMA))  # fmt: skip
+        gamma = self.gamma * self._left(state.number, _LEAST_GAMMA)
+        gamma = tf.where(state.number == 0, 0.0, gamma)
         eps = state.eps * tf.where(reached, 1.0 - gamma, 1.0 + gamma)
         first = self._init_eps if self.step_size is None else self.step_size
         size = first * self._left(state.number, _LEAST_STEP)

@@ -8,12 +8,11 @@ import math
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, Score
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
 from tfrobust.settings import require_not_negative, require_steps
 
@@ -25,7 +24,7 @@ _LEAST = 1e-6
 
 @register("deepfool")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepFool(Attack):
+class DeepFool(MinimumNorm):
     """Steps to the nearest linearised class boundary until it is crossed, in L2.
 
     At each step the margins to the candidate classes are linearised; the step goes
@@ -66,11 +65,6 @@ class DeepFool(Attack):
         require_steps("steps", self.steps)
         require_steps("candidates", self.candidates)
         require_not_negative("overshoot", self.overshoot)
-
-    @property
-    def threat(self) -> ThreatModel:
-        """L2, without a radius."""
-        return ThreatModel(2)
 
     def run(self, problem: Problem) -> tf.Tensor:
         """Step until each image is through."""

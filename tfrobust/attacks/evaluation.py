@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,16 @@ from tfrobust.attacks.base import Attack, AttackResult
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import Batches
 from tfrobust.core.terminal import columns
 from tfrobust.settings import require_steps
 
+# The fields of an outcome that hold a row for each image.
+_ARRAYS = AttackResult._fields
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class AttackOutcome:
     """What one attack did to each of N images; the arrays of `AttackResult`.
 
     Attributes:
@@ -47,6 +51,29 @@ class Outcome:
         distortion = self.distortion_rounded if rounded else self.distortion
         return mean(distortion[success & ~self.already])
 
+    def select(self, rows: Any) -> AttackOutcome:
+        """The outcome for some of the images.
+
+        Args:
+            rows: bool `[N]`, or the indices of the images.
+        """
+        arrays = {name: _rows(getattr(self, name), rows) for name in _ARRAYS}
+        return dataclasses.replace(self, **arrays)
+
+    def means(self) -> dict[str, Estimate]:
+        """Share of successes, and mean distortion as `mean_distortion` has it.
+
+        Returns:
+            `success` and `distortion`, and both after rounding, as `success_rounded`
+            and `distortion_rounded`.
+        """
+        return {
+            "success": mean(self.success),
+            "distortion": self.mean_distortion(),
+            "success_rounded": mean(self.success_rounded),
+            "distortion_rounded": self.mean_distortion(rounded=True),
+        }
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -60,7 +87,7 @@ class Evaluation:
 
     labels: np.ndarray
     clean_correct: np.ndarray
-    results: dict[str, Outcome]
+    results: dict[str, AttackOutcome]
 
     def accuracy(self) -> Estimate:
         """Share of clean images classified correctly."""
@@ -123,12 +150,41 @@ class Evaluation:
         """
         return mean(self.withstood(names, rounded, eps))
 
+    def select(self, rows: Any) -> Evaluation:
+        """The evaluation of some of the images.
+
+        Args:
+            rows: bool `[N]`, or the indices of the images.
+
+        Example:
+            Robust accuracy of one class: `found.select(found.labels == 3)`.
+        """
+        return Evaluation(
+            labels=_rows(self.labels, rows),
+            clean_correct=_rows(self.clean_correct, rows),
+            results={name: each.select(rows) for name, each in self.results.items()},
+        )
+
+    def means(self) -> dict[str, Estimate]:
+        """Accuracy, and robust accuracy under all attacks and under each.
+
+        Returns:
+            `accuracy`, `robust_accuracy` and, for each attack, `robust_accuracy NAME`.
+        """
+        each = {
+            f"robust_accuracy {name}": self.robust_accuracy([name])
+            for name in self.results
+        }
+        every = {"robust_accuracy": self.robust_accuracy()}
+        return {"accuracy": self.accuracy()} | every | each
+
 
 def evaluate(
     model: Any,
-    batches: Iterable[tuple[Any, Any]],
+    batches: Any,
     attacks: Mapping[str, Attack],
     *,
+    batch_size: int = 128,
     progress: bool = False,
     keep_images: bool = False,
 ) -> Evaluation:
@@ -139,9 +195,12 @@ def evaluate(
 
     Args:
         model: As for an attack's call.
-        batches: `(images, labels)` batches, for instance a `tf.data.Dataset`; images
-            float32 in [0, 1].
+        batches: `(images, labels)` batches, for instance a `tf.data.Dataset`, or one
+            such pair of arrays, which is cut into batches; images float32 in [0, 1]. A
+            third element, the weights of a padded pipeline, marks padding by 0, and
+            such images are left out.
         attacks: The attacks by name; untargeted.
+        batch_size: Of a pair of arrays, at least 1.
         progress: Whether to show a progress bar with the time left on standard error.
         keep_images: Whether to keep the adversarial images.
 
@@ -149,7 +208,8 @@ def evaluate(
         The outcome for every image and attack.
 
     Raises:
-        ValueError: If there is no batch, and as for an attack's call.
+        ValueError: If there is no image, or a batch is not `(images, labels)`; and as
+            for an attack's call.
 
     Example:
         >>> import tensorflow as tf
@@ -166,7 +226,7 @@ def evaluate(
     labels, correct = [], []
     results: dict[str, list[AttackResult]] = {name: [] for name in attacks}
     shown = tqdm.tqdm(
-        batches,
+        Batches(batches, batch_size),
         desc="attacks",
         unit="batch",
         ncols=columns(sys.stderr),
@@ -194,16 +254,21 @@ def evaluate(
     )
 
 
+def _rows(values: Any, rows: Any) -> Any:
+    """Some rows of an array, if there is one."""
+    return None if values is None else values[np.asarray(rows)]
+
+
 def _joined(
     threat: ThreatModel, parts: list[AttackResult], keep_images: bool
-) -> Outcome:
+) -> AttackOutcome:
     whole = AttackResult(
         *(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     )
     fields = whole._asdict()
     if not keep_images:
         fields["adversarial"] = None
-    return Outcome(threat=threat, **fields)
+    return AttackOutcome(threat=threat, **fields)
 
 
 def combine(results: Sequence[AttackResult]) -> AttackResult:

@@ -6,16 +6,15 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.pgd import LOSSES, PGD
 from tfrobust.attacks.problem import Problem
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.settings import require
 
 
-class _Gradient(Attack):
+class _Gradient(FixedBudget):
     """An attack that is projected gradient descent from the image itself."""
 
     loss: str
@@ -25,11 +24,6 @@ class _Gradient(Attack):
         allowed = tuple(loss for loss in LOSSES if loss != "kl")
         require(self.loss in allowed, "loss", self.loss, f"one of {allowed}")
         _ = self.pgd
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball."""
-        return self.pgd.threat
 
     @property
     def pgd(self) -> PGD:
@@ -70,13 +64,8 @@ class FGSM(_Gradient):
         [0.375, 0.375, 0.375, 0.375]
     """
 
-    eps: float
     norm: float | str = "inf"
     loss: str = "cross_entropy"
-
-    def template(self) -> FGSM:
-        """The same with radius 1."""
-        return dataclasses.replace(self, eps=1.0)
 
     @property
     def pgd(self) -> PGD:
@@ -114,20 +103,11 @@ class BIM(_Gradient):
         False
     """
 
-    eps: float
     norm: float | str = "inf"
     steps: int = 10
     step_size: float | None = None
     loss: str = "cross_entropy"
     early_stop: bool = True
-
-    def template(self) -> BIM:
-        """The same with radius 1."""
-        return dataclasses.replace(self, eps=1.0)
-
-    def for_training(self) -> BIM:
-        """The same, without stopping early."""
-        return dataclasses.replace(self, early_stop=False)
 
     @property
     def pgd(self) -> PGD:

@@ -39,13 +39,10 @@ def register(name: str, title: str = "") -> Callable[[_AttackClass], _AttackClas
         >>> from tfrobust import attacks
         >>> @attacks.register("darken")
         ... @dataclasses.dataclass(frozen=True, kw_only=True)
-        ... class Darken(attacks.Attack):
-        ...     eps: float
-        ...     @property
-        ...     def threat(self):
-        ...         return attacks.ThreatModel("inf", self.eps)
+        ... class Darken(attacks.FixedBudget):
+        ...     norm: float | str = "inf"
         ...     def run(self, problem):
-        ...         return problem.images - self.eps
+        ...         return problem.images - problem.eps[:, None, None, None]
         >>> attacks.parse("darken:eps=8/255").eps == 8 / 255
         True
     """
@@ -89,7 +86,7 @@ def parse(text: str, **defaults: Any) -> Attack:
     Example:
         >>> from tfrobust import attacks
         >>> attacks.parse("fgsm:eps=51/255")
-        FGSM(eps=0.2, norm='inf', loss='cross_entropy')
+        FGSM(norm='inf', eps=0.2, loss='cross_entropy')
         >>> attacks.parse("ddn", norm=2, eps=0.5) == attacks.DDN()
         True
     """

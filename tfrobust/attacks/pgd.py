@@ -9,11 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import (
@@ -34,7 +33,7 @@ Direction = Callable[[tf.Tensor], tf.Tensor]
 
 @register("pgd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PGD(Attack):
+class PGD(FixedBudget):
     """Projected gradient descent (Madry et al. 2018, https://arxiv.org/abs/1706.06083).
 
     From a random point of the eps-ball around the image, repeat: step along the
@@ -86,8 +85,6 @@ class PGD(Attack):
         (True, True)
     """
 
-    norm: float | str
-    eps: float
     steps: int = 20
     step_size: float | None = None
     random_start: bool = True
@@ -99,7 +96,7 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        ThreatModel(self.norm, self.eps)
+        super().__post_init__()
         require_steps("steps", self.steps)
         require_steps("restarts", self.restarts)
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
@@ -121,19 +118,6 @@ class PGD(Attack):
                 '`loss="kl"` needs `random_start=True`: its gradient is 0 at the image '
                 "itself. Received: random_start=False"
             )
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball."""
-        return ThreatModel(self.norm, self.eps)
-
-    def template(self) -> PGD:
-        """The same with radius 1."""
-        return dataclasses.replace(self, eps=1.0)
-
-    def for_training(self) -> PGD:
-        """The same, without stopping early."""
-        return dataclasses.replace(self, early_stop=False)
 
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The loss that is climbed, float32 `[B]`."""

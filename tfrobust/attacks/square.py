@@ -1,4 +1,8 @@
-"""Random search with squares, an attack that asks for no gradient."""
+"""Random search with squares, an attack that asks for no gradient.
+
+Longer than other files: the search, its two kinds of proposals and their random numbers
+are one algorithm, which the L-infinity and the L2 case share.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrobust.attacks.base import Attack
+from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem
-from tfrobust.attacks.threat import ThreatModel
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import require, require_steps
@@ -39,7 +42,7 @@ class _State(NamedTuple):
 
 @register("square")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Square(Attack):
+class Square(FixedBudget):
     """The Square attack (Andriushchenko et al. 2020, https://arxiv.org/abs/1912.00049).
 
     A random search on the margin that asks for logits alone, so that it does not care
@@ -86,8 +89,6 @@ class Square(Attack):
         (True, True)
     """
 
-    norm: float | str
-    eps: float
     queries: int = 1000
     p_init: float = 0.8
     early_stop: bool = True
@@ -96,23 +97,10 @@ class Square(Attack):
     def __post_init__(self) -> None:
         """Check the settings."""
         require(self.norm in (2, "inf", math.inf), "norm", self.norm, '2 or "inf"')
-        ThreatModel(self.norm, self.eps)
+        super().__post_init__()
         require_steps("queries", self.queries)
         require(0 < self.p_init <= 1, "p_init", self.p_init, "above 0 and at most 1")
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball."""
-        return ThreatModel(self.norm, self.eps)
-
-    def template(self) -> Square:
-        """The same with radius 1."""
-        return dataclasses.replace(self, eps=1.0)
-
-    def for_training(self) -> Square:
-        """The same, without stopping early."""
-        return dataclasses.replace(self, early_stop=False)
 
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The margin; with targets the log-odds, which order as the cross-entropy."""

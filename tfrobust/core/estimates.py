@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +12,64 @@ import numpy as np
 class Estimate(NamedTuple):
     """A number estimated from a sample.
 
+    It unpacks into both numbers. Beside a number it stands for its value: `float(...)`
+    takes that, and it is smaller than, equal to or larger than what its value is.
+    A format applies to both numbers, as in `f"{estimate:.3f}"`.
+
     Attributes:
         value: The estimate.
         standard_error: Its standard error; NaN from a single example.
+
+    Example:
+        >>> accuracy = Estimate(0.5123, 0.0112)
+        >>> f"{accuracy:.3f}", f"{Estimate(0.5123, float('nan')):.1%}"
+        ('0.512 +- 0.011', '51.2%')
+        >>> accuracy > 0.5, float(accuracy), round(accuracy.standard_error, 2)
+        (True, 0.5123, 0.01)
+        >>> value, error = accuracy
     """
 
     value: float
     standard_error: float
+
+    def __format__(self, form: str) -> str:
+        """Both numbers in one format; the value alone where there is no error."""
+        if not form:
+            return str(self)
+        if math.isnan(self.standard_error):
+            return format(self.value, form)
+        return f"{self.value:{form}} +- {self.standard_error:{form}}"
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, numbers.Real):
+            return self.value == other
+        return tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        # That of the number that it is equal to.
+        return hash(self.value)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.value < _value(other))
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self.value <= _value(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.value > _value(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.value >= _value(other))
+
+
+def _value(other: Any) -> Any:
+    return other.value if isinstance(other, Estimate) else other
 
 
 def mean(values: Any) -> Estimate:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tqdm
 
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import Batches
 from tfrobust.core.terminal import columns
-from tfrobust.geometry.checks import check_integer
 from tfrobust.geometry.curvature import EPSILON, curvature
 
 _NAMES = ("gradient_norm", "hessian_norm", "curvature")
@@ -90,21 +89,20 @@ def measure(
         >>> geometry.measure(model, data, batch_size=2).summary()["hessian_norm"]
         Estimate(value=1.0, standard_error=0.0)
     """
-    if _is_pair(batches):
-        images, labels = batches
-        size = check_integer("batch_size", batch_size, least=1)
-        batches = _Batches(images, labels, size)
     parts = []
     width = columns(sys.stderr)
-    for batch in tqdm.tqdm(
-        batches, disable=not progress, desc="geometry", unit="batch", ncols=width
+    for images, labels in tqdm.tqdm(
+        Batches(batches, batch_size),
+        disable=not progress,
+        desc="geometry",
+        unit="batch",
+        ncols=width,
     ):
-        images, labels, real = _unpack(batch)
         found = curvature(
             model, images, labels, power_iterations, tolerance, seed, epsilon
         )
-        parts.append([np.asarray(values)[real] for values in found])
-    if not sum(len(part[0]) for part in parts):
+        parts.append([np.asarray(values) for values in found])
+    if not parts:
         raise ValueError("`batches` must hold at least one example. Received: none")
     return Measurement(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -140,46 +138,6 @@ def discrepancy(test_values: Any, train_values: Any) -> Estimate:
     ratio = train / test
     error = math.hypot(train_error, ratio * test_error) / abs(test)
     return Estimate(abs(1.0 - ratio), error)
-
-
-class _Batches:
-    """Two arrays cut into batches."""
-
-    def __init__(self, images: Any, labels: Any, batch_size: int) -> None:
-        self.images, self.labels, self.batch_size = images, labels, batch_size
-        if len(images) != len(labels):
-            raise ValueError(
-                "`batches` must hold as many labels as images. "
-                f"Received: {len(images)} images, {len(labels)} labels"
-            )
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for first in range(0, len(self.images), self.batch_size):
-            part = slice(first, first + self.batch_size)
-            yield self.images[part], self.labels[part]
-
-
-def _is_pair(batches: Any) -> bool:
-    """Whether this is `(images, labels)` rather than a sequence of such pairs."""
-    return (
-        isinstance(batches, (tuple, list))
-        and len(batches) == 2
-        and all(hasattr(part, "shape") for part in batches)
-    )
-
-
-def _unpack(batch: Any) -> tuple[Any, Any, np.ndarray]:
-    """Images, labels, and which of them are no padding."""
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-        raise ValueError(
-            f"`batches` must yield (images, labels). Received: a {type(batch).__name__}"
-        )
-    images, labels, *weights = batch
-    real = np.asarray(weights[0]) > 0 if weights else np.ones(len(images), bool)
-    return images, labels, real
 
 
 def _check_values(name: str, values: Any) -> np.ndarray:

@@ -144,7 +144,7 @@ def robustness(
 
 
 def effects(
-    model: str, outcome: attacks.Outcome, of: Images, **setting: Any
+    model: str, outcome: attacks.AttackOutcome, of: Images, **setting: Any
 ) -> Iterator[Record]:
     """Success and distortion of an attack, as found and rounded to 8 bits.
 

@@ -279,8 +279,9 @@ def make_penalties(
         terms.append(penalties.GradientNorm(config.gradient_norm))
     if config.cure:
         terms.append(penalties.Cure(config.cure, config.cure_step))
-    if config.adversary == "trades":
-        terms.append(penalties.Trades(config.trades, _pgd(config, loss="kl")))
+    attack = make_attack(config)
+    if attack is not None and config.trades:
+        terms.append(penalties.Trades(config.trades, attack))
     if directions is not None:
         terms.append(
             penalties.GradientAlignment(
@@ -296,39 +297,40 @@ def make_penalties(
     return terms
 
 
+def make_attack(config: TrainConfig) -> attacks.Attack | None:
+    """The attack of `--adversary`, if there is one.
+
+    Raises `UsageError` if it does not exist, has other settings or no radius.
+    """
+    if not config.attacked:
+        return None
+    try:
+        attack = attacks.parse(config.adversary)
+        if config.trades and isinstance(attack, attacks.PGD):
+            attack = attacks.parse(config.adversary, loss="kl")
+    except ValueError as error:
+        raise UsageError(f"--adversary={config.adversary}: {error}") from error
+    if not attack.budget:
+        raise UsageError(
+            f"--adversary={config.adversary} must be an attack with a radius above 0, "
+            "such as pgd:norm=2,eps=0.1."
+        )
+    return attack
+
+
 def make_adversary(config: TrainConfig) -> attacks.Attack | None:
     """What perturbs the images of every training step, if anything."""
-    if config.adversary == "fgsm":
-        return attacks.FGSM(norm=_norm(config), eps=config.adversary_eps)
-    return _pgd(config) if config.adversary == "pgd" else None
+    return None if config.trades else make_attack(config)
 
 
 def make_watch(config: TrainConfig) -> attacks.Attack:
     """What `--watch_robust` attacks with: PGD in the adversary's ball, if there is one.
 
-    Without an adversary the ball is L-infinity at 8/255, whatever the adversary's flags
-    say: they describe nothing then.
+    Without an adversary the ball is L-infinity at 8/255.
     """
-    attacked = config.adversary != "off"
-    return attacks.PGD(
-        norm=_norm(config) if attacked else "inf",
-        eps=config.adversary_eps if attacked else 8 / 255,
-        steps=config.watch_steps,
-    )
-
-
-def _norm(config: TrainConfig) -> float | str:
-    return "inf" if config.adversary_norm == "inf" else int(config.adversary_norm)
-
-
-def _pgd(config: TrainConfig, loss: str = "cross_entropy") -> attacks.PGD:
-    return attacks.PGD(
-        norm=_norm(config),
-        eps=config.adversary_eps,
-        steps=config.adversary_steps,
-        step_size=config.adversary_step_size or None,
-        loss=loss,
-    )
+    attack = make_attack(config) or attacks.FGSM(norm="inf", eps=8 / 255)
+    norm, eps = attack.threat.norm, attack.threat.eps
+    return attacks.PGD(norm=norm, eps=eps or 0.0, steps=config.watch_steps)
 
 
 def make_model(

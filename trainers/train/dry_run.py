@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from tfrobust import data, models, penalties
+from tfrobust import attacks, data, models, penalties
 from tfrobust.cli.loading import Loaded
+from tfrobust.core.radii import format_fraction
 from tfrobust.training import step_decay
 from trainers.train import build
 from trainers.train.options import TrainConfig, decay_shares
@@ -109,18 +110,11 @@ def _listed(values: Iterable[float]) -> str:
 
 def _adversary(config: TrainConfig) -> str:
     """What is attacked, in which ball, by how many steps; empty if nothing is."""
-    if config.adversary == "off":
+    attack = build.make_attack(config)
+    if attack is None:
         return ""
-    norm = (
-        "L-infinity" if config.adversary_norm == "inf" else f"L{config.adversary_norm}"
-    )
-    ball = f"{norm}, eps {_size(config.adversary_eps)}"
-    if config.adversary == "fgsm":
-        found = f"FGSM, {ball}, one step"
-    else:
-        count = config.adversary_steps
-        found = f"PGD, {ball}, {count} step{'s' * (count > 1)} of {_step(config)}"
-    if config.adversary == "trades":
+    found = f"{attacks.title(attack)}{_effort(attack)}"
+    if config.trades:
         return (
             f"TRADES: clean images, and {config.trades:g} times the divergence of the "
             f"prediction under {found}"
@@ -131,27 +125,27 @@ def _adversary(config: TrainConfig) -> str:
     return f"{found}, in place of {share} of each batch; the others stay clean"
 
 
-def _size(value: float) -> str:
-    """A length as it was typed: a short decimal, or a fraction of 255.
+def _effort(attack: attacks.Attack) -> str:
+    """How long an attack searches: `, 10 steps of 1.6/255`.
 
     Example:
-        >>> [_size(value) for value in (0.1, 0.5, 8 / 255, 1 / 7)]
-        ['0.1', '0.5', '8/255', '0.142857']
+        >>> _effort(attacks.PGD(norm=2, eps=0.5, steps=1, step_size=1 / 255))
+        ', 1 step of 1/255'
+        >>> _effort(attacks.Square(norm=2, eps=0.5)), _effort(attacks.FGSM(eps=0.1))
+        (', 1000 queries', '')
     """
-    levels = round(255 * value)
-    if float(f"{value:g}") != value and levels / 255 == value:
-        return f"{levels}/255"
-    return f"{value:g}"
-
-
-def _step(config: TrainConfig) -> str:
-    """The length of the adversary's step, in 255ths where the radius is."""
-    if config.adversary_step_size:
-        return _size(config.adversary_step_size)
-    size = 2 * config.adversary_eps / config.adversary_steps
-    if _size(config.adversary_eps).endswith("/255"):
-        return f"{255 * size:.3g}/255"
-    return f"{size:.3g}"
+    settings = attacks.describe(attack)
+    words = ""
+    if (count := settings.get("steps")) is not None:
+        size = settings.get("step_size")
+        length = size or 2 * settings["eps"] / count
+        in_levels = "/" in format_fraction(length if size else settings["eps"])
+        words = f"{255 * length:.3g}/255" if in_levels else f"{length:.3g}"
+        words = f", {count} step{'s' * (count > 1)} of {words}"
+    for name in ("restarts", "queries"):
+        if settings.get(name, 1) > 1:
+            words += f", {settings[name]} {name}"
+    return words
 
 
 def _aligned(config: TrainConfig, classes: int) -> str:
@@ -243,16 +237,22 @@ def _passes(config: TrainConfig, classes: int = 10) -> float:
     passes = 6.0 if config.gradient_norm else 3.0
     if config.cure:
         passes += 2 * 6
-    if config.adversary != "off":
-        steps = 1 if config.adversary == "fgsm" else config.adversary_steps
-        passes += config.adversary_share * (2 * steps + 1)
-    if config.adversary == "trades":
-        passes += 3
+    attack = build.make_attack(config)
+    if attack is not None:
+        passes += config.adversary_share * _searched(attack) + 3 * bool(config.trades)
     if config.pag != "off" and config.pag_weight:
         wanted = config.pag_classes or classes
         exact = config.pag_exact or wanted == 1
         passes += 3 * wanted if exact else wanted + 3
     return passes
+
+
+def _searched(attack: attacks.Attack) -> float:
+    """Forward passes of an attack on one image: two a gradient, and a last look."""
+    settings = attacks.describe(attack)
+    if "queries" in settings:
+        return settings["queries"] + 1
+    return settings.get("restarts", 1) * (2 * settings.get("steps", 1) + 1)
 
 
 def _matrix_rate(size: int = 2048) -> float:

@@ -1,4 +1,7 @@
-"""The settings of a training run, each a flag of the image trainers."""
+"""The settings of a training run, each a flag of the image trainers.
+
+Long because it is a list: a flag with its help is a few lines, and there are sixty.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from tfrobust.cli.flags import (
     string,
 )
 from tfrobust.cli.program import UsageError
+from tfrobust.core.specs import Spec
 
 MODELS = ("resnet18", "resnet34", "vgg11", "mlp", "c4")
 VARIANTS = ("standard", "softplus", "lcnn")
-ADVERSARIES = ("off", "fgsm", "pgd", "trades")
-ADVERSARY_NORMS = ("1", "2", "inf")
+NO_ADVERSARY = ("", "off")
 AUGMENTATIONS = ("none", "crop_flip")
 PAG = ("off", "one_image", "class_mean", "nearest_neighbor", "cluster", "rigd")
 OPTIMIZERS = ("sgd", "adam")
@@ -119,8 +122,8 @@ class _Network(Settings, title="Network"):
         "weights.",
     )
     imports: tuple[str, ...] = several(
-        "Module to import first, which registers Keras classes that "
-        "--initial or --teacher has. Once for each.",
+        "Module to import first, which registers an attack for --adversary, or Keras "
+        "classes that --initial or --teacher has. Once for each.",
         flag="import",
     )
 
@@ -180,51 +183,25 @@ class _Loss(Settings, title="Loss"):
 class _Adversary(Settings, title="Adversary"):
     """Adversary."""
 
-    adversary: str = choice(
-        "off",
-        ADVERSARIES,
-        "pgd: train on the images that PGD finds in place of the clean "
-        "ones. fgsm: on those of one step to the ball's edge. trades: on "
-        "the clean ones, plus --trades times the divergence of the "
-        "prediction under PGD.",
-    )
-    adversary_norm: str = choice(
-        "2",
-        ADVERSARY_NORMS,
-        "Norm of the adversary's ball.",
-        needs=Need("an --adversary other than off", lambda v: v["adversary"] != "off"),
-    )
-    adversary_eps: float = number(
-        "0.1",
-        "Radius of the ball in pixel units of [0, 1]: 0.1, 8/255.",
-        needs=Need("an --adversary other than off", lambda v: v["adversary"] != "off"),
-    )
-    adversary_steps: int = integer(
-        3,
-        "Gradient steps of the adversary; fgsm has one.",
-        at_least=1,
-        needs=Need(
-            "--adversary=pgd or trades", lambda v: v["adversary"] in ("pgd", "trades")
-        ),
-    )
-    adversary_step_size: float = number(
-        "0",
-        "Length of a step. 0: 2 eps / steps.",
-        needs=Need(
-            "--adversary=pgd or trades", lambda v: v["adversary"] in ("pgd", "trades")
-        ),
+    adversary: str = string(
+        "",
+        "Train on the images that this attack finds in place of the clean ones: "
+        "pgd:norm=2,eps=0.1,steps=3, fgsm:eps=8/255, or any other attack that is "
+        "registered and has a radius, with its settings (tfrobust.attacks.parse). "
+        "Empty or off: none.",
     )
     adversary_share: float = number(
         1.0,
-        "Share of each batch that is attacked, above 0; the rest stays "
-        "clean. With --adversary=fgsm or pgd.",
+        "Share of each batch that is attacked, above 0; the rest stays clean.",
         at_least=1e-06,
         at_most=1.0,
     )
     trades: float = number(
-        6.0,
-        "Weight of the divergence with --adversary=trades.",
-        needs=Need("--adversary=trades", lambda v: v["adversary"] == "trades"),
+        0.0,
+        "Above 0: train on the clean images (TRADES), and add so many times the "
+        "divergence of the prediction under the adversary, which with pgd looks for "
+        "the largest divergence unless its loss is given. The paper's is 6.",
+        needs=Need("an --adversary", lambda v: v["adversary"] not in NO_ADVERSARY),
     )
 
 
@@ -427,11 +404,16 @@ class TrainConfig(
             if not holds:
                 raise UsageError(sentence)
         _check_decay(self.decay_at)
+        if self.attacked:
+            _check_adversary(self.adversary)
+
+    @property
+    def attacked(self) -> bool:
+        """Whether there is an adversary."""
+        return self.adversary not in NO_ADVERSARY
 
     def _rules(self) -> list[tuple[Any, str]]:
         """What must hold, and what is said where it does not."""
-        attacked = self.adversary != "off"
-        in_place = self.adversary in ("fgsm", "pgd")
         curved = self.curvature_beta or self.curvature_gamma
         return [
             (
@@ -440,13 +422,9 @@ class TrainConfig(
                 "standard network has no beta and no gamma.",
             ),
             (
-                not attacked or self.adversary_eps > 0,
-                "--adversary_eps must be above 0 with --adversary=fgsm, pgd or trades.",
-            ),
-            (
-                in_place or self.adversary_share == 1,
-                "--adversary_share below 1 needs --adversary=fgsm or pgd, which take "
-                "the place of clean images.",
+                (self.attacked and not self.trades) or self.adversary_share == 1,
+                "--adversary_share below 1 needs an --adversary, and no --trades: what "
+                "the attack finds takes the place of clean images.",
             ),
             (
                 (self.pag == "rigd") == bool(self.teacher),
@@ -498,6 +476,14 @@ def config_from_flags() -> TrainConfig:
 def flag_lines(config: TrainConfig) -> list[str]:
     """The lines of the flagfile that repeats a run, without its output folder."""
     return flags.flag_lines(config, without=_OUTSIDE_RUN)
+
+
+def _check_adversary(text: str) -> None:
+    """Raises `UsageError` unless the text has the form of an attack's."""
+    try:
+        Spec.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--adversary={text}: {error}") from error
 
 
 def _check_decay(text: str) -> None:

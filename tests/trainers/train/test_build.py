@@ -13,6 +13,7 @@ from tfrobust.cli.program import UsageError
 from tfrobust.training import RobustModel, step_decay
 from trainers.train import build
 
+PGD = "--adversary=pgd:norm=inf,eps=8/255,steps=10"
 SHAPES = ("--dataset=shapes", "--model=mlp", "--width=4")
 
 
@@ -74,11 +75,12 @@ def test_held_out_images_are_not_trained_on(parse, fewer_shapes):
 
 def test_what_watches_has_the_adversarys_ball(parse):
     """And L-infinity at 8/255 where there is none."""
-    ball = "--adversary_norm=1", "--adversary_eps=3"
     watch = build.make_watch(parse(*SHAPES, "--watch_robust=5", "--watch_steps=7"))
     assert watch == attacks.PGD(norm="inf", eps=8 / 255, steps=7)
-    for kind in ("fgsm", "pgd", "trades"):
-        watch = build.make_watch(parse(*SHAPES, *ball, f"--adversary={kind}"))
+    for flags in (["fgsm"], ["pgd"], ["pgd", "--trades=6"]):
+        kind, *more = flags
+        ball = f"--adversary={kind}:norm=1,eps=3"
+        watch = build.make_watch(parse(*SHAPES, ball, *more))
         assert watch == attacks.PGD(norm=1, eps=3.0, steps=10)
 
 
@@ -203,8 +205,8 @@ def test_penalties_have_the_weights_of_their_flags(parse):
         ),
         (["--gradient_norm=1", "--weight_decay=0"], ["gradient_penalty"]),
         (["--cure=1", "--weight_decay=0"], ["cure_penalty"]),
-        (["--adversary=trades", "--weight_decay=0"], ["trades_penalty"]),
-        (["--adversary=pgd", "--weight_decay=0"], []),
+        ([PGD, "--trades=6", "--weight_decay=0"], ["trades_penalty"]),
+        ([PGD, "--weight_decay=0"], []),
     ],
 )
 def test_no_penalty_of_weight_zero(parse, flags, names):
@@ -212,34 +214,52 @@ def test_no_penalty_of_weight_zero(parse, flags, names):
     assert [term.name for term in build.make_penalties(parse(*flags))] == names
 
 
-PGD = ("--adversary_norm=inf", "--adversary_eps=8/255", "--adversary_steps=10")
-
-
-def test_adversary_has_the_settings_of_its_flags(parse):
-    """Fractions are read as such, and a step of 0 stands for the attack's own."""
+def test_adversary_has_the_settings_of_its_flag(parse):
+    """Fractions are read as such, and a step that is not given is the attack's own."""
     assert build.make_adversary(parse()) is None
+    assert build.make_adversary(parse("--adversary=off")) is None
     expected = attacks.PGD(norm="inf", eps=8 / 255, steps=10)
-    assert build.make_adversary(parse("--adversary=pgd", *PGD)) == expected
-    small = parse("--adversary=pgd", "--adversary_step_size=2/255")
+    assert build.make_adversary(parse(PGD)) == expected
+    small = parse("--adversary=pgd:norm=2,eps=0.1,steps=3,step_size=2/255")
     expected = attacks.PGD(norm=2, eps=0.1, steps=3, step_size=2 / 255)
     assert build.make_adversary(small) == expected
+    square = parse("--adversary=square:norm=2,eps=1/2,queries=7")
+    expected = attacks.Square(norm=2, eps=0.5, queries=7)
+    assert build.make_adversary(square) == expected
 
 
 @pytest.mark.parametrize(("norm", "value"), [("inf", "inf"), ("2", 2), ("1", 1)])
 def test_fgsm_has_its_norm_and_radius(parse, norm, value):
-    """Of the adversary's flags; its one step has no settings."""
-    flags = f"--adversary_norm={norm}", "--adversary_eps=3/10"
-    expected = attacks.FGSM(norm=value, eps=0.3)
-    assert build.make_adversary(parse("--adversary=fgsm", *flags)) == expected
+    """Its one step has no settings."""
+    config = parse(f"--adversary=fgsm:norm={norm},eps=3/10")
+    assert build.make_adversary(config) == attacks.FGSM(norm=value, eps=0.3)
 
 
 def test_trades_attacks_the_divergence(parse):
-    """The adversary's flags, within the penalty, in place of an adversary."""
-    config = parse("--adversary=trades", "--trades=5", "--weight_decay=0", *PGD)
+    """Under the adversary, within the penalty, in place of an adversary."""
+    config = parse(PGD, "--trades=5", "--weight_decay=0")
     assert build.make_adversary(config) is None
     (trades,) = build.make_penalties(config)
     assert trades.weight == 5
     assert trades.attack == attacks.PGD(norm="inf", eps=8 / 255, steps=10, loss="kl")
+
+
+@pytest.mark.parametrize(
+    ("text", "attack"),
+    [
+        ("pgd:norm=2,eps=1,loss=margin", attacks.PGD(norm=2, eps=1, loss="margin")),
+        ("fgsm:eps=1/8", attacks.FGSM(eps=1 / 8)),
+        (
+            "smooth_pgd:norm=2,eps=1,random_start=true",
+            attacks.SmoothPGD(norm=2, eps=1, random_start=True, loss="kl"),
+        ),
+    ],
+)
+def test_trades_under_another_attack(parse, text, attack):
+    """Which keeps the loss it is given, or the only ones that it has."""
+    config = parse(f"--adversary={text}", "--trades=2", "--weight_decay=0")
+    (trades,) = build.make_penalties(config)
+    assert trades.attack == attack
 
 
 def test_cure_has_the_settings_of_its_flags(parse):
@@ -250,7 +270,7 @@ def test_cure_has_the_settings_of_its_flags(parse):
 
 def test_model_is_trained_against_the_adversary(parse):
     """The compiled model has it."""
-    config = parse(*SHAPES, "--adversary=pgd", *PGD)
+    config = parse(*SHAPES, PGD)
     model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 78)
     assert model.adversary == build.make_adversary(config)
 
@@ -259,7 +279,7 @@ def test_model_is_trained_against_the_adversary(parse):
 def test_the_adversarys_share_reaches_the_model(parse, share):
     """All of a batch by default."""
     flags = [] if share == 1 else [f"--adversary_share={share}"]
-    config = parse(*SHAPES, "--adversary=fgsm", *flags)
+    config = parse(*SHAPES, "--adversary=fgsm:eps=0.1", *flags)
     model = build.make_model(config, build.make_network(config, (4, 4, 3), 10), 78)
     assert model.adversary_share == share
 

@@ -129,27 +129,32 @@ def test_plan_of_the_rate(plan, parse, epochs, decay_at, told):
     [
         ([], None),
         (
-            ["--adversary=pgd", "--adversary_norm=inf", "--adversary_eps=8/255",
-             "--adversary_steps=10"],
-            "PGD, L-infinity, eps 8/255, 10 steps of 1.6/255, in place of all images",
+            ["--adversary=pgd:norm=inf,eps=8/255,steps=10"],
+            "PGD Linf 8/255, 10 steps of 1.6/255, in place of all images",
         ),
         (
-            ["--adversary=pgd", "--adversary_eps=0.5", "--adversary_steps=1",
-             "--adversary_step_size=1/255", "--adversary_share=0.25"],
-            "PGD, L2, eps 0.5, 1 step of 1/255, in place of 25% of each batch; the "
-            "others stay clean",
+            [
+                "--adversary=pgd:norm=2,eps=0.5,steps=1,step_size=1/255",
+                "--adversary_share=0.25",
+            ],
+            "PGD L2 0.5, 1 step of 1/255, in place of 25% of each batch; the others "
+            "stay clean",
         ),
         (
-            ["--adversary=fgsm", "--adversary_norm=1", "--adversary_eps=12"],
-            "FGSM, L1, eps 12, one step, in place of all images",
+            ["--adversary=fgsm:norm=1,eps=12"],
+            "FGSM L1 12, in place of all images",
         ),
         (
-            ["--adversary=trades", "--trades=2.5", "--adversary_eps=0.2"],
+            ["--adversary=square:norm=inf,eps=0.1,queries=50"],
+            "Square Linf 0.1, 50 queries, in place of all images",
+        ),
+        (
+            ["--adversary=pgd:norm=2,eps=0.2,steps=3,restarts=2", "--trades=2.5"],
             "TRADES: clean images, and 2.5 times the divergence of the prediction "
-            "under PGD, L2, eps 0.2, 3 steps of 0.133",
+            "under PGD L2 0.2, 3 steps of 0.133, 2 restarts",
         ),
     ],
-)  # fmt: skip
+)
 def test_plan_of_an_adversary(plan, flags, told):
     """What is attacked, in which ball, by how many steps of which length."""
     assert plan(*MLP, *flags).get("adversary") == told
@@ -158,10 +163,10 @@ def test_plan_of_an_adversary(plan, flags, told):
 @pytest.mark.parametrize(
     "value", ["0.1", "0.2", "1", "8/255", "1/255", "2.5", "127/255"]
 )
-def test_a_radius_is_told_as_it_was_typed(parse, value):
+def test_a_radius_is_shown_as_it_was_typed(plan, value):
     """51/255 is 0.2, and 255/255 is 1."""
-    config = parse("--adversary=pgd", f"--adversary_eps={value}")
-    assert dry_run._size(config.adversary_eps) == value
+    shown = plan(*MLP, f"--adversary=fgsm:eps={value}")["adversary"]
+    assert shown == f"FGSM Linf {value}, in place of all images"
 
 
 @pytest.mark.parametrize(
@@ -245,9 +250,12 @@ def test_plan_of_a_prepared_folder(plan, tfds_dir):
     ("flags", "passes"),
     [
         ([], 3),
-        (["--adversary=pgd", "--adversary_steps=4"], 3 + 9),
-        (["--adversary=fgsm"], 3 + 3),
-        (["--adversary=fgsm", "--adversary_share=0.5"], 3 + 1.5),
+        (["--adversary=pgd:norm=2,eps=0.1,steps=4"], 3 + 9),
+        (["--adversary=pgd:norm=2,eps=0.1,steps=4,restarts=2"], 3 + 18),
+        (["--adversary=pgd:norm=2,eps=0.1,steps=4", "--trades=1"], 3 + 9 + 3),
+        (["--adversary=square:norm=2,eps=0.1,queries=7"], 3 + 8),
+        (["--adversary=fgsm:eps=0.1"], 3 + 3),
+        (["--adversary=fgsm:eps=0.1", "--adversary_share=0.5"], 3 + 1.5),
     ],
 )
 def test_cost_counts_the_adversarys_passes(parse, flags, passes):

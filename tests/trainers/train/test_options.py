@@ -33,11 +33,7 @@ OTHER = {
     "gradient_norm": 6.1e-3,
     "cure": 1e-3,
     "cure_step": 0.1 + 0.7,
-    "adversary": "fgsm",
-    "adversary_norm": "inf",
-    "adversary_eps": 8 / 255,
-    "adversary_steps": 7,
-    "adversary_step_size": 2 / 255,
+    "adversary": "fgsm:norm=inf,eps=8/255",
     "adversary_share": 0.1 + 0.2,
     "trades": 1 / 7,
     "weight_decay": 0.0,
@@ -72,14 +68,15 @@ OTHER = {
 # Together they have every flag act; XLA goes with a TPU here, what is refused is tested
 # in test_errors.
 _NO_TEACHER = {"teacher": "", "teacher_cache": ""}
+_IN_PLACE = {"trades": 0.0}
 COMBINATIONS = (
-    {},
-    {"adversary": "pgd", "optimizer": "sgd", "initial": ""},
-    {"adversary": "trades", "adversary_share": 1.0},
-    {"pag": "class_mean", **_NO_TEACHER},
-    {"pag": "nearest_neighbor", **_NO_TEACHER},
-    {"pag": "cluster", **_NO_TEACHER},
-    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False},
+    _IN_PLACE,
+    {"optimizer": "sgd", "initial": "", **_IN_PLACE},
+    {"adversary": "pgd:norm=1,eps=1/7", "adversary_share": 1.0},
+    {"pag": "class_mean", **_NO_TEACHER, **_IN_PLACE},
+    {"pag": "nearest_neighbor", **_NO_TEACHER, **_IN_PLACE},
+    {"pag": "cluster", **_NO_TEACHER, **_IN_PLACE},
+    {"distribute": "mirrored", "watch_robust": 0, "jit_compile": False, **_IN_PLACE},
 )
 
 
@@ -174,12 +171,12 @@ def test_defining_twice_changes_nothing(trainer_flags):
 
 def test_a_program_has_defaults_of_its_own(trainer_flags, parse):
     """They are the flags' defaults, also in the help; a given flag wins over them."""
-    before = parse("--adversary=pgd")
-    options.define_flags(width=3, adversary_eps="8/255", jit_compile=True)
-    changed = {"width": 3, "adversary_eps": 8 / 255, "jit_compile": True}
-    assert parse("--adversary=pgd") == dataclasses.replace(before, **changed)
+    before = parse()
+    options.define_flags(width=3, cure="8/255", jit_compile=True)
+    changed = {"width": 3, "cure": 8 / 255, "jit_compile": True}
+    assert parse() == dataclasses.replace(before, **changed)
     assert "  --width, default 3" in cli_flags.grouped_help("").splitlines()
-    given = "--width=5", "--nojit_compile", "--adversary_eps=0.1", "--adversary=pgd"
+    given = "--width=5", "--nojit_compile", "--cure=0"
     assert parse(*given) == dataclasses.replace(before, width=5)
 
 
@@ -193,15 +190,8 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
     ("flags_given", "needs"),
     [
         (["--cure_step=0.3"], "--cure_step needs --cure above 0."),
-        (
-            ["--adversary_eps=0.3"],
-            "--adversary_eps needs an --adversary other than off.",
-        ),
-        (
-            ["--adversary=fgsm", "--adversary_steps=7"],
-            "--adversary_steps needs --adversary=pgd or trades.",
-        ),
-        (["--adversary=pgd", "--trades=3"], "--trades needs --adversary=trades."),
+        (["--trades=6"], "--trades needs an --adversary."),
+        (["--adversary=off", "--trades=3"], "--trades needs an --adversary."),
         (["--pag=one_image", "--pag_scale=2"], "--pag_scale needs --pag=class_mean."),
         (["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
         (["--optimizer=adam", "--momentum=0.5"], "--momentum needs --optimizer=sgd."),
@@ -241,7 +231,7 @@ def test_choices_are_those_of_the_library():
 
 def test_a_flag_at_its_default_is_let_through(parse):
     """Flagfiles state them, whatever else is set."""
-    assert parse("--pag_clusters=10", "--trades=6") == parse()
+    assert parse("--pag_clusters=10", "--trades=0") == parse()
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "curvature_beta", "momentum"])

@@ -132,9 +132,8 @@ def watched_run(parse, folder, *flags):
     """A run in this process: weights of the last epoch and of the best, rows."""
     config = parse(
         "--dataset=shapes", "--train_examples=40", "--eval_examples=10",
-        "--batch_size=10", "--model=mlp", "--width=16", "--adversary=fgsm",
+        "--batch_size=10", "--model=mlp", "--width=16", "--adversary=fgsm:eps=1/255",
         "--augment=none", "--learning_rate=0.01",
-        "--adversary_norm=inf", "--adversary_eps=1/255",
         f"--workdir={folder}", *flags,
     )  # fmt: skip
     run = run_folder.RunFolder(folder)

@@ -47,7 +47,7 @@ class Tried:
     """
 
     trial: Trial
-    result: attacks.Outcome
+    result: attacks.AttackOutcome
     roughness: np.ndarray
     seconds: float
 
@@ -245,7 +245,7 @@ class Measurer:
             roughness.append(graph.roughness(found[-1].adversarial - images).numpy())
             shown.update((trial.cost or 1) * len(images))
         in_l2 = attacks.ThreatModel(2)
-        result = attacks.Outcome(threat=in_l2, **parts.joined(found)._asdict())
+        result = attacks.AttackOutcome(threat=in_l2, **parts.joined(found)._asdict())
         rough = np.concatenate(roughness)
         return Tried(trial, result, rough, seconds / len(rough))
 
