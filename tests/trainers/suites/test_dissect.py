@@ -20,7 +20,7 @@ from tfrobust.cli.records import read_evaluation
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import samples
-from trainers.suites.dissect import checkpoints
+from trainers.suites.dissect import checkpoints, measures
 from trainers.suites.dissect import measure as dissect_suite
 from trainers.suites.evaluation import flag_lines
 
@@ -733,11 +733,11 @@ def test_measures_are_those_of_the_tables(written):
             {**deepest, "statistic": "relative"},
         ),
     }
-    assert {*dissect_suite.MEASURES} == {*expected, "kernel variation"}
+    assert {*measures.MEASURES} == {*expected, "kernel variation"}
     shown = written.table("Models by measures")
     for name in NAMES:
         for title, (quantity, setting) in expected.items():
-            found = dissect_suite.measure(written.records, name, title, MAIN)
+            found = measures.measure(written.records, name, title, MAIN)
             if name == "served" and title.startswith("last"):
                 assert found is None and shown[name][title] == "-"
             else:
@@ -788,10 +788,8 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
 def test_rank_correlations(written):
     """SciPy's, '-' where a measure does not vary; in full as records."""
     measured = {}
-    for title in dissect_suite.MEASURES:
-        found = [
-            dissect_suite.measure(written.records, name, title, MAIN) for name in NAMES
-        ]
+    for title in measures.MEASURES:
+        found = [measures.measure(written.records, name, title, MAIN) for name in NAMES]
         measured[title] = [
             np.nan if one is None else one.estimate.value for one in found
         ]
@@ -952,6 +950,39 @@ def test_an_attack_that_never_succeeds(harmless):
     }
     text = re.sub(r"<style>.*?</style>|base64,[^\"]*", "", harmless.page, flags=re.S)
     assert "nan" not in text.lower()
+
+
+EVERY = {
+    "DDN L2": "ddn:steps=3",
+    "C&W L2": "cw:steps=3,search_steps=1",
+    "sC&W L2": "smooth_cw:steps=3,search_steps=1",
+    "DeepFool L2": "deepfool:steps=3",
+    "FGSM Linf 4/255": "fgsm:eps=4/255",
+    "Square Linf 8/255": "square:norm=inf,eps=8/255,queries=9",
+}
+
+
+@pytest.mark.slow
+def test_every_kind_of_attack(untrained, tmp_path):
+    """Those that look for the smallest perturbation too, as the first among them: they
+    have no radius, and no share at the bound.
+    """
+    specs = [f"--attack={spec}" for spec in EVERY.values()]
+    model = f"--model={untrained}/one.keras"
+    ended = call(*SMALL, model, *specs, f"--out={tmp_path}/out")
+    assert ended.code == 0, ended.err
+    records = read_evaluation(tmp_path / "out").records
+    for quantity in ("robust_accuracy", "sign_agreement", "high_frequency_share"):
+        titles = records.where(quantity).values_of("attack")
+        assert [title for title in titles if title != "all"] == [*EVERY]
+    within = [title for title in EVERY if "Linf" in title]
+    assert records.where("share_at_bound").values_of("attack") == within
+    for title in EVERY:
+        left = records.get("one", "robust_accuracy", attack=title, rounded=False)
+        assert left.setting["eps"] == (
+            attacks.parse(EVERY[title]).threat.eps if title in within else None
+        )
+    assert records.where("last_difference").values_of("attack") == ["DDN L2"]
 
 
 @pytest.mark.slow

@@ -21,7 +21,9 @@ from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import Record, Records, measured
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
+from trainers.suites.dissect import measures
 from trainers.suites.dissect.checkpoints import is_open
+from trainers.suites.dissect.seen import Attacked, Seen
 from trainers.suites.dissect.suite import DissectSettings
 from trainers.suites.options import EvaluateConfig
 
@@ -37,68 +39,8 @@ STATISTICS = ("maximum", "total", "relative")
 BANDS = (0.0, 0.25, 0.5, 0.75, 1.0, math.sqrt(2.0))
 """Edges of the bands in which spectra are compared."""
 
-MEASURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "accuracy": ("accuracy", {"split": "test", "attacked": None}),
-    "robust accuracy": ("robust_accuracy", {"rounded": False}),
-    "gradient norm": ("gradient_norm", {}),
-    "curvature": ("curvature", {}),
-    "high-frequency share": ("high_frequency_share", {}),
-    "sign agreement": ("sign_agreement", {}),
-    "last difference": ("last_difference", {"statistic": "maximum"}),
-    "last relative difference": ("last_difference", {"statistic": "relative"}),
-    "kernel variation": ("kernel_variation", {"layer": None}),
-}
-"""What models are compared by: quantity and settings, beside the first attack's."""
-
 # By how much rounding may keep a change from the bound of a ball.
 _ROUNDING = 1e-5
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Attacked:
-    """What one attack did to one model, for figures and for transfer.
-
-    Args:
-        adversarial: float32 `[N,H,W,C]`.
-        broken: Where it fooled the model that was right before; bool `[N]`.
-        withstood: Where it did not fool the model; bool `[N]`.
-        already: Where the model was wrong before; bool `[N]`.
-        response: How far it moves the model's features; `None` of a SavedModel, whose
-            layers cannot be looked at.
-    """
-
-    adversarial: np.ndarray
-    broken: np.ndarray
-    withstood: np.ndarray
-    already: np.ndarray
-    response: analysis.LocalResponse | None
-
-
-@dataclasses.dataclass(eq=False)
-class Seen:
-    """What figures show of one model.
-
-    Args:
-        model: The model.
-        attacked: By the attack's title; the first is the one looked at most closely.
-        curves: Accuracy over the scale, by what was filtered or swapped and kind; empty
-            of a model that takes no such images.
-        difference: float32 `[H,W]`, mean log-amplitude of the adversarial images less
-            that of the natural ones.
-        transferred: From other models, by name: the images that count, and how far they
-            move the features.
-    """
-
-    model: Loaded
-    attacked: dict[str, Attacked]
-    curves: dict[tuple[str, str], analysis.AccuracyCurve]
-    difference: np.ndarray
-    transferred: dict[str, tuple[np.ndarray, analysis.LocalResponse | None]]
-
-    @property
-    def main(self) -> Attacked:
-        """By the first attack."""
-        return next(iter(self.attacked.values()))
 
 
 class Measurer:
@@ -152,11 +94,9 @@ class Measurer:
 
     def measure(self, model: Loaded) -> list[Record]:
         """Everything on one model, and what its images do to those before."""
-        records = [parts.accuracy(self.run, model, self._test)]
-        attacked: dict[str, Attacked] = {}
-        for record in self._attack(model, self.run.examples, self.attacks, attacked):
-            records.append(record)
-        adversarial = next(iter(attacked.values())).adversarial
+        found, attacked = self._attack(model, self.run.examples, self.attacks)
+        records = [parts.accuracy(self.run, model, self._test), *found]
+        adversarial = attacked[self.first].adversarial
         difference = analysis.log_amplitude(adversarial) - self.natural
         curves = self._curves(model, adversarial)
         seen = Seen(model, attacked, curves, difference, {})
@@ -186,87 +126,79 @@ class Measurer:
             kept = self.epochs.setdefault(name, {})
             for epoch, path in parts.bar(list(epochs.items()), name):
                 model = load_classifier(path, flag="checkpoints", name=name)
-                attacked: dict[str, Attacked] = {}
                 try:
-                    records += self._attack(
-                        model, self.own.checkpoint_examples, made, attacked, epoch=epoch
+                    found, attacked = self._attack(
+                        model, self.own.checkpoint_examples, made, epoch=epoch
                     )
                 except ValueError as error:
                     raise UsageError(f"--checkpoints={path}: {error}") from error
+                records += found
                 kept[epoch] = attacked[self.first]
-        return records + list(self._correlations())
+        every, models = Records(self._records), list(self.seen)
+        return [*records, *measures.correlations(every, models, self.first)]
 
     def _attack(
         self,
         model: Loaded,
         count: int,
         made: Mapping[str, attacks.Attack],
-        kept: dict[str, Attacked],
         **setting: Any,
-    ) -> Iterator[Record]:
-        """Attacks the first images; what figures need goes into `kept`."""
+    ) -> tuple[list[Record], dict[str, Attacked]]:
+        """Attacks the first images; what was measured, and what figures need of it."""
         pixels, of = self.pixels[:count], self.sample.first(count)
-        size = self.run.batch_size
-        batches = [
-            (pixels[start : start + size], of.labels[start : start + size])
-            for start in range(0, count, size)
-        ]
+        batches = [(pixels[part], of.labels[part]) for part in self._parts(count)]
         evaluation = attacks.evaluate(
             model.call, batches, made, keep_images=True, progress=is_watched()
         )
-        for record in suite_attacks.robustness(
-            self.run, model.name, evaluation, of, made
-        ):
-            yield dataclasses.replace(record, setting={**record.setting, **setting})
-        for title, outcome in evaluation.results.items():
-            adversarial = np.asarray(outcome.adversarial)
-            response = self._response(model, pixels, adversarial)
-            broken = outcome.success & ~outcome.already
-            kept[title] = Attacked(
-                adversarial, broken, ~outcome.success, outcome.already, response
+        records = [
+            dataclasses.replace(record, setting={**record.setting, **setting})
+            for record in suite_attacks.robustness(
+                self.run, model.name, evaluation, of, made
             )
+        ]
+        kept = {}
+        for title, outcome in evaluation.results.items():
+            response = self._response(model, pixels, np.asarray(outcome.adversarial))
+            one = kept[title] = Attacked(outcome, response)
             about = {**setting, "attack": title}
-            changes = adversarial - pixels
-            yield from self._consistency(model, made[title], changes, broken, about)
-            groups = {"broken": broken, "withstood": ~outcome.success}
-            for group, chosen in groups.items():
-                yield from _responses(model, response, chosen, of, about, group)
+            records += self._consistency(model, made[title], one, about)
+            for group, chosen in one.groups.items():
+                records += _responses(model, response, chosen, of, about, group)
+        return records, kept
+
+    def _parts(self, count: int) -> list[slice]:
+        """So many images, a batch at a time."""
+        size = self.run.batch_size
+        return [slice(at, min(at + size, count)) for at in range(0, count, size)]
 
     def _consistency(
         self,
         model: Loaded,
         attack: attacks.Attack,
-        changes: np.ndarray,
-        broken: np.ndarray,
+        one: Attacked,
         about: dict[str, Any],
     ) -> Iterator[Record]:
         """Local consistency of the perturbations that fooled the model."""
         eps = attack.threat.eps or 1.0
-        of = self.sample.first(len(changes))
+        of = self.sample.first(len(one.adversarial))
+        changes = one.adversarial - self.pixels[: len(one.adversarial)]
         statistics = analysis.perturbation_statistics(
             changes, eps, min(_ROUNDING, eps / 2)
         )
-        values = {
-            "sign_agreement": statistics.sign_agreement,
-            "total_variation_ratio": statistics.total_variation_ratio,
-        }
+        quantities = ["sign_agreement", "total_variation_ratio"]
         if attack.threat.norm == "inf" and attack.threat.eps:
-            values["share_at_bound"] = statistics.share_at_bound
-        for quantity, column in values.items():
-            yield measured(model.name, quantity, _among(column, broken), of, **about)
-        high = _among(self._high(changes), broken)
-        about = {**about, "above": self.own.dissect_high}
+            quantities.append("share_at_bound")
+        for key in quantities:
+            values = _among(getattr(statistics, key), one.broken)
+            yield measured(model.name, key, values, of, **about)
+        above = self.own.dissect_high
+        shares = [
+            analysis.high_frequency_share(changes[part], above)
+            for part in self._parts(len(changes))
+        ]
+        high = _among(np.concatenate(shares), one.broken)
+        about = {**about, "above": above}
         yield measured(model.name, "high_frequency_share", high, of, **about)
-
-    def _high(self, changes: np.ndarray) -> np.ndarray:
-        """float32 `[N]`, share of their energy in high frequencies."""
-        size, above = self.run.batch_size, self.own.dissect_high
-        return np.concatenate(
-            [
-                analysis.high_frequency_share(changes[start : start + size], above)
-                for start in range(0, len(changes), size)
-            ]
-        )
 
     def _response(
         self, model: Loaded, natural: np.ndarray, adversarial: np.ndarray
@@ -384,7 +316,7 @@ class Measurer:
     def _transfer(self, source: str, own: Seen, target: Seen) -> Iterator[Record]:
         """What one model's adversarial examples do to another."""
         adversarial = own.main.adversarial
-        counted = own.main.broken & ~target.main.already
+        counted = own.main.broken & ~target.main.outcome.already
         fooled = self._answers(target.model, adversarial) != self.sample.labels
         response = self._response(target.model, self.pixels, adversarial)
         target.transferred[source] = counted, response
@@ -394,45 +326,9 @@ class Measurer:
         yield from _responses(target.model, response, counted, of, about, "transferred")
 
     def _answers(self, model: Loaded, images: np.ndarray) -> np.ndarray:
-        size = self.run.batch_size
-        starts = range(0, len(images), size)
-        logits = [parts.logits_of(model, images[i : i + size]) for i in starts]
+        batches = self._parts(len(images))
+        logits = [parts.logits_of(model, images[part]) for part in batches]
         return np.argmax(np.concatenate(logits), axis=-1)
-
-    def _correlations(self) -> Iterator[Record]:
-        """Spearman's rank correlation of each two measures over models."""
-        records = Records(self._records)
-        columns = {
-            name: [
-                math.nan if one is None else one.estimate.value
-                for one in (
-                    measure(records, model, name, self.first) for model in self.seen
-                )
-            ]
-            for name in MEASURES
-        }
-        for name, values in columns.items():
-            for other, others in columns.items():
-                value = analysis.rank_correlation(values, others)
-                about = {"of": name, "with": other}
-                yield parts.exactly(
-                    "all", "rank_correlation", value, len(self.seen), about
-                )
-
-
-def measure(records: Records, model: str, name: str, attack: str) -> Record | None:
-    """One of `MEASURES` of a model, under the first attack, if it was measured."""
-    quantity, setting = MEASURES[name]
-    first = {"attack": attack} if quantity in _BY_ATTACK else {}
-    return records.get(model, quantity, epoch=None, **setting, **first)
-
-
-_BY_ATTACK = (
-    "robust_accuracy",
-    "high_frequency_share",
-    "sign_agreement",
-    "last_difference",
-)
 
 
 def _among(values: Any, chosen: np.ndarray) -> np.ndarray:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from tfrobust import analysis, viz
+from tfrobust import analysis
 from tfrobust.cli.page import Section
 from tfrobust.cli.prose import Prose
-from tfrobust.cli.records import Records, cell, table_by_model
+from tfrobust.cli.records import Record, Records, cell, table_by_model
 from tfrobust.cli.tables import Column, Form, Table, formatted, number, percent
 from trainers.suites import attacks as suite_attacks
-from trainers.suites.dissect.measure import (
-    BANDS,
-    MEASURES,
-    STATISTICS,
-    Measurer,
-    measure,
-)
+from trainers.suites.dissect import figures
+from trainers.suites.dissect.measure import BANDS, STATISTICS, Measurer
+from trainers.suites.dissect.measures import MEASURES, measure
 from trainers.suites.parts import ERROR
 
 _MEANINGS = {
@@ -92,15 +87,13 @@ def _curves(prose: Prose, records: Records, about: Measurer) -> Iterator[Section
         yield prose.section(
             block,
             _curve_table(curves),
-            functools.partial(_draw_curves, curves, shown),
+            functools.partial(figures.accuracy, curves, shown),
             wide=True,
             absent=without,
         )
 
 
-def _curves_of(
-    about: Measurer, block: str
-) -> dict[str, dict[str, analysis.AccuracyCurve]]:
+def _curves_of(about: Measurer, block: str) -> figures.Curves:
     """The curves of each model by what they are of."""
     sides = {"low": "adversarial below it", "high": "adversarial above it"}
     return {
@@ -118,7 +111,7 @@ def _curves_of(
     }
 
 
-def _curve_table(curves: dict[str, dict[str, analysis.AccuracyCurve]]) -> Table:
+def _curve_table(curves: figures.Curves) -> Table:
     columns = {
         f"{model}, {what}": curve
         for model, by_name in curves.items()
@@ -150,7 +143,7 @@ def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
     yield prose.section(
         "spectra",
         Table(columns, rows),
-        functools.partial(_draw_spectra, about),
+        functools.partial(figures.spectra, about),
         wide=True,
     )
 
@@ -166,7 +159,7 @@ def _panels(prose: Prose, records: Records, about: Measurer) -> Iterator[Section
         if any(len(rows) for rows in shown.values()):
             yield prose.section(
                 "panels",
-                draw=functools.partial(_draw_panels, about, title, shown),
+                draw=functools.partial(figures.panels, about, title, shown),
                 wide=True,
                 attack=title,
                 file=f"perturbations_{place}",
@@ -200,51 +193,33 @@ def _responses(prose: Prose, records: Records, about: Measurer) -> Iterator[Sect
     responses = records.where("local_response")
     if not responses:
         return
-    layers = [str(layer) for layer in responses.values_of("layer")]
-    rows = list(dict.fromkeys(_response_row(one) for one in responses))
     for statistic in STATISTICS:
+        draw = functools.partial(figures.responses, about)
         yield prose.section(
             "responses",
-            _response_table(responses.where(statistic=statistic), rows, layers),
-            functools.partial(_draw_responses, about)
-            if statistic == "maximum"
-            else None,
+            _response_table(responses.where(statistic=statistic)),
+            draw if statistic == "maximum" else None,
             wide=True,
             statistic=statistic,
             meaning=_MEANINGS[statistic],
         )
 
 
-_ResponseRow = tuple[str, str, str, str]
-"""Model, attack, group and source."""
-
-
-def _response_row(record: Any) -> _ResponseRow:
-    about = record.setting
-    return (
-        record.model,
-        str(about["attack"]),
-        str(about["group"]),
-        str(about.get("source", "")),
-    )
-
-
-def _response_table(
-    records: Records, rows: Sequence[_ResponseRow], layers: Sequence[str]
-) -> Table:
-    by_row: dict[tuple[_ResponseRow, str], Any] = {
-        (_response_row(one), str(one.setting["layer"])): one for one in records
-    }
-    body = []
-    for row in rows:
-        model, attack, group, source = row
-        found = [by_row.get((row, layer)) for layer in layers]
-        images = max((one.images for one in found if one), default=0)
-        title = f"from {source}" if source else f"{attack} {group}"
-        cells = [None if one is None else cell(one.estimate) for one in found]
-        body.append([f"{model}, {title}", images, *cells])
+def _response_table(records: Records) -> Table:
+    """A row for each group of images, a column for each layer."""
+    layers = records.values_of("layer")
+    groups: dict[str, dict[Any, Record]] = {}
+    for one in records:
+        source, how = one.setting.get("source"), one.setting
+        images = f"from {source}" if source else f"{how['attack']} {how['group']}"
+        groups.setdefault(f"{one.model}, {images}", {})[how["layer"]] = one
+    body = [
+        [title, max(one.images for one in row.values())]
+        + [cell(row[layer].estimate) if layer in row else None for layer in layers]
+        for title, row in groups.items()
+    ]
     heads = [Column("model, images", numeric=False), Column("images", _COUNT)]
-    return Table([*heads, *(Column(layer, number) for layer in layers)], body)
+    return Table([*heads, *(Column(str(layer), number) for layer in layers)], body)
 
 
 def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
@@ -276,7 +251,7 @@ def _epochs(prose: Prose, records: Records, about: Measurer) -> Iterator[Section
     for place, runs in enumerate(alike.values()):
         yield prose.section(
             "over_epochs",
-            draw=functools.partial(_draw_epochs, about, runs),
+            draw=functools.partial(figures.epochs, about, runs),
             wide=True,
             names=", ".join(runs),
             place=place,
@@ -357,63 +332,3 @@ def _text_or(form: Form) -> Form:
 def _peak(curve: analysis.AccuracyCurve) -> float:
     values = [point.value for point in curve.accuracy]
     return curve.scales[int(np.argmax(values))]
-
-
-def _draw_curves(
-    curves: dict[str, dict[str, analysis.AccuracyCurve]], shown: str
-) -> Figure:
-    panels = {
-        model: {what: curve.points() for what, curve in by_name.items()}
-        for model, by_name in curves.items()
-    }
-    return viz.accuracy_over_scale(panels, shown)
-
-
-def _draw_spectra(about: Measurer) -> Figure:
-    differences = {name: seen.difference for name, seen in about.seen.items()}
-    return viz.amplitude_spectra({"natural": about.natural}, differences)
-
-
-def _draw_panels(
-    about: Measurer, title: str, shown: Mapping[str, np.ndarray]
-) -> Figure:
-    natural, adversarial, names = [], [], []
-    for model, rows in shown.items():
-        natural.append(about.pixels[rows])
-        adversarial.append(about.seen[model].attacked[title].adversarial[rows])
-        names += [model] * len(rows)
-    before, after = np.concatenate(natural), np.concatenate(adversarial)
-    threat = about.attacks[title].threat
-    within = threat.eps if threat.norm == "inf" else None
-    eps = within or float(np.abs(after - before).max())
-    return viz.perturbation_panels(before, after, eps, names)
-
-
-def _draw_responses(about: Measurer) -> Figure:
-    panels: dict[str, dict[str, analysis.LocalResponse]] = {}
-    for model, seen in about.seen.items():
-        main = seen.main
-        if main.response is None:
-            continue
-        groups = {
-            "broken": main.response.select(main.broken),
-            "withstood": main.response.select(main.withstood),
-        }
-        for source, (counted, response) in seen.transferred.items():
-            if response is not None:
-                groups[f"from {source}"] = response.select(counted)
-        panels[model] = groups
-    return viz.local_responses(panels)
-
-
-def _draw_epochs(about: Measurer, runs: Sequence[str]) -> Figure:
-    return viz.local_responses_over_epochs(
-        {
-            run: {
-                epoch: one.response.select(one.broken)
-                for epoch, one in about.epochs[run].items()
-                if one.response is not None
-            }
-            for run in runs
-        }
-    )

@@ -1,0 +1,98 @@
+"""Figures of the dissect suite, of what its measurer has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfrobust import analysis, viz
+from trainers.suites.dissect.measure import Measurer
+
+Curves = Mapping[str, Mapping[str, analysis.AccuracyCurve]]
+"""Accuracy over the scale, by model and by what was filtered or swapped."""
+
+
+def accuracy(curves: Curves, shown: str) -> Figure:
+    """Accuracy over the scale, a panel a model.
+
+    Args:
+        curves: What is drawn.
+        shown: What the scale says of the frequencies.
+    """
+    panels = {
+        model: {what: curve.points() for what, curve in by_name.items()}
+        for model, by_name in curves.items()
+    }
+    return viz.accuracy_over_scale(panels, shown)
+
+
+def spectra(about: Measurer) -> Figure:
+    """The natural spectrum, and by how much the first attack raises it on each model.
+
+    Args:
+        about: What was seen.
+    """
+    differences = {name: seen.difference for name, seen in about.seen.items()}
+    return viz.amplitude_spectra({"natural": about.natural}, differences)
+
+
+def panels(about: Measurer, title: str, shown: Mapping[str, np.ndarray]) -> Figure:
+    """Images before and after an attack, and the change between them.
+
+    Args:
+        about: What was seen.
+        title: Title of the attack.
+        shown: Which images of each model.
+    """
+    natural, adversarial, names = [], [], []
+    for model, rows in shown.items():
+        natural.append(about.pixels[rows])
+        adversarial.append(about.seen[model].attacked[title].adversarial[rows])
+        names += [model] * len(rows)
+    before, after = np.concatenate(natural), np.concatenate(adversarial)
+    threat = about.attacks[title].threat
+    within = threat.eps if threat.norm == "inf" else None
+    eps = within or float(np.abs(after - before).max())
+    return viz.perturbation_panels(before, after, eps, names)
+
+
+def responses(about: Measurer) -> Figure:
+    """Differences over the layers, a column a model.
+
+    Args:
+        about: What was seen.
+    """
+    panels: dict[str, dict[str, analysis.LocalResponse]] = {}
+    for model, seen in about.seen.items():
+        main = seen.main
+        if main.response is None:
+            continue
+        groups = {
+            group: main.response.select(chosen) for group, chosen in main.groups.items()
+        }
+        for source, (counted, response) in seen.transferred.items():
+            if response is not None:
+                groups[f"from {source}"] = response.select(counted)
+        panels[model] = groups
+    return viz.local_responses(panels)
+
+
+def epochs(about: Measurer, runs: Sequence[str]) -> Figure:
+    """Differences of each layer over the epochs, a column a run.
+
+    Args:
+        about: What was seen.
+        runs: Names of runs whose networks share their layers.
+    """
+    return viz.local_responses_over_epochs(
+        {
+            run: {
+                epoch: one.response.select(one.broken)
+                for epoch, one in about.epochs[run].items()
+                if one.response is not None
+            }
+            for run in runs
+        }
+    )
