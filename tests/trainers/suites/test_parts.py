@@ -4,7 +4,7 @@ import io
 import re
 import sys
 
-from trainers.suites import records as suite_parts
+from trainers.suites import parts as suite_parts
 
 
 def test_a_bar_has_room_for_the_time_left(monkeypatch):
