@@ -6,6 +6,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfrobust.core.classifier import log_odds, split_logits
+
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
@@ -45,7 +47,7 @@ class Goal:
 
         Positive where the goal is reached, 0 on the decision boundary.
         """
-        own, others = self._split(logits)
+        own, others = split_logits(logits, self.classes)
         return self._sign() * (tf.reduce_max(others, axis=-1) - own)
 
     def log_odds(self, logits: tf.Tensor) -> tf.Tensor:
@@ -57,8 +59,7 @@ class Goal:
         cross-entropy it does not saturate: in float32 that has a gradient of exactly
         zero at a margin of 100, and a wrong one from 17 on, as 1 - p rounds to 0.
         """
-        own, others = self._split(logits)
-        return self._sign() * (tf.reduce_logsumexp(others, axis=-1) - own)
+        return self._sign() * log_odds(logits, self.classes)
 
     def logits_ratio(self, logits: tf.Tensor) -> tf.Tensor:
         """Difference of logits ratio (DLR), float32 `[B]`: a margin without a scale.
@@ -102,14 +103,6 @@ class Goal:
         """The goal of some of the images, int32 `[M]` indices into the batch."""
         clean = None if self.clean is None else tf.gather(self.clean, index)
         return Goal(tf.gather(self.classes, index), self.targeted, clean)
-
-    def _split(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The logit of the goal's class `[B]`, and the logits with it masked out."""
-        chosen = tf.one_hot(
-            self.classes, tf.shape(logits)[-1], on_value=True, off_value=False
-        )
-        own = tf.reduce_sum(tf.where(chosen, logits, tf.zeros_like(logits)), axis=-1)
-        return own, tf.where(chosen, logits.dtype.min, logits)
 
     def _sign(self) -> float:
         return -1.0 if self.targeted else 1.0

@@ -49,6 +49,43 @@ def as_classifier(model: Any) -> Classifier:
     return classifier
 
 
+def split_logits(logits: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logit of one class, and all of them with that class masked out.
+
+    Args:
+        logits: float32 `[B,K]`.
+        classes: int32 `[B]`.
+
+    Returns:
+        float32 `[B]`, and float32 `[B,K]` with the least float32 at the class.
+
+    Example:
+        >>> own, others = split_logits(tf.constant([[1.0, 3.0]]), tf.constant([0]))
+        >>> own.numpy().tolist(), float(tf.reduce_max(others))
+        ([1.0], 3.0)
+    """
+    chosen = tf.one_hot(classes, tf.shape(logits)[-1], on_value=True, off_value=False)
+    own = tf.reduce_sum(tf.where(chosen, logits, tf.zeros_like(logits)), axis=-1)
+    return own, tf.where(chosen, logits.dtype.min, logits)
+
+
+def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """Log-odds of all other classes together against one, float32 `[B]`.
+
+    The cross-entropy of the class is its `softplus`.
+
+    Args:
+        logits: float32 `[B,K]`, K at least 2.
+        classes: int32 `[B]`.
+
+    Example:
+        >>> float(log_odds(tf.constant([[1.0, 3.0]]), tf.constant([0]))[0])
+        2.0
+    """
+    own, others = split_logits(logits, classes)
+    return tf.reduce_logsumexp(others, axis=-1) - own
+
+
 def _caller(model: Any) -> Callable[[tf.Tensor], Any]:
     if isinstance(model, keras.layers.Layer):
         return lambda images: model(images, training=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.core.classifier import as_classifier
+from tfrobust.core.classifier import as_classifier, log_odds
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_finite, check_images, check_range
 
@@ -48,10 +48,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         >>> round(float(loss[0]), 4)
         0.6931
     """
-    chosen = tf.one_hot(labels, tf.shape(logits)[-1], on_value=True, off_value=False)
-    own = tf.reduce_sum(tf.where(chosen, logits, tf.zeros_like(logits)), axis=-1)
-    others = tf.where(chosen, logits.dtype.min, logits)
-    return tf.nn.softplus(tf.reduce_logsumexp(others, axis=-1) - own)
+    return tf.nn.softplus(log_odds(logits, labels))
 
 
 def evaluate(
