@@ -96,7 +96,7 @@ def test_flags_are_read_before_tensorflow_is_imported(word, arguments):
         (
             "evaluate",
             ["--model=x", "--masking_queries=5"],
-            "--masking_queries needs --suite=pag with --masking.",
+            "--masking_queries needs --suite=pag.",
         ),
         ("export", ["--model=x"], "--out must be given and not be empty."),
         ("export", ["--model=x", "--out=y", "--attack_eps=0.1"], "--attack_eps needs"),

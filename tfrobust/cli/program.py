@@ -143,7 +143,7 @@ def import_before_flags(arguments: Sequence[str]) -> None:
     except ValueError:
         return  # `run` says what is wrong.
     names = []
-    for argument, following in zip(expanded, [*expanded[1:], ""], strict=True):
+    for argument, following in zip(expanded, [*expanded, ""][1:], strict=True):
         name, equals, value = argument.partition("=")
         if name in ("--import", "-import"):
             names.append(value if equals else following)

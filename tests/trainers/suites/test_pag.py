@@ -636,13 +636,16 @@ def test_every_attack_takes_part():
 
 def test_masking_needs_a_ball():
     """Refused before anything is loaded, where no attack has one."""
-    for spec in ("ddn", "pgd:norm=inf,eps=0"):
+    needed = "--masking needs an --attack that has a radius above 0, in L2 or Linf."
+    refusals = {
+        "ddn": needed,
+        "pgd:norm=inf,eps=0": "--attack=pgd:norm=inf,eps=0: `eps` must be above 0.",
+    }
+    for spec, sentence in refusals.items():
         _, (suite,) = parse("--suite=pag", "--model=a", "--masking", f"--attack={spec}")
         with pytest.raises(UsageError) as refused:
             suite.prepare()
-        assert str(refused.value) == (
-            "--masking needs an --attack that has a radius above 0, in L2 or Linf."
-        )
+        assert str(refused.value) == sentence
 
 
 def test_too_few_training_images_are_refused():

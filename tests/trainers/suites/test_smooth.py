@@ -129,7 +129,7 @@ CASES = {
     "radii": ("--radii=0", r"flag --radii=0: "),
     "linf": (
         "--attack=mifgsm:eps=0",
-        r"--attack=mifgsm:eps=0: `eps` must be above 0 in suite smooth",
+        r"--attack=mifgsm:eps=0: `eps` must be above 0",
     ),
     "l2": ("--attack=pgd:norm=2,eps=1/0", r"eps=1/0: `eps` of pgd must be a number"),
     "no radius": ("--attack=mifgsm", r"--attack=mifgsm: mifgsm must be given eps"),

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from absl import flags
 
+from tests.trainers.programs import defined_flags
 from tfrobust.cli import flags as cli_flags
 from tfrobust.cli.program import UsageError
 from trainers.train import options
@@ -221,12 +222,17 @@ def test_choices_are_those_of_the_library():
     from export.quantize import KINDS
     from tfrobust.smoothing import checks
     from tfrobust.training import STRATEGIES
-    from trainers.suites import options as evaluate_options
+    from trainers.suites.smooth.suite import SmoothSettings
 
-    assert evaluate_options.KERNELS == checks.KERNELS
-    assert evaluate_options.NEIGHBORS == checks.NEIGHBORS
+    with defined_flags(lambda: cli_flags.define(SmoothSettings)) as defined:
+        kernels, neighbors = (
+            tuple(defined[name].parser.enum_values)
+            for name in ("smooth_kernel", "smooth_neighbors")
+        )
+    assert kernels == checks.KERNELS
+    assert neighbors == tuple(map(str, checks.NEIGHBORS))
     assert options.STRATEGIES == STRATEGIES
-    assert export_options.QUANTIZED == KINDS
+    assert export_options.QUANTIZED == ("off", *KINDS)
 
 
 def test_a_flag_at_its_default_is_let_through(parse):

@@ -20,7 +20,7 @@ class Attacked:
             layers cannot be looked at.
     """
 
-    outcome: attacks.Outcome
+    outcome: attacks.AttackOutcome
     response: analysis.LocalResponse | None
 
     @property
