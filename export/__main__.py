@@ -110,7 +110,7 @@ class _Signatures(Settings, title="Signatures"):
     )
     attack_norm: str = choice("2", ("2", "inf"), "Its norm.", needs=_ATTACK)
     attack_eps: float = number(0.5, "Its radius: 0.5, 8/255.", needs=_ATTACK)
-    attack_steps: int = integer(20, "Its steps.", at_least=1, needs=_ATTACK)
+    attack_steps: int = integer(20, "Its steps.", at_least=None, needs=_ATTACK)
     smooth_alpha: float = number(
         0.95,
         "How far smooth smooths, in [0, 1).",

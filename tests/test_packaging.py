@@ -57,7 +57,7 @@ def test_the_wheel_holds_every_source_and_nothing_else(wheel):
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
-        if path.suffix in (".py", ".flags", ".json", ".npz", ".typed")
+        if path.suffix in (".py", ".flags", ".jinja", ".json", ".npz", ".typed")
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -134,7 +134,7 @@ def test_command_line(tmp_path):
     )
     assert (helped[0], helped[2]) == (0, "")
     assert "tfrobust export --model=" in helped[1]
-    for flag in ("--model:", "--out:", "--class_names:", "--signatures:"):
+    for flag in ("--model,", "--out,", "--class_names,", "--signatures,"):
         assert helped[1].count(f"  {flag}") == 1
     assert [first[0], second[0], third[0]] == [0, 0, 0], first[2] + second[2]
     # Versions count up, and nothing is replaced by exporting again or by failing.
@@ -233,9 +233,17 @@ def test_layers_of_ones_own_are_exported(own_layers):
 
 def test_layers_of_ones_own_are_evaluated(own_layers):
     """With `--import`, which evaluation.flags repeats."""
-    small = ("--dataset=shapes", "--examples=4", "--geometry_examples=2", "--steps=1",
-             "--clean_examples=20", "--batch_size=4", "--eps=0.1",
-             "--model=own.keras", "--out=out")  # fmt: skip
+    small = (
+        "--dataset=shapes",
+        "--examples=4",
+        "--geometry_examples=2",
+        "--attack=pgd:norm=2,steps=1",
+        "--clean_examples=20",
+        "--batch_size=4",
+        "--eps=0.1",
+        "--model=own.keras",
+        "--out=out",
+    )
     code, _, told = program(
         "trainers.evaluate", *small, "--import=alice_layers", cwd=own_layers
     )
