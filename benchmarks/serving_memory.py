@@ -22,7 +22,7 @@ import tensorflow as tf
 from benchmarks.steps import random_batch
 from export import export_saved_model
 from export.decoding import MAX_PIXELS
-from export.inputs import MAX_GRADIENTS
+from export.limits import MAX_GRADIENTS
 from export.signatures import NAMES, WITH_GRADIENTS, Settings
 from tests.serving import build
 from tests.serving.messages import Request, write_requests

@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from absl import flags, logging
 
@@ -22,20 +22,6 @@ _EXTRA = ("importlib_resources", "matplotlib", "tensorboard", "tensorflow_datase
 
 class UsageError(Exception):
     """Something the user asked for cannot be done; the message is one sentence."""
-
-
-class Need(NamedTuple):
-    """Flags that act only together with other flags.
-
-    Attributes:
-        names: The flags.
-        met: Whether they act, given the value of every flag by name.
-        condition: When they do, as it follows "needs": `--pag=cluster`.
-    """
-
-    names: tuple[str, ...]
-    met: Callable[[Mapping[str, Any]], Any]
-    condition: str
 
 
 def run(
@@ -76,31 +62,6 @@ def run(
         fail(f"The package {error.name} is missing: pip install 'tfrobust[train]'.")
     finally:
         warnings.formatwarning = before
-
-
-def idle_flags(needs: Iterable[Need], values: Mapping[str, Any]) -> dict[str, Need]:
-    """The flags that do nothing beside the others, each with what it lacks.
-
-    Args:
-        needs: Which flags depend on which.
-        values: Of every flag, by name.
-    """
-    return {name: need for need in needs if not need.met(values) for name in need.names}
-
-
-def refuse_idle_flags(needs: Iterable[Need], values: Mapping[str, Any]) -> None:
-    """Raises `UsageError` if a flag was given that does nothing beside the others.
-
-    A flag that was given its default is let through, as flagfiles do that.
-
-    Args:
-        needs: Which flags depend on which.
-        values: Of every flag, by name.
-    """
-    for name, need in idle_flags(needs, values).items():
-        flag = flags.FLAGS[name]
-        if flag.present and flag.value != flag.default:
-            raise UsageError(f"--{name} needs {need.condition}.")
 
 
 def import_modules(names: Iterable[str]) -> None:
