@@ -27,7 +27,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfrobust import attacks
 from tfrobust.attacks import ThreatModel
 from tfrobust.cli.records import Record, Records, read_evaluation, records_from
-from tfrobust.cli.run_folder import RunFolder, model_name, versions
+from tfrobust.cli.run_folder import EVALUATION, RunFolder, model_name, versions
 from tfrobust.models import pretrained_card
 from tfrobust.models.loading import PRETRAINED, find
 
@@ -47,7 +47,6 @@ _PLACE = re.compile(r"(?!\d+/\d+$).*[/\\~]|.*\.(keras|h5|npz)$", re.DOTALL)
 # What names a network: a shipped one, or a folder of somebody's.
 _NETWORKS = {"initial", "teacher", "judge"}
 _ESTIMATE = ("mean", "standard_error")
-_EVALUATION = "evaluation.json"
 _GEOMETRY = ("gradient_norm", "hessian_norm", "curvature")
 
 
@@ -360,7 +359,7 @@ def _measured(path: Path, evaluation: str | os.PathLike[str] | None) -> Facts:
         raise FileNotFoundError(
             f"`evaluation` must be an existing file. Received: {evaluation}"
         )
-    file = path.parent / _EVALUATION if evaluation is None else Path(evaluation)
+    file = path.parent / EVALUATION if evaluation is None else Path(evaluation)
     models: list[Any] = []
     name, reason = None, ""
     try:

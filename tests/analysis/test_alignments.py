@@ -206,6 +206,9 @@ def test_errors_of_agreement_are_over_images():
     expected = (np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares)))
     np.testing.assert_allclose(found.mean(), expected, rtol=1e-12)
     assert len(shares) < 9
+    by_image = found.shares()
+    np.testing.assert_allclose(by_image[counted.any(axis=1)], shares, rtol=1e-12)
+    assert np.isnan(by_image[2])
     nothing = Agreement(predicted, np.zeros_like(counted)).mean()
     assert np.isnan(nothing.value)
 

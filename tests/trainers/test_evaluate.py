@@ -10,23 +10,12 @@ import tensorflow as tf
 
 from export.saved_model import export_saved_model
 from export.signatures import Settings
-from tests.trainers.suites.common import call, mlp, parse, records_of
+from tests.trainers.suites.common import SMALL, call, mlp, parse, records_of
 from tfrobust.training import RobustModel
 from trainers.suites import samples
 from trainers.suites.evaluation import flag_lines
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.suite import all_suites
-
-SMALL = (
-    "--dataset=shapes",
-    "--examples=24",
-    "--geometry_examples=8",
-    "--clean_examples=50",
-    "--batch_size=10",
-    "--attack=pgd:norm=2,steps=3",
-    "--seed=5",
-)
-
 
 MODEL = "--model={p}/first"
 CASES = {

@@ -97,6 +97,20 @@ class Agreement:
         """Whether the judge sees the class that an image was moved to, bool `[N,K]`."""
         return np.asarray(self.predicted == np.arange(self.predicted.shape[1]))
 
+    def shares(self) -> np.ndarray:
+        """Of each image the share of classes that was reached, float64 `[N]`.
+
+        NaN where nothing counts.
+
+        Example:
+            >>> Agreement(np.array([[0, 1], [0, 0]])).shares().tolist()
+            [1.0, 0.5]
+        """
+        counted = np.asarray(self.counted)
+        counts = np.sum(counted, axis=1)
+        hits = np.sum(self.reached() & counted, axis=1)
+        return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+
     def mean(self) -> Estimate:
         """The share that the judge sees in the class they were moved to.
 
@@ -104,10 +118,8 @@ class Agreement:
         what becomes of one image for one class and for another is not independent. An
         image of which nothing counts is left out.
         """
-        counted = np.asarray(self.counted)
-        counts = np.sum(counted, axis=1)
-        hits = np.sum(self.reached() & counted, axis=1)
-        return mean(hits[counts > 0] / counts[counts > 0])
+        shares = self.shares()
+        return mean(shares[~np.isnan(shares)])
 
     def by_class(self) -> tuple[Estimate, ...]:
         """The same share for each target class; NaN where nothing counts."""

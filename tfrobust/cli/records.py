@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrobust.cli.run_folder import EVALUATION
 from tfrobust.cli.tables import Column, Form, Table, number
 from tfrobust.core.estimates import Estimate, mean
 
@@ -78,10 +79,14 @@ class Record:
         )
 
     @property
+    def setting_text(self) -> str:
+        """The settings as text, `name=value` of each."""
+        return " ".join(f"{name}={_text(v)}" for name, v in self.setting.items())
+
+    @property
     def label(self) -> str:
         """Quantity and settings as the title of a column."""
-        shown = (f"{name}={_text(value)}" for name, value in self.setting.items())
-        return " ".join([self.quantity, *shown])
+        return f"{self.quantity} {self.setting_text}".strip()
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in `evaluation.json`; no NaN and no infinity."""
@@ -254,11 +259,8 @@ def long_table(records: Iterable[Record]) -> Table:
     rows = []
     for one in records:
         about = one.to_json()
-        setting = " ".join(
-            f"{name}={_text(value)}" for name, value in one.setting.items()
-        )
         rows.append(
-            [one.model, one.quantity, setting, one.images]
+            [one.model, one.quantity, one.setting_text, one.images]
             + [about["mean"], about["standard_error"]]
         )
     return Table([Column(title) for title in titles], rows)
@@ -356,7 +358,7 @@ def read_evaluation(path: str | os.PathLike[str]) -> Evaluation:
         ValueError: If there is none.
     """
     file = pathlib.Path(path).expanduser()
-    file = file / "evaluation.json" if file.is_dir() else file
+    file = file / EVALUATION if file.is_dir() else file
     try:
         return Evaluation.from_json(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -22,6 +22,23 @@ from tfrobust.cli.tables import Table, percent
 from trainers.suites.options import EvaluateConfig
 
 
+def parse(run: EvaluateConfig, text: str, **settings: Any) -> attacks.Attack:
+    """The attack that `--attack` names.
+
+    Args:
+        run: The settings of the evaluation.
+        text: As `--attack` has it.
+        **settings: What the attack is given that does not say otherwise.
+
+    Raises:
+        UsageError: If there is no such attack.
+    """
+    try:
+        return attacks.parse(text, **{"seed": run.seed, **settings})
+    except ValueError as error:
+        raise UsageError(f"--attack={text}: {error}") from error
+
+
 def make(
     run: EvaluateConfig, default: Sequence[str], **settings: Any
 ) -> dict[str, attacks.Attack]:
@@ -37,10 +54,7 @@ def make(
     """
     made: dict[str, attacks.Attack] = {}
     for text in run.attack or default:
-        try:
-            attack = attacks.parse(text, **{"seed": run.seed, **settings})
-        except ValueError as error:
-            raise UsageError(f"--attack={text}: {error}") from error
+        attack = parse(run, text, **settings)
         if attack.threat.eps == 0:
             raise UsageError(f"--attack={text}: `eps` must be above 0.")
         if attack in made.values():
@@ -215,4 +229,5 @@ def settings_in_words(attack: attacks.Attack) -> str:
 
 def threat_model(attack: attacks.Attack) -> str:
     """L1, L2 or Linf, the norm of an attack."""
-    return f"L{attack.threat.norm}"
+    norm: str = attacks.describe(attack)["norm"]
+    return norm

@@ -14,13 +14,31 @@ from tqdm import tqdm
 from tfrobust import data
 from tfrobust.attacks import AttackResult
 from tfrobust.cli.loading import Loaded
-from tfrobust.cli.records import Images, Record, measured
+from tfrobust.cli.prose import Prose
+from tfrobust.cli.records import Images, Record, Records, measured
 from tfrobust.core.estimates import Estimate
 from tfrobust.core.terminal import columns
 from trainers.suites.options import EvaluateConfig
 
 ERROR = "+- is one standard error of the mean."
 """The sentence that a table with errors ends with."""
+
+
+def prose(
+    package: str, run: EvaluateConfig, own: Any, records: Records, **more: Any
+) -> Prose:
+    """The words of a suite's page, with what all of its blocks may use.
+
+    Args:
+        package: The suite's package.
+        run: The settings of the evaluation, `run` in a block.
+        own: Those of the suite, `own`.
+        records: What was measured; `clean` says on which images the clean accuracy.
+        **more: What else blocks use.
+    """
+    count = records.where("accuracy", attacked=None)[0].images
+    clean = f"{'the first' if run.clean_examples else 'all'} {count}"
+    return Prose(package, run=run, own=own, error=ERROR, clean=clean, **more)
 
 
 def plain_name(quantity: str) -> str:

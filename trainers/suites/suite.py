@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from tfrobust.cli import flags
 from tfrobust.cli.flags import Settings
 from tfrobust.cli.program import UsageError
+from tfrobust.core.registry import Registry
 from trainers.suites.options import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -84,21 +85,16 @@ class Suite(abc.ABC):
 
 _AnySuite = TypeVar("_AnySuite", bound=type[Suite])
 
-_SUITES: dict[str, type[Suite]] = {}
+_SUITES: Registry[type[Suite]] = Registry("suite")
 
 
 def register(suite: _AnySuite) -> _AnySuite:
     """Class decorator: lets `--suite` know a suite by its `name`.
 
     Raises:
-        ValueError: If another suite has that name.
+        ValueError: If the name is malformed, or another suite has it.
     """
-    known = _SUITES.setdefault(suite.name, suite)
-    if (known.__module__, known.__qualname__) != (suite.__module__, suite.__qualname__):
-        raise ValueError(
-            f"`name` must be a name of its own. Received: {suite.name!r}, which "
-            f"{known.__module__}.{known.__qualname__} has"
-        )
+    _SUITES.add(suite.name, suite)
     return suite
 
 
@@ -114,7 +110,7 @@ def _import_rooms() -> None:
 def all_suites() -> dict[str, type[Suite]]:
     """Every suite by name."""
     _import_rooms()
-    return dict(_SUITES)
+    return {name: _SUITES[name] for name in _SUITES}
 
 
 def chosen(run: EvaluateConfig) -> list[Suite]:

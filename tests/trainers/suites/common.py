@@ -5,12 +5,12 @@ import csv
 import io
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
 import trainers
+from tests.trainers.conftest import Ended
 from tests.trainers.programs import defined_flags
 from tfrobust import models
 from tfrobust.cli import flags as cli_flags
@@ -18,26 +18,21 @@ from tfrobust.cli import program
 from tfrobust.cli.flagfiles import expand_flagfiles
 from tfrobust.cli.records import read_evaluation
 from trainers import evaluate
+from trainers.suites import samples
 from trainers.suites import suite as registry
 from trainers.suites.options import EvaluateConfig
 
+# An evaluation by the suite lcnn that takes seconds.
+SMALL = (
+    "--dataset=shapes",
+    "--examples=24",
+    "--geometry_examples=8",
+    "--clean_examples=50",
+    "--batch_size=10",
+    "--attack=pgd:norm=2,steps=3",
+    "--seed=5",
+)
 FLAGFILES = Path(trainers.__file__).parent / "flags"
-
-
-class Ended(NamedTuple):
-    """How a program ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self):
-        """The one sentence that a refused program may leave."""
-        assert self.code == 2 and "Traceback" not in self.err, self
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1 and self.err.splitlines()[-1] == lines[0], self.err
-        return lines[0].removeprefix("error: ")
 
 
 def call(*arguments):
@@ -66,6 +61,18 @@ def parse(*arguments):
         assert flags(["evaluate", *given]) == ["evaluate"]
         run = cli_flags.read(EvaluateConfig)
         return run, registry.chosen(run)
+
+
+def refusal(monkeypatch, out, *arguments):
+    """The sentence with which an evaluation is refused, before data is loaded."""
+
+    def load(*_):
+        raise AssertionError("data would be loaded, perhaps downloaded, by now")
+
+    monkeypatch.setattr(samples, "load", load)
+    ended = call(*arguments, f"--out={out}")
+    assert ended.out == "" and not out.exists()
+    return ended.error
 
 
 def mlp(seed, shape=(32, 32, 3), classes=10, variant="standard"):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tests.trainers.suites.common import (
     FLAGFILES,
+    SMALL,
     call,
     columns_of,
     parse,
@@ -22,15 +23,6 @@ from tfrobust.cli.loading import load_classifier
 from tfrobust.core.radii import Eps
 from trainers.suites.lcnn import measure as lcnn_suite
 
-SMALL = (
-    "--dataset=shapes",
-    "--examples=24",
-    "--geometry_examples=8",
-    "--clean_examples=50",
-    "--batch_size=10",
-    "--attack=pgd:norm=2,steps=3",
-    "--seed=5",
-)
 EPS = ("0.5", "8/255", "1.5")
 
 
@@ -286,6 +278,7 @@ def test_what_is_printed_and_written(evaluated):
     for title in ("Accuracy, clean and under attack", "Geometry of the loss"):
         assert f"<h2>{title}</h2>" in page and title in text
     assert "24 test images drawn with seed 5" in page
+    assert "Clean: on the first 50 test images of shapes." in " ".join(page.split())
     assert page.count("<table>") == 5 and page.count("<picture>") == 2
     assert len(re.findall(r" first +net +second$", text, re.M)) == 5
     assert str(out / "evaluation.html") in text

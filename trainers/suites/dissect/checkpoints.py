@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-import keras
 import numpy as np
 
 from tfrobust import analysis, training
@@ -72,7 +71,7 @@ def check_layers(own: DissectSettings, model: Loaded) -> tuple[str, ...]:
     Raises:
         UsageError: If a model does not have them.
     """
-    if not is_open(model):
+    if model.kind != "Keras":  # A SavedModel has no layers to look at.
         return ()
     shape = [size or 32 for size in model.input_shape]
     none = np.zeros((0, *shape), np.float32)
@@ -82,8 +81,3 @@ def check_layers(own: DissectSettings, model: Loaded) -> tuple[str, ...]:
         shown = str(error).replace("`layers`", "--dissect_layers")
         raise UsageError(f"--{model.flag}={model.source}: {shown}") from error
     return found.layers
-
-
-def is_open(model: Loaded) -> bool:
-    """Whether layers can be looked at, which those of a SavedModel cannot."""
-    return isinstance(model.call, keras.Model)

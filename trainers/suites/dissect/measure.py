@@ -22,7 +22,6 @@ from tfrobust.cli.records import Record, Records, measured
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.dissect import measures
-from trainers.suites.dissect.checkpoints import is_open
 from trainers.suites.dissect.seen import Attacked, Seen
 from trainers.suites.dissect.suite import DissectSettings
 from trainers.suites.options import EvaluateConfig
@@ -146,9 +145,13 @@ class Measurer:
     ) -> tuple[list[Record], dict[str, Attacked]]:
         """Attacks the first images; what was measured, and what figures need of it."""
         pixels, of = self.pixels[:count], self.sample.first(count)
-        batches = [(pixels[part], of.labels[part]) for part in self._parts(count)]
         evaluation = attacks.evaluate(
-            model.call, batches, made, keep_images=True, progress=is_watched()
+            model.call,
+            (pixels, of.labels),
+            made,
+            batch_size=self.run.batch_size,
+            keep_images=True,
+            progress=is_watched(),
         )
         records = [
             dataclasses.replace(record, setting={**record.setting, **setting})
@@ -203,7 +206,7 @@ class Measurer:
     def _response(
         self, model: Loaded, natural: np.ndarray, adversarial: np.ndarray
     ) -> analysis.LocalResponse | None:
-        if not is_open(model):
+        if model.kind != "Keras":
             return None
         return analysis.local_response(
             model.call, natural, adversarial, self.own.layers, self.run.batch_size
@@ -301,7 +304,7 @@ class Measurer:
 
     def _kernels(self, model: Loaded) -> Iterator[Record]:
         """Smoothness of each convolution, and its mean over those that have any."""
-        if not is_open(model):
+        if model.kind != "Keras":
             return
         kernels = analysis.kernel_smoothness(model.call)
         for row in kernels:

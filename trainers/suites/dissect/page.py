@@ -15,10 +15,10 @@ from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Record, Records, cell, table_by_model
 from tfrobust.cli.tables import Column, Form, Table, formatted, number, percent
 from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts
 from trainers.suites.dissect import figures
 from trainers.suites.dissect.measure import BANDS, STATISTICS, Measurer
 from trainers.suites.dissect.measures import MEASURES, measure
-from trainers.suites.parts import ERROR
 
 _MEANINGS = {
     "maximum": "the largest difference of a value",
@@ -31,11 +31,11 @@ _COUNT = formatted("{:d}")
 
 def sections(records: Records, about: Measurer) -> list[Section]:
     """Everything, in the order of the paper, and at last all models by all measures."""
-    prose = Prose(
+    prose = parts.prose(
         __package__,
-        run=about.run,
-        own=about.own,
-        error=ERROR,
+        about.run,
+        about.own,
+        records,
         main=about.first,
         drawn=f"{about.run.examples} test images drawn with seed {about.run.seed}",
     )
@@ -55,18 +55,17 @@ def sections(records: Records, about: Measurer) -> list[Section]:
     # Records of epochs, and of all models together, have tables of their own.
     own = Records(one for one in records if one.model in about.seen)
     own = own.where(None, epoch=None)
-    parts = [
+    made = [
         make_one(prose, records if make_one in (_epochs, _correlations) else own, about)
         for make_one in make
     ]
-    return [section for part in parts for section in part]
+    return [section for part in made for section in part]
 
 
 def _accuracy(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     yield prose.section(
         "accuracy",
         suite_attacks.accuracy_table(records, about.attacks, rounded=False),
-        clean=records.where("accuracy", attacked=None)[0].images,
         attacks=suite_attacks.words(about.attacks),
     )
 

@@ -67,10 +67,7 @@ def make_attacks(run: EvaluateConfig, own: LcnnSettings) -> dict[str, Curve]:
     for text in run.attack or DEFAULT_ATTACKS:
         at: dict[Eps, tuple[str, attacks.Attack]] = {}
         for eps in own.eps:
-            try:
-                attack = attacks.parse(text, seed=run.seed, eps=eps.value)
-            except ValueError as error:
-                raise UsageError(f"--attack={text}: {error}") from error
+            attack = suite_attacks.parse(run, text, eps=eps.value)
             if attack.threat.eps not in (None, eps.value):
                 raise UsageError(
                     f"--attack={text}: in this suite --eps sets the radii."

@@ -11,11 +11,11 @@ from tfrobust import viz
 from tfrobust.cli.page import Section
 from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Records, Row, table_by_model
-from tfrobust.cli.tables import number, percent
+from tfrobust.cli.tables import Table, number, percent
+from trainers.suites import parts
 from trainers.suites.lcnn.measure import COMPARED, QUANTITIES, RADII, Curve
 from trainers.suites.lcnn.suite import LcnnSettings
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.parts import ERROR, plain_name
 
 
 def sections(
@@ -33,11 +33,11 @@ def sections(
         curves: The attacks, by title.
     """
     drawn = f"test images drawn with seed {run.seed}"
-    prose = Prose(
+    prose = parts.prose(
         __package__,
-        run=run,
-        own=own,
-        error=ERROR,
+        run,
+        own,
+        records,
         attacked=f"{run.examples} {drawn}",
         looked_at=f"{own.geometry_examples} {drawn}",
     )
@@ -64,7 +64,6 @@ def _accuracy(
     curve: Curve,
     place: int,
 ) -> Section:
-    clean = records.where("accuracy", attacked=None)[0].images
     rows: list[Row] = [
         ("clean", "accuracy", {"attacked": None}),
         ("clean, attacked images", "accuracy", {"attacked": True}),
@@ -73,7 +72,6 @@ def _accuracy(
         "accuracy",
         table_by_model(records, "eps", rows + _over_eps(own, title), percent),
         functools.partial(_draw_accuracy, records, own, title),
-        clean=clean,
         attacks=curve.words(title),
         ending=f"_{place}" if place else "",
     )
@@ -90,11 +88,11 @@ def _over_eps(own: LcnnSettings, title: str, rounded: bool = False) -> list[Row]
     ]
 
 
-def _union(records: Records, own: LcnnSettings):
+def _union(records: Records, own: LcnnSettings) -> Table:
     return table_by_model(records, "eps", _over_eps(own, "all"), percent)
 
 
-def _rounded(records: Records, own: LcnnSettings, curves: Mapping[str, Curve]):
+def _rounded(records: Records, own: LcnnSettings, curves: Mapping[str, Curve]) -> Table:
     several = len(curves) > 1
     rows = [
         (f"{name}, {label}" if several else label, key, how)
@@ -105,12 +103,12 @@ def _rounded(records: Records, own: LcnnSettings, curves: Mapping[str, Curve]):
 
 
 def _geometry(prose: Prose, records: Records) -> Section:
-    rows = [(plain_name(key), key, {"split": "test"}) for key in QUANTITIES]
+    rows = [(parts.plain_name(key), key, {"split": "test"}) for key in QUANTITIES]
     return prose.section("geometry", table_by_model(records, "mean", rows))
 
 
 def _discrepancy(prose: Prose, records: Records) -> Section:
-    rows = [(plain_name(key), "discrepancy", {"of": key}) for key in COMPARED]
+    rows = [(parts.plain_name(key), "discrepancy", {"of": key}) for key in COMPARED]
     origins: dict[str, list[str]] = {}
     for one in records.where(QUANTITIES[0], split="train"):
         origins.setdefault(one.about["images_from"], []).append(one.model)

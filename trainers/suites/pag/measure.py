@@ -176,11 +176,8 @@ class Measurer:
         agreement = analysis.agreement(
             judge.call, moved, self.run.batch_size, self.moved.pixels
         )
-        counted = np.asarray(agreement.counted)
-        hits = np.where(counted, agreement.reached(), np.nan)
-        counts = counted.sum(axis=1)
-        # An image of which nothing counts has no share.
-        shares = np.nansum(hits, axis=1) / np.where(counts, counts, np.nan)
+        hits = np.where(np.asarray(agreement.counted), agreement.reached(), np.nan)
+        shares = agreement.shares()
         setting: dict[str, Any] = {"judge": name, "eps": eps.value}
         of, about = self.moved.first(), {"judged_by": judge.name}
         yield measured(model.name, "recognised", shares, of, about, **setting)

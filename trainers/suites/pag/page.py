@@ -13,8 +13,8 @@ from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Records, Row, table_by_model, table_by_quantity
 from tfrobust.cli.tables import Column, Table, number, percent
 from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts
 from trainers.suites.pag.measure import Measurer, masked_balls, probe_steps
-from trainers.suites.parts import ERROR
 
 # More target classes beside each other cannot be looked at.
 _MOST_COLUMNS = 12
@@ -24,11 +24,11 @@ def sections(records: Records, measurer: Measurer) -> list[Section]:
     """Everything, in the order of the paper."""
     run, own = measurer.run, measurer.own
     drawn = f"test images drawn with seed {run.seed}"
-    prose = Prose(
+    prose = parts.prose(
         __package__,
-        run=run,
-        own=own,
-        error=ERROR,
+        run,
+        own,
+        records,
         attacked=f"{run.examples} {drawn}",
         moved=f"{own.pag_moved} {drawn}",
     )
@@ -40,7 +40,6 @@ def _accuracy(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
     yield prose.section(
         "accuracy",
         suite_attacks.accuracy_table(records, about.attacks),
-        clean=records.where("accuracy", attacked=None)[0].images,
         attacks=suite_attacks.words(about.attacks),
     )
 

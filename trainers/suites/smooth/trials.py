@@ -129,8 +129,6 @@ def make(run: EvaluateConfig, own: SmoothSettings) -> dict[Case, Trial]:
     for name, attack in suite_attacks.make(run, DEFAULT_ATTACKS).items():
         title = _title(attack)
         trial = Trial(attack, _radii(attack, own.radii))
-        if trial in titled.values():
-            raise UsageError(f"--attack={attacks.spec(attack)} is given twice.")
         titled[name if title in titled else title] = trial
     smallest = {Case(title, SMALLEST): trial for title, trial in titled.items()}
     largest = {
@@ -161,10 +159,6 @@ def _radii(attack: attacks.Attack, count: int) -> tuple[float, ...]:
     largest = attack.budget
     if largest is None:
         return ()
-    if not largest > 0:
-        raise UsageError(
-            f"--attack={attacks.spec(attack)}: `eps` must be above 0 in suite smooth."
-        )
     return tuple(np.linspace(largest / count, largest, count).tolist())
 
 
