@@ -107,10 +107,15 @@ def _served(
         for part in _parts(files)
     ]
     requests += [
-        ("robustness", {"images": part, "iterations": np.full(len(part), iterations)
-                        .astype(np.int32)})
+        (
+            "robustness",
+            {
+                "images": part,
+                "iterations": np.full(len(part), iterations).astype(np.int32),
+            },
+        )
         for part in _parts(images)
-    ]  # fmt: skip
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         signatures = ["serving_default", "predict_bytes", "robustness"]

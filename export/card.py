@@ -39,9 +39,18 @@ SCHEMA = 1
 
 # What says where or how a run was computed, and not what.
 _OF_THE_MACHINE = {
-    "data_dir", "workdir", "flagfile", "teacher_cache", "tpu", "logical_cpus",
-    "distribute", "resume", "overwrite", "dry_run", "import",
-}  # fmt: skip
+    "data_dir",
+    "workdir",
+    "flagfile",
+    "teacher_cache",
+    "tpu",
+    "logical_cpus",
+    "distribute",
+    "resume",
+    "overwrite",
+    "dry_run",
+    "import",
+}
 # Anything with a slash may be a path, but for 8/255.
 _PLACE = re.compile(r"(?!\d+/\d+$).*[/\\~]|.*\.(keras|h5|npz)$", re.DOTALL)
 # What names a network: a shipped one, or a folder of somebody's.

@@ -117,9 +117,17 @@ def test_the_command_works_beside_modules_of_its_parts_names(installed, tmp_path
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "__init__.py").write_text("raise SystemExit('wrong')")
     command = str(installed / "bin" / "tfrobust")
-    plan = run(installed, tmp_path, command, "train", "--flagfile=lcnn_cifar10",
-               "--flagfile=cpu", "--dataset=shapes", "--train_examples=200",
-               "--dry_run")  # fmt: skip
+    plan = run(
+        installed,
+        tmp_path,
+        command,
+        "train",
+        "--flagfile=lcnn_cifar10",
+        "--flagfile=cpu",
+        "--dataset=shapes",
+        "--train_examples=200",
+        "--dry_run",
+    )
     assert plan.returncode == 0, plan.stderr
     assert "resnet18, lcnn, width 16" in plan.stdout and plan.stderr == ""
     missing = run(installed, tmp_path, command, "export", "--model=none", "--out=x")

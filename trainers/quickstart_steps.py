@@ -109,8 +109,7 @@ def _draw(
 def _export(class_names: tuple[str, ...]) -> pathlib.Path:
     out = _FOLDER / "served" / "shapes"
     names = ",".join(class_names)
-    _run("export", f"--model={_FOLDER}", f"--out={out}",
-         f"--class_names={names}")  # fmt: skip
+    _run("export", f"--model={_FOLDER}", f"--out={out}", f"--class_names={names}")
     return out / str(max(versions(out)))
 
 

@@ -224,8 +224,12 @@ def test_no_answer_is_no_agreement():
 
 
 def run_alignment(**changes):
-    arguments = {"model": affine(3, SHAPE), "images": images(2),
-                 "directions": Towards(), **changes}  # fmt: skip
+    arguments = {
+        "model": affine(3, SHAPE),
+        "images": images(2),
+        "directions": Towards(),
+        **changes,
+    }
     return alignment(**arguments)
 
 

@@ -77,8 +77,14 @@ def test_an_honest_linear_model_is_not_flagged():
     assert 0.2 < share < 0.8
     left = report.robust_accuracy
     assert list(left) == [
-        "clean", "pgd", "bim", "fgsm", "pgd_margin", "square", "union",
-    ]  # fmt: skip
+        "clean",
+        "pgd",
+        "bim",
+        "fgsm",
+        "pgd_margin",
+        "square",
+        "union",
+    ]
     assert left["clean"].value == pytest.approx(22 / 24)
     for name in list(left)[1:]:
         assert left[name].value == pytest.approx(share), name
@@ -207,9 +213,13 @@ def test_a_single_step_over_a_ridge():
     images = rng.uniform(0.3, 0.7, (12, *SHAPE))
     images += 0.5 - images.mean(axis=(1, 2, 3), keepdims=True)
     report = check(
-        model, images.astype(np.float32), np.zeros(12, int), norm="inf", eps=width,
+        model,
+        images.astype(np.float32),
+        np.zeros(12, int),
+        norm="inf",
+        eps=width,
         steps=40,
-    )  # fmt: skip
+    )
     left = report.robust_accuracy
     assert left["fgsm"].value == 0.0 < left["pgd"].value
     assert left["bim"].value == 1.0
@@ -245,9 +255,18 @@ def test_the_attacks_are_those_that_one_would_run_oneself():
 
 @pytest.mark.parametrize(
     ("count", "size", "counts"),
-    [(4, 100, True), (3, 100, False), (4, 12, True), (3, 12, False), (7, 7, True),
-     (10, 1000, False), (11, 1000, True), (0, 50, False), (1, 1, False)],
-)  # fmt: skip
+    [
+        (4, 100, True),
+        (3, 100, False),
+        (4, 12, True),
+        (3, 12, False),
+        (7, 7, True),
+        (10, 1000, False),
+        (11, 1000, True),
+        (0, 50, False),
+        (1, 1, False),
+    ],
+)
 def test_a_few_images_are_no_sign(count, size, counts):
     """By hand: more than 1 in 100, and more than twice `sqrt(p (1 - p) / (n - 1))`."""
     alone = np.arange(size) < count

@@ -241,8 +241,11 @@ SMALL = NATURAL[:, :4]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((NATURAL, ADVERSARIAL, ["cnov"]), r"among input_layer\w*, conv, norm, pool. "
-         "Received: 'cnov'"),
+        (
+            (NATURAL, ADVERSARIAL, ["cnov"]),
+            r"among input_layer\w*, conv, norm, pool. "
+            "Received: 'cnov'",
+        ),
         ((NATURAL, ADVERSARIAL, "conv"), "one or more names in a list"),
         ((NATURAL, ADVERSARIAL, []), "`layers` must be one or more names"),
         ((NATURAL, ADVERSARIAL[:1]), r"`adversarial` must have the shape of `natural`"),
@@ -251,7 +254,7 @@ SMALL = NATURAL[:, :4]
         ((NATURAL[0], ADVERSARIAL[0]), r"`natural` must have shape \[B, H, W, C\]"),
         ((NATURAL, ADVERSARIAL, None, 0), "`batch_size` must be an integer"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence(arguments, message):
     """Layers that are not there, transfers between sizes, images of other kinds."""
     with pytest.raises(ValueError, match=message) as failure:

@@ -85,10 +85,13 @@ def test_targets_are_climbed_to():
             [0, 0],
             "`images` must be floating, with pixels in [0, 1]. Received: dtype=uint8",
         ),
-        (grey(0.1, 0.2), [0.5, 1.0], "`labels` must be integers. "
-         "Received: dtype=float32"),
+        (
+            grey(0.1, 0.2),
+            [0.5, 1.0],
+            "`labels` must be integers. Received: dtype=float32",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_known_before_running_is_checked(images, labels, message):
     """Dtypes and shapes, as for a call."""
     with pytest.raises(ValueError) as caught:

@@ -46,9 +46,16 @@ def test_one_step_is_the_normalised_smooth_gradient(norm):
     shape = (4, 6, 1)
     model, images = affine(2, shape), random_images(3, 0.4, 0.6).reshape(3, *shape)
     attack = SmoothPGD(
-        norm=norm, eps=0.05, steps=1, step_size=0.05, random_start=False,
-        early_stop=False, alpha=0.9, bandwidth=0.2, iterations=200,
-    )  # fmt: skip
+        norm=norm,
+        eps=0.05,
+        steps=1,
+        step_size=0.05,
+        random_start=False,
+        early_stop=False,
+        alpha=0.9,
+        bandwidth=0.2,
+        iterations=200,
+    )
     labels = answers(model, images)
     found = attack.perturb(model, images, labels) - images
     smoother = Smoother(images, 0.9, 200, bandwidth=0.2)

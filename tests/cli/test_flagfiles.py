@@ -291,8 +291,13 @@ def test_flags_take_the_place_of_their_file(tmp_path, monkeypatch):
     (tmp_path / "outer").write_text("--epochs=1\n--flagfile=inner\n--seed=5\n")
     given = ["--width=1", "--flagfile", "outer", "-flagfile=inner", "stray"]
     assert flagfiles.expand_flagfiles(given) == [
-        "--width=1", "--epochs=1", "--width=2", "--seed=5", "--width=2", "stray",
-    ]  # fmt: skip
+        "--width=1",
+        "--epochs=1",
+        "--width=2",
+        "--seed=5",
+        "--width=2",
+        "stray",
+    ]
     assert flagfiles.expand_flagfiles(["--", "--flagfile=no"]) == [
         "--",
         "--flagfile=no",

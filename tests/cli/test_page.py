@@ -78,10 +78,16 @@ def test_cells_and_headings_are_those_given(content):
         ("h2", "Settings"),
     ]
     assert reader.cells == [
-        "eps", NAME, "b",
-        "0.05", "50.0% \u00b1 1.0%", "-",
-        "8/255", "25.0% \u00b1 2.0%", "100.0% \u00b1 0.0%",
-    ]  # fmt: skip
+        "eps",
+        NAME,
+        "b",
+        "0.05",
+        "50.0% \u00b1 1.0%",
+        "-",
+        "8/255",
+        "25.0% \u00b1 2.0%",
+        "100.0% \u00b1 0.0%",
+    ]
     assert "script" not in [tag for tag, _ in reader.tags]
 
 

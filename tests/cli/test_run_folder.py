@@ -318,5 +318,15 @@ def test_model_loads_with_the_layers_alone(finished_run, tmp_path):
     np.testing.assert_allclose(answer["logits"], np.load(out), atol=1e-5)
     assert set(answer) == {"logits", "probabilities", "classes", "labels"}
     names = {label.decode() for label in answer["labels"].numpy()}
-    assert names <= {"circle", "ring", "square", "triangle", "star", "heart", "cross",
-                     "crescent", "arrow", "hourglass"}  # fmt: skip
+    assert names <= {
+        "circle",
+        "ring",
+        "square",
+        "triangle",
+        "star",
+        "heart",
+        "cross",
+        "crescent",
+        "arrow",
+        "hourglass",
+    }

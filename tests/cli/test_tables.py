@@ -49,8 +49,13 @@ def test_csv_read_back_has_every_digit():
     rows = list(csv.DictReader(io.StringIO(TABLE.csv(), newline="")))
     error = "standard error"
     assert list(rows[0]) == [
-        "model", "share", f"share {error}", "norm", f"norm {error}", "count",
-    ]  # fmt: skip
+        "model",
+        "share",
+        f"share {error}",
+        "norm",
+        f"norm {error}",
+        "count",
+    ]
     plain, other = (list(row.values()) for row in rows)
     assert plain[0] == "plain" and other[0] == "a|b, c"
     assert [float(cell) for cell in plain[1:4]] == [0.5, 0.012345678901234567, 3.14159]

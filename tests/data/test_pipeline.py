@@ -198,9 +198,14 @@ def test_the_index_says_which_example_an_image_is(examples):
 def test_directions_follow_their_image(examples, augment):
     """Directions that are multiples of their image stay so, through crop and flip."""
     pipeline = train_pipeline(
-        examples, batch_size=8, seed=2, epochs=2, augment=augment, with_index=True,
+        examples,
+        batch_size=8,
+        seed=2,
+        epochs=2,
+        augment=augment,
+        with_index=True,
         directions=accompanied(examples),
-    )  # fmt: skip
+    )
     spec = pipeline.element_spec[0]["directions"]
     assert spec == tf.TensorSpec([8, 3, 32, 32, 3], tf.float32)
     found, _ = gathered(pipeline)
@@ -239,9 +244,13 @@ def test_what_comes_with_images_leaves_them_alone(augment, shard, channels):
 def test_directions_resume_bit_for_bit(examples):
     """From the second epoch on, a fresh pipeline continues the uninterrupted one."""
     settings = dict(
-        batch_size=8, seed=7, epochs=3, augment="crop_flip", with_index=True,
+        batch_size=8,
+        seed=7,
+        epochs=3,
+        augment="crop_flip",
+        with_index=True,
         directions=accompanied(examples, 2),
-    )  # fmt: skip
+    )
     whole, _ = gathered(train_pipeline(examples, **settings))
     rest, _ = gathered(train_pipeline(examples, start_epoch=1, **settings))
     for name in ("images", "directions", "index"):
@@ -359,10 +368,15 @@ def check_global_batches(parts, examples):
     expected_parts = dict(zip(names, stacked(train) + stacked(test), strict=True))
     named, _ = gathered(
         train_pipeline(
-            examples, batch_size=8, seed=3, epochs=2, augment="crop_flip",
-            with_index=True, directions=accompanied(examples),
+            examples,
+            batch_size=8,
+            seed=3,
+            epochs=2,
+            augment="crop_flip",
+            with_index=True,
+            directions=accompanied(examples),
         )
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(named["images"], expected_parts["images"])
     expected_parts |= {"directions": named["directions"], "index": named["index"]}
     for name, expected in expected_parts.items():

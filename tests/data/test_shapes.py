@@ -36,9 +36,12 @@ def least_squares_accuracy(train_features, train, test_features, test):
 def colour_histogram(images):
     """16 bins a channel, and 16 of luminance, each image."""
     values = np.concatenate(
-        [images.reshape(len(images), -1, 3), 255 * (images @ LUMINANCE).reshape(
-            len(images), -1, 1)], axis=2
-    )  # fmt: skip
+        [
+            images.reshape(len(images), -1, 3),
+            255 * (images @ LUMINANCE).reshape(len(images), -1, 1),
+        ],
+        axis=2,
+    )
     bins = (values // 16).clip(0, 15).astype(np.uint8)
     return np.stack([(bins == level).mean(1) for level in range(16)], 1).reshape(
         len(images), -1

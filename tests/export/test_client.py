@@ -72,8 +72,11 @@ class Kind:
         self.busy, self.failed = busy, failed
 
     def where(self, port):
-        return (f"http://127.0.0.1:{port}" if self.client is RestClient
-                else f"127.0.0.1:{port}")  # fmt: skip
+        return (
+            f"http://127.0.0.1:{port}"
+            if self.client is RestClient
+            else f"127.0.0.1:{port}"
+        )
 
 
 @pytest.fixture(params=["rest", "grpc"])

@@ -123,9 +123,14 @@ def test_going_back():
 
 def test_monitoring_config():
     assert " ".join(code("monitoring.config")).split() == [
-        "prometheus_config", "{", "enable:", "true", "path:",
-        '"/monitoring/prometheus/metrics"', "}",
-    ]  # fmt: skip
+        "prometheus_config",
+        "{",
+        "enable:",
+        "true",
+        "path:",
+        '"/monitoring/prometheus/metrics"',
+        "}",
+    ]
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])

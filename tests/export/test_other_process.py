@@ -268,11 +268,14 @@ def test_every_form_is_exported_from_the_command_line(tmp_path):
     forms = [run, tmp_path / "best.keras", tmp_path / "served", "pretrained:mnist_c4"]
     ended = export_each(
         *(
-            [f"--model={path}", f"--out={tmp_path}/out{index}",
-             "--signatures=serving_default,explain"]
+            [
+                f"--model={path}",
+                f"--out={tmp_path}/out{index}",
+                "--signatures=serving_default,explain",
+            ]
             for index, path in enumerate(forms)
         )
-    )  # fmt: skip
+    )
     for index, (code, out, err) in enumerate(ended):
         version = tmp_path / f"out{index}" / "1"
         assert code == 0 and out.startswith(f"Wrote {version}."), err

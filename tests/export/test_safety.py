@@ -118,9 +118,12 @@ def test_the_rest_of_the_graph_loads_and_saves_the_weights(folder):
     used -= {function.signature.name for function in functions}
     assert [op for op in sorted(used) if not hasattr(tf.raw_ops, op)] == []
     assert {op for op in used if FORBIDDEN.match(op)} <= {
-        "AssignVariableOp", "MergeV2Checkpoints", "RestoreV2", "SaveV2",
+        "AssignVariableOp",
+        "MergeV2Checkpoints",
+        "RestoreV2",
+        "SaveV2",
         "ShardedFilename",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,12 @@ def test_bytes_of_a_small_message_by_hand():
     """Tag, length and content of each field, from the inside out."""
     tensor = bytes.fromhex(
         "0803"  # dtype = DT_INT32
-        "1204" "1202" "0801"  # tensor_shape { dim { size: 1 } }
-        "2204" "05000000"  # tensor_content: 5, the lowest byte first
-    )  # fmt: skip
+        "1204"
+        "1202"
+        "0801"  # tensor_shape { dim { size: 1 } }
+        "2204"
+        "05000000"  # tensor_content: 5, the lowest byte first
+    )
     entry = b"\x0a\x01x" + b"\x12\x0e" + tensor  # key, value: 14 bytes
     spec = b"\x0a\x01m" + b"\x1a\x01s"  # name, signature_name
     request = b"\x0a\x06" + spec + b"\x12\x13" + entry  # model_spec, inputs
@@ -148,12 +151,14 @@ def refused():
         "of no signature": (prediction_log("net", "fly", good()), "no signature fly"),
         "without its tensors": (prediction_log("net", "explain", good()), "takes"),
         "of another type": (
-            prediction_log("net", "serving_default", doubles), "Type mismatch"
+            prediction_log("net", "serving_default", doubles),
+            "Type mismatch",
         ),
         "that the graph refuses": (
-            prediction_log("net", "serving_default", too_bright), "must lie in [0, 1]"
+            prediction_log("net", "serving_default", too_bright),
+            "must lie in [0, 1]",
         ),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("what", refused())

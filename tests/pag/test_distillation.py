@@ -405,9 +405,14 @@ def test_augmented_batches_bring_what_training_needs(teacher, images, whole):
     rows = pag.cache_directions(teacher, images, whole)
     cached = pag.CachedDirections(rows)
     pipeline = data.train_pipeline(
-        images, batch_size=4, seed=2, epochs=3, augment="crop_flip", with_index=True,
+        images,
+        batch_size=4,
+        seed=2,
+        epochs=3,
+        augment="crop_flip",
+        with_index=True,
         directions=rows,
-    )  # fmt: skip
+    )
     flipped = 0
     for batch, _ in pipeline:
         values = dict(batch)
@@ -455,8 +460,12 @@ pag.cache_directions(t.make_teacher(), t.make_images(), {folder!r}, batch_size=4
 
 
 def start_filling(folder, seconds):
-    values = dict(repository=str(REPOSITORY), here=str(Path(__file__).parent),
-                  folder=str(folder), seconds=seconds)  # fmt: skip
+    values = dict(
+        repository=str(REPOSITORY),
+        here=str(Path(__file__).parent),
+        folder=str(folder),
+        seconds=seconds,
+    )
     return subprocess.Popen(
         [sys.executable, "-c", FILL.format(**values)],
         stdout=subprocess.PIPE,
@@ -488,8 +497,9 @@ def test_two_processes_share_the_work_of_one(teacher, images, whole, tmp_path):
     try:
         assert process.stdout.readline() == "0\n", process.stderr.read()
         told = []
-        pag.cache_directions(teacher, images, tmp_path, batch_size=4,
-                             progress=lambda *n: told.append(n))  # fmt: skip
+        pag.cache_directions(
+            teacher, images, tmp_path, batch_size=4, progress=lambda *n: told.append(n)
+        )
         process.communicate(timeout=60)
     finally:
         process.kill()

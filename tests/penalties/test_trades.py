@@ -188,9 +188,12 @@ def test_training_lowers_the_divergence():
     random = np.random.default_rng(1)
     labels = random.integers(0, 2, 64)
     images = np.clip(
-        0.5 + 0.15 * (2 * labels - 1)[:, None, None, None] * random.random(SHAPE)
-        + 0.1 * random.normal(size=(64, *SHAPE)), 0, 1,
-    ).astype(np.float32)  # fmt: skip
+        0.5
+        + 0.15 * (2 * labels - 1)[:, None, None, None] * random.random(SHAPE)
+        + 0.1 * random.normal(size=(64, *SHAPE)),
+        0,
+        1,
+    ).astype(np.float32)
     attack = PGD(norm="inf", eps=0.1, steps=3, loss="kl")
 
     def divergence(penalties):

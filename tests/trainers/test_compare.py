@@ -83,8 +83,16 @@ def compared(flag_values, tmp_path):
         out = tmp_path / "out"
         flag_values.unparse_flags()
         given = [f"--import={module}" for module in imports]
-        words = flag_values(["x", *map(str, runs), f"--dataset={dataset}", *given,
-                             f"--out={out}", "--overwrite"])  # fmt: skip
+        words = flag_values(
+            [
+                "x",
+                *map(str, runs),
+                f"--dataset={dataset}",
+                *given,
+                f"--out={out}",
+                "--overwrite",
+            ]
+        )
         compare.main(words[1:])
         assert (out / "tradeoff.png").stat().st_size
         assert (out / "comparison.md").is_file()
@@ -106,9 +114,12 @@ def test_every_form_in_one_table(
     assert loads == ["shapes"]
     # Two forms of one file or version cannot be told apart by name.
     assert [row["run"] for row in rows] == [
-        str(run / "model.keras"), str(run / "model.keras"), "lcnn (best)",
-        str(run / "saved_model/1"), str(run / "saved_model/1"),
-    ]  # fmt: skip
+        str(run / "model.keras"),
+        str(run / "model.keras"),
+        "lcnn (best)",
+        str(run / "saved_model/1"),
+        str(run / "saved_model/1"),
+    ]
     for row in rows[:2]:
         assert [float(row[name]) for name in TRAINED] == [0.25, 2.0, 1.0]
     for row in rows[2:]:
@@ -157,9 +168,7 @@ def test_a_shipped_network_says_what_it_was_trained_on(compared, monkeypatch, tm
 def test_what_cannot_be_compared(compared, run, network, loads, tmp_path):
     """One sentence each, that begins with what was given; no flag names it."""
     models.MLP((28, 28, 1), 10).save(tmp_path / "small.keras")
-    few = export_saved_model(
-        network, tmp_path / "few", settings=Settings(max_batch=7)
-    )  # fmt: skip
+    few = export_saved_model(network, tmp_path / "few", settings=Settings(max_batch=7))
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.flags").write_text("--dataset=shapes\n")
     for path, told in (

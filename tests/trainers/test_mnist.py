@@ -87,9 +87,16 @@ def test_the_adversarial_flagfile_is_half_fgsm(parse_mnist):
 @pytest.mark.slow
 def test_it_trains_and_either_program_repeats_it(call_module, tmp_path):
     """A small run with an adversary, to the same numbers by its own run.flags."""
-    flags = ("--dataset=shapes", "--train_examples=60", "--eval_examples=20",
-             "--batch_size=20", "--epochs=1", "--width=2", "--adversary=fgsm:eps=0.3",
-             "--adversary_share=0.5")  # fmt: skip
+    flags = (
+        "--dataset=shapes",
+        "--train_examples=60",
+        "--eval_examples=20",
+        "--batch_size=20",
+        "--epochs=1",
+        "--width=2",
+        "--adversary=fgsm:eps=0.3",
+        "--adversary_share=0.5",
+    )
     first, again = tmp_path / "first", tmp_path / "again"
     ended = call_module("trainers.mnist", *flags, f"--workdir={first}")
     assert ended.code == 0, ended.err[-3000:]
@@ -107,9 +114,14 @@ def test_it_trains_and_either_program_repeats_it(call_module, tmp_path):
 def test_it_learns_digits(call_module, tmp_path, tfds_dir):
     """A quarter of the width on a twentieth of the data: nine of ten are right."""
     ended = call_module(
-        "trainers.mnist", f"--data_dir={tfds_dir}", "--train_examples=3000",
-        "--eval_examples=1000", "--width=16", "--epochs=3", "--batch_size=50",
+        "trainers.mnist",
+        f"--data_dir={tfds_dir}",
+        "--train_examples=3000",
+        "--eval_examples=1000",
+        "--width=16",
+        "--epochs=3",
+        "--batch_size=50",
         f"--workdir={tmp_path}/run",
-    )  # fmt: skip
+    )
     assert ended.code == 0, ended.err[-3000:]
     assert float(rows(tmp_path / "run")[-1]["val_accuracy"]) > 0.9

@@ -57,8 +57,9 @@ def test_foreign_folder(small_flags, call_module):
 def shortened(monkeypatch, tmp_path):
     """The quickstart with less to learn from, in a folder of its own."""
     flags = tmp_path / "shortened.flags"
-    flags.write_text("--flagfile=quickstart\n--train_examples=2000\n"
-                     "--epochs=2\n--model=vgg11\n")  # fmt: skip
+    flags.write_text(
+        "--flagfile=quickstart\n--train_examples=2000\n--epochs=2\n--model=vgg11\n"
+    )
     monkeypatch.setattr(quickstart_steps, "_FLAGFILE", str(flags))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.chdir(tmp_path)

@@ -74,9 +74,13 @@ def test_help_shows_its_own_defaults(parse_stl, monkeypatch, capsys):
 def test_it_plans_offline(call_module, tmp_path):
     """As a program, where STL-10 is not: the plan, and no file."""
     ended = call_module(
-        "trainers.stl", "--dry_run", "--width=2", f"--data_dir={tmp_path}",
-        f"--workdir={tmp_path}/run", "--pag=one_image",
-    )  # fmt: skip
+        "trainers.stl",
+        "--dry_run",
+        "--width=2",
+        f"--data_dir={tmp_path}",
+        f"--workdir={tmp_path}/run",
+        "--pag=one_image",
+    )
     assert ended.code == 0, ended.err[-3000:]
     assert "stl10: not downloaded yet; images (96, 96, 3), 10 classes" in ended.out
     assert "cross-entropy + weight_penalty + alignment_penalty" in ended.out
@@ -88,9 +92,14 @@ def test_it_trains_on_a_prepared_folder(call_module, tmp_path):
     """On forty images of noise in the place of TFDS's own."""
     prepare(tmp_path / "data")
     ended = call_module(
-        "trainers.stl", f"--data_dir={tmp_path}/data", f"--workdir={tmp_path}/run",
-        "--model=mlp", "--width=2", "--epochs=1", "--pag=nearest_neighbor",
-    )  # fmt: skip
+        "trainers.stl",
+        f"--data_dir={tmp_path}/data",
+        f"--workdir={tmp_path}/run",
+        "--model=mlp",
+        "--width=2",
+        "--epochs=1",
+        "--pag=nearest_neighbor",
+    )
     assert ended.code == 0, ended.err[-3000:]
     network = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert network.input_shape == (None, 96, 96, 3)

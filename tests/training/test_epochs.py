@@ -34,9 +34,15 @@ def train(folder, epochs, *, initial_epoch=0, stop_after=None, **settings):
         model.stop_training = epoch + 1 == stop_after
 
     watch = keras.callbacks.LambdaCallback(on_epoch_end=remember)
-    model.fit(images, labels, batch_size=4, epochs=epochs, verbose=0,
-              initial_epoch=initial_epoch,
-              callbacks=[KeepEpochs(folder, **settings), watch])  # fmt: skip
+    model.fit(
+        images,
+        labels,
+        batch_size=4,
+        epochs=epochs,
+        verbose=0,
+        initial_epoch=initial_epoch,
+        callbacks=[KeepEpochs(folder, **settings), watch],
+    )
     return weights
 
 
@@ -129,9 +135,16 @@ def test_every_is_checked(every):
 def test_other_files_are_no_epochs(tmp_path):
     """In the order of numbers, not of names: 2, 10, 1000. A folder of none is empty."""
     names = ("epoch-010.keras", "epoch-2.keras", "epoch-1000.keras")
-    others = ("epoch-003.partial.keras", "epoch-004.h5", "epoch-.keras", "best.keras",
-              "my-epoch-005.keras", "epoch-006.keras.bak", "epoch--7.keras",
-              "epoch-008.keras\n")  # fmt: skip
+    others = (
+        "epoch-003.partial.keras",
+        "epoch-004.h5",
+        "epoch-.keras",
+        "best.keras",
+        "my-epoch-005.keras",
+        "epoch-006.keras.bak",
+        "epoch--7.keras",
+        "epoch-008.keras\n",
+    )
     for name in names + others:
         (tmp_path / name).touch()
     found = kept_epochs(str(tmp_path))

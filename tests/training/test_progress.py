@@ -347,9 +347,12 @@ def fitted(stream, **settings):
     callbacks = [Attacked(), Progress(stream)]
     settings = {"batch_size": 4, "epochs": 3, "verbose": 0} | settings
     history = model.fit(
-        images, labels, validation_data=(images[:8], labels[:8]), callbacks=callbacks,
+        images,
+        labels,
+        validation_data=(images[:8], labels[:8]),
+        callbacks=callbacks,
         **settings,
-    ).history  # fmt: skip
+    ).history
     before = stream and stream.getvalue()
     model.evaluate(images, labels, callbacks=callbacks[1:], verbose=0)
     assert before == (stream and stream.getvalue())

@@ -25,8 +25,9 @@ def test_each_curve_steps_where_its_numbers_say():
         x, y = line.get_data()
         assert x[0] == 0 and y[0] == 0 and x[-1] == 4.0
         for distortion in np.linspace(0.01, 3.99, 23):
-            below = [s for d, s in zip(distortions, shares, strict=True)
-                     if d <= distortion]  # fmt: skip
+            below = [
+                s for d, s in zip(distortions, shares, strict=True) if d <= distortion
+            ]
             shown = np.asarray(y)[np.asarray(x) <= distortion][-1]
             assert shown == 100 * (below[-1] if below else 0.0)
     shown = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -25,8 +25,14 @@ def test_columns_show_what_they_were_given():
     figure = viz.perturbation_panels(images, adversarial, EPS, names=["a", "b"])
     grid = np.array(figure.axes[:14]).reshape(2, 7)
     assert [axes.get_title() for axes in grid[0]] == [
-        "natural", "adversarial", "overall", "channel mean", "red", "green", "blue"
-    ]  # fmt: skip
+        "natural",
+        "adversarial",
+        "overall",
+        "channel mean",
+        "red",
+        "green",
+        "blue",
+    ]
     assert [row[0].get_ylabel() for row in grid] == ["a", "b"]
     for row, image, other in zip(grid, images, adversarial, strict=True):
         change = other - image
@@ -43,8 +49,10 @@ def test_grey_images_have_one_panel_of_change():
     images, adversarial = pair(count=1, channels=1)
     figure = viz.perturbation_panels(images, adversarial, EPS)
     assert [axes.get_title() for axes in figure.axes[:3]] == [
-        "natural", "adversarial", "perturbation"
-    ]  # fmt: skip
+        "natural",
+        "adversarial",
+        "perturbation",
+    ]
     change = (adversarial - images)[0, ..., 0]
     np.testing.assert_allclose(shown(figure.axes[2]), change, atol=1e-7)
 
@@ -63,8 +71,10 @@ def test_colours_are_blue_grey_red():
     assert colours[1].argmax() == 2 and colours[3].argmax() == 0
     bar = figure.axes[-1]
     assert [tick.get_text() for tick in bar.get_yticklabels()] == [
-        "-8/255", "0", "+8/255"
-    ]  # fmt: skip
+        "-8/255",
+        "0",
+        "+8/255",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -56,16 +56,19 @@ def test_no_difference_can_be_drawn():
 def test_curves_stand_where_their_numbers_say():
     """In percent, one standard error about; a name has one colour in all panels."""
     figure = viz.accuracy_over_scale(
-        {"standard": {"natural": RISING, "adversarial": FALLING},
-         "robust": {"adversarial": RISING}}
-    )  # fmt: skip
+        {
+            "standard": {"natural": RISING, "adversarial": FALLING},
+            "robust": {"adversarial": RISING},
+        }
+    )
     standard, robust = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["standard", "robust"]
     assert standard.get_xlim() == robust.get_xlim() == (0, math.sqrt(2))
     lines = {line.get_label(): line for line in standard.lines}
     for name, (scales, accuracy, _) in {
-        "natural": RISING, "adversarial": FALLING
-    }.items():  # fmt: skip
+        "natural": RISING,
+        "adversarial": FALLING,
+    }.items():
         np.testing.assert_array_equal(lines[name].get_xdata(), scales)
         np.testing.assert_allclose(
             lines[name].get_ydata(), 100 * np.array(accuracy), rtol=1e-12
@@ -80,8 +83,9 @@ def test_curves_stand_where_their_numbers_say():
     assert lines["natural"].get_color() != other.get_color()
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "natural", "adversarial"
-    ]  # fmt: skip
+        "natural",
+        "adversarial",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -67,18 +67,37 @@ def test_one_image_may_be_followed_over_a_weight():
 @pytest.mark.parametrize(
     ("clean", "moved", "names", "message"),
     [
-        (images(4, 5, 3), {}, NAMES, "`clean` must have shape [N, H, W, C]. "
-         "Received: shape=(4, 5, 3)"),
-        (images(2, 4, 5, 3), {}, NAMES, "`clean`, `modified` and `class_names` must "
-         "not be empty. Received: 2 images, 0 rows and 3 classes"),
-        (images(0, 4, 5, 3), {"a": images(0, 3, 4, 5, 3)}, NAMES, "`clean`, `modified` "
-         "and `class_names` must not be empty. Received: 0 images, 1 rows and 3 "
-         "classes"),
-        (images(2, 4, 5, 3), {"a": images(2, 2, 4, 5, 3)}, NAMES, "`modified` must "
-         "hold arrays of shape (2, 3, 4, 5, 3), as `clean` and `class_names` say. "
-         "Received: (2, 2, 4, 5, 3) for 'a'"),
+        (
+            images(4, 5, 3),
+            {},
+            NAMES,
+            "`clean` must have shape [N, H, W, C]. Received: shape=(4, 5, 3)",
+        ),
+        (
+            images(2, 4, 5, 3),
+            {},
+            NAMES,
+            "`clean`, `modified` and `class_names` must "
+            "not be empty. Received: 2 images, 0 rows and 3 classes",
+        ),
+        (
+            images(0, 4, 5, 3),
+            {"a": images(0, 3, 4, 5, 3)},
+            NAMES,
+            "`clean`, `modified` "
+            "and `class_names` must not be empty. Received: 0 images, 1 rows and 3 "
+            "classes",
+        ),
+        (
+            images(2, 4, 5, 3),
+            {"a": images(2, 2, 4, 5, 3)},
+            NAMES,
+            "`modified` must "
+            "hold arrays of shape (2, 3, 4, 5, 3), as `clean` and `class_names` say. "
+            "Received: (2, 2, 4, 5, 3) for 'a'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_drawn_is_an_error(clean, moved, names, message):
     """Nothing to show, or arrays that do not belong together."""
     with pytest.raises(ValueError) as error:

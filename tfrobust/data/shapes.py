@@ -233,9 +233,14 @@ OUTLINES: dict[str, Inside] = {
     "cross": _cross,
     "crescent": _crescent,
     "arrow": _polygon(
-        (0.0, 1.0), (0.85, 0.1), (0.32, 0.1), (0.32, -1.0),
-        (-0.32, -1.0), (-0.32, 0.1), (-0.85, 0.1),
+        (0.0, 1.0),
+        (0.85, 0.1),
+        (0.32, 0.1),
+        (0.32, -1.0),
+        (-0.32, -1.0),
+        (-0.32, 0.1),
+        (-0.85, 0.1),
     ),
     "hourglass": _hourglass,
-}  # fmt: skip
+}
 CLASS_NAMES = tuple(OUTLINES)

@@ -64,8 +64,16 @@ def local_responses(panels: Mapping[str, Mapping[str, LocalResponse]]) -> Figure
                 if len(response):
                     _draw_layers(axes, response, statistic, name, groups.index(name))
             axes.set_xticks(range(len(layers)), layers, rotation=30, ha="right")
-            axes.text(0.98, 0.02, "\n".join(empty), ha="right", va="bottom", fontsize=8,
-                      color="0.35", transform=axes.transAxes)  # fmt: skip
+            axes.text(
+                0.98,
+                0.02,
+                "\n".join(empty),
+                ha="right",
+                va="bottom",
+                fontsize=8,
+                color="0.35",
+                transform=axes.transAxes,
+            )
         grid[0, column].set_title(title, loc="left", fontsize=10)
     return _finished(figure, grid)
 
@@ -182,8 +190,14 @@ def _finished(figure: Figure, grid: np.ndarray) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     by_name = {bars.get_label(): bars for axes in grid[0] for bars in axes.containers}
     if by_name:
-        figure.legend(by_name.values(), by_name.keys(), loc="outside lower center",
-                      ncols=3, frameon=False, fontsize=9)  # fmt: skip
+        figure.legend(
+            by_name.values(),
+            by_name.keys(),
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+            fontsize=9,
+        )
     return figure
 
 

@@ -49,9 +49,14 @@ def gradient_stability(curves: Mapping[str, Curve]) -> Figure:
         colour = f"C{index % 10}"
         # Thinner and thinner: a curve under another can be seen.
         axes.plot(
-            radii, mean, color=colour, marker="os^Dv"[index % 5], markersize=4,
-            linewidth=max(1.2, 2.4 - 0.4 * index), label=name,
-        )  # fmt: skip
+            radii,
+            mean,
+            color=colour,
+            marker="os^Dv"[index % 5],
+            markersize=4,
+            linewidth=max(1.2, 2.4 - 0.4 * index),
+            label=name,
+        )
         low, high = np.subtract(mean, error), np.add(mean, error)
         # A logarithmic axis has no place for what a wide error takes below zero.
         low = np.where(low > 0, low, np.multiply(mean, 0.1))

@@ -64,8 +64,9 @@ def towards_classes(
             cells = [_bare(figure.add_subplot(grid[row, i])) for i in range(columns)]
             cells[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
             # The original is shown once, above nothing.
-            for axes, shown in zip(cells[line > 0 :], [image, *part[place]][line > 0 :],
-                                   strict=True):  # fmt: skip
+            for axes, shown in zip(
+                cells[line > 0 :], [image, *part[place]][line > 0 :], strict=True
+            ):
                 axes.imshow(
                     np.clip(shown, 0, 1),
                     cmap="gray",

@@ -97,8 +97,13 @@ def accuracy_against_curvature(
             label=method,
         )
         for name, place, height in zip(names, curvatures, accuracies, strict=True):
-            axes.annotate(name, (place, 100 * height), (4, 4),
-                          textcoords="offset points", fontsize=7)  # fmt: skip
+            axes.annotate(
+                name,
+                (place, 100 * height),
+                (4, 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
     _finish(axes, "mean curvature")
     return figure
 

@@ -142,8 +142,16 @@ def _trained(
         "images": images,
         "index": np.arange(len(labels), dtype=np.int32),
     }
-    fit(network, inputs, labels, terms=terms, learning_rate=_LEARNING_RATE,
-        batch=min(_BATCH, len(labels)), steps=steps, seed=seed)  # fmt: skip
+    fit(
+        network,
+        inputs,
+        labels,
+        terms=terms,
+        learning_rate=_LEARNING_RATE,
+        batch=min(_BATCH, len(labels)),
+        steps=steps,
+        seed=seed,
+    )
     return network
 
 

@@ -74,8 +74,15 @@ def _trained(
     stretched = keras.layers.Rescaling(_STRETCH, -_STRETCH / 2)(inputs)
     body = models.MLP((2,), classes=2, variant=variant, hidden=_HIDDEN)
     network = keras.Model(inputs, body(stretched))
-    fit(network, *train, terms=terms, learning_rate=_LEARNING_RATE,
-        batch=len(train[1]) // _BATCHES, steps=steps, seed=seed)  # fmt: skip
+    fit(
+        network,
+        *train,
+        terms=terms,
+        learning_rate=_LEARNING_RATE,
+        batch=len(train[1]) // _BATCHES,
+        steps=steps,
+        seed=seed,
+    )
     return network
 
 

@@ -191,8 +191,9 @@ def test_too_few_correct_images_are_refused(places, tmp_path):
     logits = network.predict(test.images.astype(np.float32) / 255, verbose=0)
     right = int((logits.argmax(-1) == test.labels).sum())
     assert 7 < right < 59
-    ended = call(*SMALL, "--examples=59", f"--model={places}/one.keras",
-                 f"--out={tmp_path}/o")  # fmt: skip
+    ended = call(
+        *SMALL, "--examples=59", f"--model={places}/one.keras", f"--out={tmp_path}/o"
+    )
     expected = rf"--examples=59 is more than the {right} of 60 test images that --model"
     assert re.search(expected, ended.error), ended.error
 
@@ -337,9 +338,11 @@ def test_transfer_counted_by_hand():
 
     levels = np.array([51, 153, 204, 51, 51], np.uint8)
     images = data.Dataset(
-        "grey", np.tile(levels[:, None, None, None], [1, 2, 2, 1]), [0, 0, 1, 0, 0],
+        "grey",
+        np.tile(levels[:, None, None, None], [1, 2, 2, 1]),
+        [0, 0, 1, 0, 0],
         ("dark", "bright"),
-    )  # fmt: skip
+    )
     moved = np.float32([0.7, 0.7, 0.9, 0.4, 0.9])
     adversarial = {"a": np.tile(moved[:, None, None, None], [1, 2, 2, 1])}
     success = {"a": np.array([True, True, True, True, False])}
@@ -381,8 +384,12 @@ def test_the_first_correct_images():
 def evaluated(places, tmp_path_factory):
     """The folder of an evaluation of both networks, and how it ended."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    ended = call(*SMALL, f"--model={places}/one.keras", f"--model={places}/two.keras",
-                 f"--out={out}")  # fmt: skip
+    ended = call(
+        *SMALL,
+        f"--model={places}/one.keras",
+        f"--model={places}/two.keras",
+        f"--out={out}",
+    )
     assert ended.code == 0, ended.err
     return out, ended
 

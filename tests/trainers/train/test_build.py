@@ -178,10 +178,14 @@ def test_unsuitable_images_are_the_users_mistake(parse):
 def test_penalties_have_the_weights_of_their_flags(parse):
     """--curvature_scale multiplies both weights of the curvature and nothing else."""
     config = parse(
-        "--variant=lcnn", "--curvature_beta=0.01", "--curvature_gamma=0.02",
-        "--curvature_scale=0.5", "--curvature_absolute", "--gradient_norm=0.3",
+        "--variant=lcnn",
+        "--curvature_beta=0.01",
+        "--curvature_gamma=0.02",
+        "--curvature_scale=0.5",
+        "--curvature_absolute",
+        "--gradient_norm=0.3",
         "--weight_decay=0.04",
-    )  # fmt: skip
+    )
     curvature, gradient, decay = build.make_penalties(config)
     assert isinstance(curvature, penalties.Curvature)
     assert (curvature.beta, curvature.gamma) == (0.005, 0.01)
@@ -367,8 +371,9 @@ def small_data(classes=10, count=40):
     ],
 )
 def test_directions_are_those_of_the_flag(parse, flags, kind):
-    config = parse(*flags, "--pag_weight=0.3", "--pag_classes=4", "--pag_exact",
-                   "--seed=5")  # fmt: skip
+    config = parse(
+        *flags, "--pag_weight=0.3", "--pag_classes=4", "--pag_exact", "--seed=5"
+    )
     directions = build.make_directions(config, small_data())
     assert type(directions) is kind
     assert (directions.classes, directions.image_shape) == (10, (4, 4, 3))
@@ -493,8 +498,12 @@ def test_fixed_betas_of_an_initial_network_are_not_another_run_s(parse, tmp_path
     models.MLP((4, 4, 3), 3, "softplus", hidden=(5, 5), beta=5.0).save(
         tmp_path / "five.keras"
     )
-    flags = ["--variant=softplus", "--model=mlp", "--width=5",
-             f"--initial={tmp_path}/five.keras"]  # fmt: skip
+    flags = [
+        "--variant=softplus",
+        "--model=mlp",
+        "--width=5",
+        f"--initial={tmp_path}/five.keras",
+    ]
     same = build.make_network(parse(*flags), (4, 4, 3), 3)
     assert set(np.round(list(models.betas(same).values()), 4)) <= {5.0}
     with pytest.raises(UsageError, match="of another beta than --initial_beta=20"):

@@ -42,10 +42,16 @@ def plan(cifar, monkeypatch, snapshot, tmp_path):
 def test_plan_of_a_known_data_set(plan):
     """Network, data, loss, schedule and cost of a run, worked out by hand."""
     lines = plan(
-        "--dataset=shapes", "--model=mlp", "--variant=lcnn", "--width=5",
-        "--train_examples=1000", "--batch_size=96", "--epochs=8",
-        "--curvature_beta=0.01", "--gradient_norm=0.1",
-    )  # fmt: skip
+        "--dataset=shapes",
+        "--model=mlp",
+        "--variant=lcnn",
+        "--width=5",
+        "--train_examples=1000",
+        "--batch_size=96",
+        "--epochs=8",
+        "--curvature_beta=0.01",
+        "--gradient_norm=0.1",
+    )
     # 3072 * 5 + 5, 5 * 5 + 5, 5 * 10 + 10 weights, and two betas.
     assert lines["network"] == "mlp, lcnn, width 5: 15,457 trainable weights"
     assert lines["data"] == (
@@ -71,9 +77,14 @@ def test_plan_of_a_known_data_set(plan):
 def test_plan_of_held_out_images_and_other_decays(plan):
     """They are not trained on; the epochs are those of --decay_at."""
     lines = plan(
-        "--dataset=shapes", "--model=mlp", "--width=5", "--watch_robust=1000",
-        "--decay_at=0.5,0.57,0.75", "--epochs=100", "--batch_size=100",
-    )  # fmt: skip
+        "--dataset=shapes",
+        "--model=mlp",
+        "--width=5",
+        "--watch_robust=1000",
+        "--decay_at=0.5,0.57,0.75",
+        "--epochs=100",
+        "--batch_size=100",
+    )
     assert lines["data"].endswith(
         "trains on 9,000, augmented by crop_flip; 1,000 more are held out and attacked "
         "after each epoch"
@@ -231,8 +242,9 @@ def test_plan_of_a_data_set_that_is_not_there(plan, monkeypatch, tmp_path):
     )
     assert lines["schedule"].startswith("200 epochs of ? steps of 128 images;")
     assert "not known before the data is there" in lines["cost"]
-    known = plan("--dataset=cifar100", "--model=mlp", "--width=4",
-                 "--train_examples=1280")  # fmt: skip
+    known = plan(
+        "--dataset=cifar100", "--model=mlp", "--width=4", "--train_examples=1280"
+    )
     assert "trains on 1,280" in known["data"]
     assert known["schedule"].startswith("200 epochs of 10 steps of 128 images;")
 

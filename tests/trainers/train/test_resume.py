@@ -107,10 +107,19 @@ def test_drawn_classes_and_neighbours(call_module, tmp_path):
     """Killed in its second epoch, it goes on with the classes and the signs of that
     very step, and with the same images to look for neighbours among.
     """
-    flags = ("--dataset=shapes", "--train_examples=60", "--eval_examples=20",
-             "--batch_size=20", "--epochs=3", "--model=mlp", "--width=3",
-             "--learning_rate=0.001", "--pag=nearest_neighbor", "--pag_classes=2",
-             "--pag_samples=3")  # fmt: skip
+    flags = (
+        "--dataset=shapes",
+        "--train_examples=60",
+        "--eval_examples=20",
+        "--batch_size=20",
+        "--epochs=3",
+        "--model=mlp",
+        "--width=3",
+        "--learning_rate=0.001",
+        "--pag=nearest_neighbor",
+        "--pag_classes=2",
+        "--pag_samples=3",
+    )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     kill_and_resume(call_module, killed, *flags, epoch=1, step=1)
     ended = call_module("trainers.cifar", *flags, f"--workdir={whole}")

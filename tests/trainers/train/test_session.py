@@ -30,8 +30,13 @@ def test_summary_takes_the_last_row(parse):
     """
     from trainers.train import build
 
-    config = parse("--dataset=shapes", "--model=mlp", "--variant=lcnn", "--width=3",
-                   "--initial_beta=4")  # fmt: skip
+    config = parse(
+        "--dataset=shapes",
+        "--model=mlp",
+        "--variant=lcnn",
+        "--width=3",
+        "--initial_beta=4",
+    )
     model = build.make_model(config, build.make_network(config, (2, 2, 3), 10), 5)
     row = {"accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
     rows = [
@@ -131,11 +136,18 @@ def test_mirrored(train, tmp_path):
 def watched_run(parse, folder, *flags):
     """A run in this process: weights of the last epoch and of the best, rows."""
     config = parse(
-        "--dataset=shapes", "--train_examples=40", "--eval_examples=10",
-        "--batch_size=10", "--model=mlp", "--width=16", "--adversary=fgsm:eps=1/255",
-        "--augment=none", "--learning_rate=0.01",
-        f"--workdir={folder}", *flags,
-    )  # fmt: skip
+        "--dataset=shapes",
+        "--train_examples=40",
+        "--eval_examples=10",
+        "--batch_size=10",
+        "--model=mlp",
+        "--width=16",
+        "--adversary=fgsm:eps=1/255",
+        "--augment=none",
+        "--learning_rate=0.01",
+        f"--workdir={folder}",
+        *flags,
+    )
     run = run_folder.RunFolder(folder)
     run.check(
         options.flag_lines(config), resume=config.resume, overwrite=config.overwrite

@@ -238,8 +238,12 @@ def test_a_killed_run_goes_on_with_the_folder(call_module, teacher, tmp_path):
     """Killed in the middle, augmented, and resumed: every bit of an undisturbed run,
     which the same folder serves.
     """
-    flags = (*QUICK, f"--teacher={teacher}", f"--teacher_cache={tmp_path}/cache",
-             "--epochs=3")  # fmt: skip
+    flags = (
+        *QUICK,
+        f"--teacher={teacher}",
+        f"--teacher_cache={tmp_path}/cache",
+        "--epochs=3",
+    )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     out = kill_and_resume(call_module, killed, *flags, epoch=1, step=1)
     ended = call_module("trainers.cifar", *flags, f"--workdir={whole}")
