@@ -34,7 +34,7 @@ def main() -> None:
     program.import_modules(config.imports)
     from trainers.train import build, dry_run, session
 
-    build.make_attack(config)
+    build.check_names(config)
     build.check_data(config)
     if config.dry_run:
         dry_run.describe(config)

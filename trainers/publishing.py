@@ -76,12 +76,11 @@ def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
         "input_shape": list(network.input_shape[1:]),
         "classes": network.output_shape[-1],
         "variant": flags["variant"],
+        "width": int(flags["width"]),
     }
-    width = int(flags["width"])
-    size = {"hidden": [width, width]} if flags["model"] == "mlp" else {"width": width}
     if flags["variant"] == "standard":
-        return {**settings, **size}
-    return {**settings, **size, "beta": float(flags["initial_beta"])}
+        return settings
+    return {**settings, "beta": float(flags["initial_beta"])}
 
 
 def fill_in(path: str) -> None:

@@ -34,7 +34,48 @@ CASES = {
     "width": (["--width=0"], r"flag --width=0: .* positive integer"),
     "no integer": (["--epochs=many"], r"flag --epochs=many: invalid literal"),
     "no float": (["--learning_rate=fast"], r"flag --learning_rate=fast: could not"),
-    "no enum": (["--model=alexnet"], r"flag --model=alexnet: .*<resnet18\|resnet34"),
+    "no enum": (["--variant=hard"], r"flag --variant=hard: .*<standard\|softplus"),
+    "unknown network": (
+        ["--model=alexnet"],
+        r"--model=alexnet: `network` must be one of c4, .*, vgg11\. Received: 'al",
+    ),
+    "unknown setting of a network": (
+        ["--model=vgg11:depth=3"],
+        r"Settings of vgg11 must be among variant, width, .*Received: depth=3",
+    ),
+    "setting of a network that has a flag": (
+        ["--model=mlp:variant=lcnn"],
+        r"--model=mlp:variant=lcnn must leave variant to --variant\.",
+    ),
+    "network of no form": (
+        ["--model=vgg11 deep"],
+        r"--model=vgg11 deep: A name with settings must be written like",
+    ),
+    "gamma of a network without norms": (
+        ["--variant=lcnn", "--initial_gamma=3"],
+        r"--initial_gamma needs a --model with a setting gamma; that of mlp are "
+        r"variant, width, beta\.",
+    ),
+    "penalty of gammas that are not there": (
+        ["--variant=lcnn", "--curvature_gamma=0.1"],
+        r"--curvature_gamma needs a --model with norms; there is none in mlp\.",
+    ),
+    "unknown penalty": (
+        ["--penalty=jacobian:weight=1"],
+        r"--penalty=jacobian:weight=1: `penalty` must be one of cure, curvature, .*",
+    ),
+    "weight of a penalty": (
+        ["--penalty=cure:weight=-1"],
+        r"--penalty=cure:weight=-1: cure: `weight` must be",
+    ),
+    "penalty twice": (
+        ["--cure=0.1", "--penalty=cure"],
+        r"--penalty must not give a term twice\. Received: cure_penalty twice\.",
+    ),
+    "penalty that does not apply": (
+        ["--penalty=curvature"],
+        r"--model=mlp cannot be trained so: .*needs a network with a learnable",
+    ),
     "no boolean": (["--overwrite=x"], r"flag --overwrite=x: must be true or false"),
     "epochs": (["--epochs=0"], r"flag --epochs=0:"),
     "batch": (["--batch_size=0"], r"flag --batch_size=0:"),
@@ -116,7 +157,10 @@ CASES = {
         ["--adversary=pgd:norm=2,eps=0.1,steps=0"],
         r"pgd: `steps` must be an integer of at least 1\. Received: steps=0",
     ),
-    "unknown directions": (["--pag=all_images"], r"flag --pag=all_images"),
+    "unknown directions": (
+        ["--pag=all_images"],
+        r"`directions` must be one of class_mean, ",
+    ),
     "no teacher": (["--pag=rigd"], r"--pag=rigd and --teacher need each other\."),
     "teacher of nothing": (
         ["--pag=class_mean", "--teacher=pretrained:cifar10_lcnn"],
@@ -143,8 +187,9 @@ CASES = {
         r"--pag_classes=11 is more than the 10 classes of shapes\.",
     ),
     "one neighbour": (
-        ["--pag=nearest_neighbor", "--pag_samples=1"],
-        r"flag --pag_samples=1",
+        ["--pag=nearest_neighbor:samples=1"],
+        r"--pag=nearest_neighbor:samples=1: nearest_neighbor: `samples` must be at "
+        r"least 2",
     ),
     "decay in words": (["--decay_at=half"], r"--decay_at=half: must be rising numbers"),
     "no decay": (["--decay_at="], r"--decay_at=: must be rising numbers between 0"),

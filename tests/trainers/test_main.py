@@ -90,7 +90,7 @@ def test_flags_are_read_before_tensorflow_is_imported(word, arguments):
 @pytest.mark.parametrize(
     ("word", "arguments", "sentence"),
     [
-        ("train", ["--pag_clusters=3"], "--pag_clusters needs --pag=cluster."),
+        ("train", ["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
         ("train", ["--workdir=setup.cfg"], "--workdir=setup.cfg is a file, not a"),
         ("evaluate", [], "--model must be given at least once"),
         (

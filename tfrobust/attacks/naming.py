@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from tfrobust.attacks.base import Attack
 from tfrobust.core.radii import format_fraction
-from tfrobust.core.registry import Registry
-from tfrobust.core.specs import Spec, build, settings_of, spec_of
+from tfrobust.core.registry import Makers
+from tfrobust.core.specs import settings_of, spec_of
 
-_ATTACKS: Registry[type[Attack]] = Registry("attack")
+_ATTACKS: Makers[Attack] = Makers("attack")
 _TITLES: dict[type[Attack], str] = {}
 
 _AttackClass = TypeVar("_AttackClass", bound=type[Attack])
@@ -90,8 +90,7 @@ def parse(text: str, **defaults: Any) -> Attack:
         >>> attacks.parse("ddn", norm=2, eps=0.5) == attacks.DDN()
         True
     """
-    spec = Spec.parse(text)
-    return build(_ATTACKS[spec.name], spec, defaults)
+    return _ATTACKS.make(text, **defaults)
 
 
 def spec(attack: Attack) -> str:

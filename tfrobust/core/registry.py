@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from tfrobust.core.specs import Spec, build, parameters_of, read
 
 _Entry = TypeVar("_Entry")
 
@@ -81,3 +83,66 @@ class Registry(Generic[_Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+_Made = TypeVar("_Made")
+_Maker = TypeVar("_Maker", bound=Callable[..., Any])
+
+
+class Makers(Registry[Callable[..., _Made]]):
+    """Classes and functions by name, each called with settings from a text.
+
+    Example:
+        >>> words = Makers("word")
+        >>> @words.register("echo")
+        ... def echo(text, times: int = 2):
+        ...     return text * times
+        >>> words.make("echo:times=3", "ab"), words.settings("echo")
+        ('ababab', ('text', 'times'))
+    """
+
+    def register(self, name: str) -> Callable[[_Maker], _Maker]:
+        """A decorator that gives a class or function a name; see `Registry.add`."""
+
+        def add(maker: _Maker) -> _Maker:
+            self.add(name, maker)
+            return maker
+
+        return add
+
+    def make(self, text: str, *arguments: Any, **defaults: Any) -> _Made:
+        """Calls what a text names; see `tfrobust.core.specs.build`.
+
+        Args:
+            text: A name, and after a colon any number of settings with commas between.
+            *arguments: What comes first and is no setting.
+            **defaults: Settings, used where there is such a one and the text does not
+                give it.
+
+        Raises:
+            ValueError: If there is no such name or setting, or a value is refused.
+        """
+        spec = Spec.parse(text)
+        return build(self[spec.name], spec, defaults, arguments)
+
+    def settings(self, text: str, skip: int = 0) -> tuple[str, ...]:
+        """Names of the settings of what a text names; those in the text are checked.
+
+        What is registered may have a `check_settings`, which is called with the values
+        that the text gives.
+
+        Args:
+            text: As for `make`.
+            skip: How many parameters come first, by position, and are no settings.
+
+        Raises:
+            ValueError: If there is no such name or setting, or a value is refused.
+        """
+        spec = Spec.parse(text)
+        maker = self[spec.name]
+        values = read(maker, spec, skip)
+        try:
+            getattr(maker, "check_settings", dict)(**values)
+        except ValueError as error:
+            raise ValueError(f"{spec.name}: {error}") from error
+        return parameters_of(maker)[skip:]

@@ -11,7 +11,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from tfrobust.core.radii import format_fraction, parse_fraction
@@ -78,38 +78,76 @@ def _malformed(text: str) -> ValueError:
     )
 
 
-def settings_of(kind: type) -> dict[str, Any]:
-    """The settings of a dataclass that a text can give, and the type of each.
+def settings_of(kind: Callable[..., Any]) -> dict[str, Any]:
+    """The settings that a text can give, and the type of each.
 
-    Fields of other types than numbers, booleans, words and `None` are left out.
+    Args:
+        kind: A class or function. Its settings are its named parameters, of a dataclass
+            its fields. A parameter without an annotation is of the type of its default.
+
+    Returns:
+        Types by name. Settings of other types than numbers, booleans, words and `None`
+        are left out.
 
     Example:
         >>> from tfrobust.core.radii import Eps
         >>> settings_of(Eps)
         {'value': <class 'float'>, 'text': <class 'str'>}
+        >>> def smooth(images, *, width: int = 3, rule="mean"): ...
+        >>> settings_of(smooth)
+        {'width': <class 'int'>, 'rule': <class 'str'>}
     """
-    hints = typing.get_type_hints(kind)
+    annotated: Any = kind
+    if isinstance(kind, type) and not dataclasses.is_dataclass(kind):
+        annotated = typing.cast(Any, kind).__init__
+    hints = typing.get_type_hints(annotated)
+    types_of = {
+        parameter.name: hints.get(parameter.name, type(parameter.default))
+        for parameter in _parameters(kind)
+    }
     return {
-        field.name: hints[field.name]
-        for field in dataclasses.fields(kind)
-        if field.init and all(map(_is_plain, _members(hints[field.name])))
+        name: type_
+        for name, type_ in types_of.items()
+        if all(map(_is_plain, _members(type_)))
     }
 
 
+def parameters_of(kind: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of all parameters that a class or function takes by name.
+
+    Example:
+        >>> from tfrobust.core.radii import Eps
+        >>> parameters_of(Eps)
+        ('value', 'text')
+    """
+    return tuple(parameter.name for parameter in _parameters(kind))
+
+
+def _parameters(kind: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters that can be given by name."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(kind).parameters.values()
+    return [parameter for parameter in parameters if parameter.kind in named]
+
+
 def build(
-    kind: Callable[..., _Object], spec: Spec, defaults: Mapping[str, Any]
+    kind: Callable[..., _Object],
+    spec: Spec,
+    defaults: Mapping[str, Any],
+    arguments: Sequence[Any] = (),
 ) -> _Object:
-    """Makes an object of a dataclass from a text.
+    """Calls a class or function with settings from a text.
 
     Args:
-        kind: The dataclass.
-        spec: Its settings as text. A value is read by the type of its field: a number
+        kind: The class or function.
+        spec: Its settings as text. A value is read by the type of its setting: a number
             or a fraction such as 8/255, `true` or `false`, `none`, or a word.
-        defaults: Settings by name, used where the class has such a one and the text
-            does not give it.
+        defaults: Settings by name, of any type, used where there is such a one and the
+            text does not give it.
+        arguments: What comes first, by position, and is no setting.
 
     Returns:
-        The object.
+        What it makes.
 
     Raises:
         ValueError: If a setting does not exist or is missing, a value is of another
@@ -119,14 +157,53 @@ def build(
         >>> from tfrobust.core.radii import Eps
         >>> build(Eps, Spec.parse("eps:value=51/255"), {"text": "a fifth"})
         Eps(value=0.2, text='a fifth')
+        >>> def repeat(word, times: int = 2): return word * times
+        >>> build(repeat, Spec.parse("repeat:times=3"), {}, ["ab"])
+        'ababab'
     """
-    types_of = settings_of(typing.cast(type, kind))
-    values = {name: value for name, value in defaults.items() if name in types_of}
+    parameters = _parameters(kind)[len(arguments) :]
+    names = {each.name for each in parameters}
+    values = {name: value for name, value in defaults.items() if name in names}
+    values |= read(kind, spec, len(arguments))
+    required = [each.name for each in parameters if each.default is each.empty]
+    if missing := [name for name in required if name not in values]:
+        raise ValueError(
+            f"{spec.name} must be given {' and '.join(required)}. "
+            f"Received: {spec}, without {' and '.join(missing)}"
+        )
+    try:
+        return kind(*arguments, **values)
+    except ValueError as error:
+        raise ValueError(f"{spec.name}: {error}") from error
+
+
+def read(kind: Callable[..., Any], spec: Spec, skip: int = 0) -> dict[str, Any]:
+    """The settings that a text gives, each of its type.
+
+    Args:
+        kind: The class or function that they are for.
+        spec: The text.
+        skip: How many of its parameters come first, by position, and are no settings.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        ValueError: If a setting does not exist or a value is of another type.
+
+    Example:
+        >>> from tfrobust.core.radii import Eps
+        >>> read(Eps, Spec.parse("eps:value=51/255"))
+        {'value': 0.2}
+    """
+    types_of = settings_of(kind)
+    allowed = [name for name in parameters_of(kind)[skip:] if name in types_of]
+    values = {}
     for name, text in spec.settings.items():
-        if name not in types_of:
+        if name not in allowed:
             raise ValueError(
-                f"Settings of {spec.name} must be among {', '.join(types_of)}. "
-                f"Received: {name}={text}"
+                f"Settings of {spec.name} must be among "
+                f"{', '.join(allowed) or 'none'}. Received: {name}={text}"
             )
         try:
             values[name] = _value(types_of[name], text)
@@ -135,17 +212,7 @@ def build(
                 f"`{name}` of {spec.name} must be {_allowed(types_of[name])}. "
                 f"Received: {name}={text}"
             ) from None
-    parameters = inspect.signature(kind).parameters.values()
-    required = [each.name for each in parameters if each.default is each.empty]
-    if missing := [name for name in required if name not in values]:
-        raise ValueError(
-            f"{spec.name} must be given {' and '.join(required)}. "
-            f"Received: {spec}, without {' and '.join(missing)}"
-        )
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{spec.name}: {error}") from error
+    return values
 
 
 def spec_of(name: str, found: Any) -> Spec:

@@ -13,7 +13,7 @@ Example:
 
 from tfrobust.data.augment import crop_flip
 from tfrobust.data.base import Dataset
-from tfrobust.data.catalog import DatasetInfo, check, describe, load
+from tfrobust.data.catalog import DatasetInfo, check, describe, load, register
 from tfrobust.data.pipeline import eval_pipeline, steps_per_epoch, train_pipeline
 from tfrobust.data.shapes import make_shapes
 from tfrobust.data.toy import LINES_SIDE, make_lines, make_two_moons
@@ -30,6 +30,7 @@ __all__ = [
     "make_lines",
     "make_shapes",
     "make_two_moons",
+    "register",
     "steps_per_epoch",
     "train_pipeline",
 ]

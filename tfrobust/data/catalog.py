@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tfrobust.data import shapes, tfds
 from tfrobust.data.base import Dataset
 
 _SHAPES = "shapes"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OWN: dict[str, Callable[[str], Dataset]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,74 @@ class DatasetInfo:
         return len(self.class_names)
 
 
+_Loader = TypeVar("_Loader", bound=Callable[[str], Dataset])
+
+
+def register(name: str) -> Callable[[_Loader], _Loader]:
+    """Makes a data set known by name; a decorator of the function that loads it.
+
+    Args:
+        name: Lower-case letters, digits and underscores, a letter first.
+
+    Returns:
+        A function that registers a function and returns it. What it registers takes the
+        name of a split, "train" or "test", and returns a `Dataset`, or raises
+        `ValueError` for a split that it does not have. It is called once for each
+        split, whose images stay in memory.
+
+    Raises:
+        ValueError: If the name is malformed or belongs to another data set.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfrobust import data
+        >>> @data.register("noise")
+        ... def load_noise(split):
+        ...     draw = np.random.default_rng(["train", "test"].index(split))
+        ...     images = draw.integers(0, 256, (50, 8, 8, 1), np.uint8)
+        ...     return data.Dataset("noise", images, np.arange(50) % 2, ("even", "odd"))
+        >>> data.describe("noise").sizes, data.load("noise", "test").image_shape
+        ({'train': 50, 'test': 50}, (8, 8, 1))
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "The name of a registered data set must be lower-case letters, digits and "
+            f"underscores, a letter first. Received: {name!r}"
+        )
+    if name in _OWN or name == _SHAPES:
+        raise ValueError(
+            f"The name of a registered data set must be new. Received: {name!r}"
+        )
+
+    def add(loader: _Loader) -> _Loader:
+        _OWN[name] = functools.cache(functools.partial(_load_own, name, loader))
+        return loader
+
+    return add
+
+
+def _load_own(name: str, loader: Callable[[str], Dataset], split: str) -> Dataset:
+    """What a registered function returns for a split, if it is a `Dataset`."""
+    dataset = loader(split)
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"The registered data set {name!r} must return a `tfrobust.data.Dataset`. "
+            f"Received: a {type(dataset).__name__} for the split {split!r}"
+        )
+    return dataset
+
+
+def _check_alike(name: str, train: Dataset, test: Dataset) -> None:
+    """Refuse splits of other image shapes or classes."""
+    for what in ("image_shape", "class_names"):
+        first, second = getattr(train, what), getattr(test, what)
+        if first != second:
+            raise ValueError(
+                f"Both splits of the registered data set {name!r} must have the same "
+                f"{what}. Received: {first} for train, {second} for test"
+            )
+
+
 def load(
     name: str,
     split: str,
@@ -47,13 +121,14 @@ def load(
 ) -> Dataset:
     """Load one split of a data set whole into memory.
 
-    "shapes" is drawn on the spot. Otherwise, if `data_dir/<name>/<version>` holds a
+    "shapes" is drawn on the spot, and a name of `register` is loaded by its function.
+    Otherwise, if `data_dir/<name>/<version>` holds a
     folder that TFDS prepared, it is read from there, whether TFDS knows the name or
     not; if not, TFDS loads the data set by its name, downloading it first if need be.
 
     Args:
         name: "shapes", "cifar10", "cifar100", "mnist", "stl10", "svhn_cropped",
-            another TFDS name, or a folder in `data_dir`.
+            another TFDS name, a folder in `data_dir`, or a registered name.
         split: "train", "test", or what else the data set has. With TFDS also a slice:
             "train[:10%]".
         data_dir: An existing folder of prepared data sets, where downloads go as
@@ -77,6 +152,8 @@ def load(
     if name == _SHAPES:
         _check_shapes_split(split)
         return shapes.load_shapes(split)
+    if name in _OWN:
+        return _OWN[name](split)
     return tfds.load_tfds(name, split, folder, download)
 
 
@@ -108,6 +185,10 @@ def check(
         for split in splits:
             _check_shapes_split(split)
         return
+    if name in _OWN:
+        for split in splits:
+            _OWN[name](split)
+        return
     builder = tfds.make_builder(name, folder)
     for split in splits if builder.info.splits else ():
         tfds.check_split(name, builder, split)
@@ -134,6 +215,12 @@ def describe(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
     if name == _SHAPES:
         shape = (shapes.SIZE, shapes.SIZE, 3)
         return DatasetInfo(name, dict(shapes.SPLIT_SIZES), shape, shapes.CLASS_NAMES)
+    if name in _OWN:
+        parts = {split: _OWN[name](split) for split in ("train", "test")}
+        train, test = parts["train"], parts["test"]
+        _check_alike(name, train, test)
+        counts = {split: len(part) for split, part in parts.items()}
+        return DatasetInfo(name, counts, train.image_shape, train.class_names)
     builder = tfds.make_builder(name, folder)
     sizes = {split: part.num_examples for split, part in builder.info.splits.items()}
     shape = tuple(builder.info.features["image"].shape)

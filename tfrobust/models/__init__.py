@@ -1,7 +1,8 @@
 """Image classifiers in three variants of one skeleton: standard, softplus, lcnn.
 
-The two ImageNet networks are Keras's own, in one variant. `load` takes any classifier
-from disk, of this library or not.
+The two ImageNet networks are Keras's own, in one variant. `build` makes a network by
+its name, `register` gives one of your own a name, and `load` takes any classifier from
+disk, of this library or not.
 """
 
 from tfrobust.models.c4 import C4
@@ -10,6 +11,7 @@ from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
 from tfrobust.models.loading import LoadedClassifier, LoadError, load
 from tfrobust.models.mlp import MLP
+from tfrobust.models.naming import build, names, register, settings
 from tfrobust.models.resnet import ResNet18, ResNet34
 from tfrobust.models.vgg import VGG11
 from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card
@@ -25,10 +27,14 @@ __all__ = [
     "ResNet34",
     "ResNet50V2",
     "betas",
+    "build",
     "gammas",
     "list_pretrained",
     "load",
     "multiply_adds",
+    "names",
     "pretrained",
     "pretrained_card",
+    "register",
+    "settings",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -17,18 +16,7 @@ import keras
 import numpy as np
 
 from tfrobust.layers import SpectralConv2D, SpectralDense, find_layers
-from tfrobust.models.c4 import C4
-from tfrobust.models.mlp import MLP
-from tfrobust.models.resnet import ResNet18, ResNet34
-from tfrobust.models.vgg import VGG11
-
-_MAKERS: dict[str, Callable[..., keras.Model]] = {
-    "resnet18": ResNet18,
-    "resnet34": ResNet34,
-    "vgg11": VGG11,
-    "mlp": MLP,
-    "c4": C4,
-}
+from tfrobust.models import naming
 
 # The right singular vector follows from the left one by one round of iteration.
 _DERIVED = "right"
@@ -109,9 +97,7 @@ def pretrained(name: str) -> keras.Model:
 def build(settings: dict[str, Any]) -> keras.Model:
     """An untrained network from the part of a card that describes it."""
     arguments = dict(settings)
-    maker = _MAKERS[arguments.pop("architecture")]
-    network: keras.Model = maker(tuple(arguments.pop("input_shape")), **arguments)
-    return network
+    return naming.build(arguments.pop("architecture"), **arguments)
 
 
 def pack(network: keras.Model) -> dict[str, np.ndarray]:

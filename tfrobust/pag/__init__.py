@@ -17,6 +17,7 @@ from tfrobust.pag.distillation import (
     cached_rows,
     is_cache_complete,
 )
+from tfrobust.pag.naming import build, goal, names, register, settings
 from tfrobust.pag.representatives import (
     ClassMean,
     Cluster,
@@ -33,8 +34,13 @@ __all__ = [
     "NearestNeighbor",
     "OneImage",
     "Teacher",
+    "build",
     "cache_directions",
     "cache_size",
     "cached_rows",
+    "goal",
     "is_cache_complete",
+    "names",
+    "register",
+    "settings",
 ]

@@ -12,17 +12,23 @@ class Directions:
 
     A subclass sets `classes` and `image_shape` and defines `__call__`. Only the
     direction of what it returns counts, not the length. Everything in it is per
-    example: the answer for an image does not depend on the batch that it is in.
+    example: the answer for an image does not depend on the batch that it is in. One
+    that is registered may have a static method `check_settings`, which raises
+    `ValueError` over settings that `__init__` would refuse: programs ask it before they
+    read any data.
 
     Attributes:
         classes: K.
         image_shape: Shape of one image, `(H, W, C)`.
+        needs_index: Whether `extras` must hold the `index` of each image's row in the
+            training data; the trainers then see to it.
 
     Reference: Ganz et al. 2023 (PAG), equation 2 and section 4.
     """
 
     classes: int
     image_shape: tuple[int, ...]
+    needs_index: bool = False
 
     def __call__(
         self,

@@ -100,8 +100,7 @@ class ClassMean(OneImage):
     def __init__(
         self, images: Any, labels: Any, classes: int, *, scale: float | None = None
     ) -> None:
-        if scale is not None:
-            require_positive("scale", scale)
+        self.check_settings(scale)
         images, labels = checked(images, labels, classes)
         means = np.stack(
             [
@@ -111,6 +110,12 @@ class ClassMean(OneImage):
         )
         self.classes, self.image_shape = classes, means.shape[1:]
         self.representatives = tf.constant(means)
+
+    @staticmethod
+    def check_settings(scale: float | None = None) -> None:
+        """Raises `ValueError` unless the constant is positive or `None`."""
+        if scale is not None:
+            require_positive("scale", scale)
 
 
 class NearestNeighbor(_Towards):
@@ -143,6 +148,9 @@ class NearestNeighbor(_Towards):
         [[[0.0, 1.0], [1.0, 0.0]]]
     """
 
+    # Without it an augmented image might be its own neighbour.
+    needs_index = True
+
     def __init__(
         self,
         images: Any,
@@ -152,8 +160,7 @@ class NearestNeighbor(_Towards):
         samples: int = 50,
         seed: int = 0,
     ) -> None:
-        require_steps("samples", samples)
-        require(samples >= 2, "samples", samples, "at least 2, to leave x itself out")
+        self.check_settings(samples)
         pool, index = sample(images, labels, classes, samples, seed)
         lonely = np.flatnonzero(np.sum(index >= 0, axis=1) < 2)
         if len(lonely):
@@ -163,6 +170,12 @@ class NearestNeighbor(_Towards):
             )
         self._search = Nearest(pool, index)
         self.classes, self.image_shape = classes, pool.shape[2:]
+
+    @staticmethod
+    def check_settings(samples: int = 50, seed: int = 0) -> None:
+        """Raises `ValueError` unless there are at least 2 samples."""
+        require_steps("samples", samples)
+        require(samples >= 2, "samples", samples, "at least 2, to leave x itself out")
 
     def _goals(self, images: tf.Tensor, chosen: tf.Tensor, extras: Extras) -> tf.Tensor:
         return self._search(images, chosen, extras.get("index"))
@@ -206,7 +219,7 @@ class Cluster(_Towards):
         clusters: int = 10,
         seed: int = 0,
     ) -> None:
-        require_steps("clusters", clusters)
+        self.check_settings(clusters)
         images, labels = checked(images, labels, classes)
         centres = [
             k_means(as_floats(images[labels == t]), clusters, seed)
@@ -214,6 +227,11 @@ class Cluster(_Towards):
         ]
         self._search = Nearest(*_padded(centres))
         self.classes, self.image_shape = classes, images.shape[1:]
+
+    @staticmethod
+    def check_settings(clusters: int = 10, seed: int = 0) -> None:
+        """Raises `ValueError` unless there is at least 1 cluster."""
+        require_steps("clusters", clusters)
 
     def _goals(self, images: tf.Tensor, chosen: tf.Tensor, extras: Extras) -> tf.Tensor:
         return self._search(images, chosen, itself=False)

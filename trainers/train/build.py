@@ -10,14 +10,18 @@ import keras
 from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
+from tfrobust.core.specs import Spec
 from tfrobust.training import RobustModel, step_decay
 from trainers.train import teacher_cache
 from trainers.train.options import TrainConfig, decay_shares
 
-_NETWORKS = {
-    "resnet18": models.ResNet18,
-    "resnet34": models.ResNet34,
-    "vgg11": models.VGG11,
+# Settings that a network may have and that flags give, with the flag of each.
+_NETWORK_FLAGS = {
+    "variant": "variant",
+    "width": "width",
+    "beta": "initial_beta",
+    "gamma": "initial_gamma",
+    "synchronized": "",
 }
 _POLICIES = {
     "off": "float32",
@@ -138,6 +142,53 @@ def _check_size(config: TrainConfig, available: int | None) -> None:
         )
 
 
+def check_names(config: TrainConfig) -> None:
+    """Raises `UsageError` if a name is not registered, or cannot do what flags ask."""
+    _check_network(config)
+    _parse_penalties(config)
+    make_attack(config)
+    if config.pag != "off":
+        _check_directions(config)
+
+
+def network_title(config: TrainConfig) -> str:
+    """The network in words: name, variant and width, as far as it has these."""
+    settings = models.settings(config.model)
+    words = [config.model]
+    words += [config.variant] * ("variant" in settings)
+    words += [f"width {config.width}"] * ("width" in settings)
+    return ", ".join(words)
+
+
+def _check_network(config: TrainConfig) -> None:
+    try:
+        settings = models.settings(config.model)
+    except ValueError as error:
+        raise UsageError(f"--model={config.model}: {error}") from error
+    given = Spec.parse(config.model).settings
+    for setting, flag in _NETWORK_FLAGS.items():
+        if setting in given:
+            raise UsageError(
+                f"--model={config.model} must leave {setting} to "
+                f"--{flag or 'distribute'}."
+            )
+        changed = flag and getattr(config, flag) != getattr(TrainConfig, flag)
+        if changed and setting not in settings:
+            raise UsageError(
+                f"--{flag} needs a --model with a setting {setting}; that of "
+                f"{config.model} are {', '.join(settings) or 'none'}."
+            )
+
+
+def _check_directions(config: TrainConfig) -> None:
+    try:
+        settings = pag.settings(config.pag)
+    except ValueError as error:
+        raise UsageError(f"--pag={config.pag}: {error}") from error
+    if config.teacher and "teacher" not in settings:
+        raise UsageError("--pag=rigd and --teacher need each other.")
+
+
 def make_network(
     config: TrainConfig, input_shape: tuple[int, int, int], classes: int
 ) -> keras.Model:
@@ -149,14 +200,47 @@ def make_network(
     # A teacher that was loaded before has drawn from the same stream.
     keras.utils.set_random_seed(config.seed)
     try:
-        network = _network(config, input_shape, classes)
+        network = models.build(
+            config.model,
+            input_shape,
+            classes,
+            variant=config.variant,
+            width=config.width,
+            beta=config.initial_beta,
+            gamma=config.initial_gamma,
+            synchronized=config.distribute != "off",
+        )
     except ValueError as error:
         raise UsageError(
             f"--model={config.model} does not fit --dataset={config.dataset}: {error}"
         ) from error
+    if config.curvature_gamma and not models.gammas(network):
+        raise UsageError(
+            "--curvature_gamma needs a --model with norms; there is none in "
+            f"{config.model}."
+        )
+    _check_penalties(config, network)
     if config.initial:
         _take_weights(network, config)
     return network
+
+
+def _check_penalties(config: TrainConfig, network: keras.Model) -> None:
+    """Raises `UsageError` if terms share a name or one cannot apply to the network."""
+    terms = make_penalties(config)
+    names = [term.name for term in terms]
+    names += [penalties.GradientAlignment.name] * config.aligned
+    for term in terms:
+        if names.count(term.name) > 1:
+            raise UsageError(
+                f"--penalty must not give a term twice. Received: {term.name} twice."
+            )
+        try:
+            term.check(network)
+        except ValueError as error:
+            raise UsageError(
+                f"--model={config.model} cannot be trained so: {error}"
+            ) from error
 
 
 def _take_weights(network: keras.Model, config: TrainConfig) -> None:
@@ -186,40 +270,9 @@ def _take_weights(network: keras.Model, config: TrainConfig) -> None:
     network.set_weights(weights)
 
 
-def _network(
-    config: TrainConfig, input_shape: tuple[int, int, int], classes: int
-) -> keras.Model:
-    # Neither has norms, which are what gamma and synchronization are for.
-    if config.model == "c4":
-        return models.C4(
-            input_shape,
-            classes,
-            config.variant,
-            config.width,
-            beta=config.initial_beta,
-        )
-    if config.model == "mlp":
-        return models.MLP(
-            input_shape,
-            classes,
-            config.variant,
-            hidden=(config.width, config.width),
-            beta=config.initial_beta,
-        )
-    return _NETWORKS[config.model](
-        input_shape,
-        classes,
-        config.variant,
-        config.width,
-        beta=config.initial_beta,
-        gamma=config.initial_gamma,
-        synchronized=config.distribute != "off",
-    )
-
-
 def check_teacher(config: TrainConfig, info: data.DatasetInfo) -> Loaded | None:
     """The network that `--pag=rigd` distils; `UsageError` if it cannot."""
-    if config.pag != "rigd":
+    if not config.teacher:
         return None
     teacher = load_classifier(config.teacher, flag="teacher")
     teacher.check(info.image_shape, info.classes, config.dataset)
@@ -239,25 +292,20 @@ def make_directions(
 
     Raises `UsageError` if the data or the teacher do not allow it.
     """
-    if config.pag == "off" or not config.pag_weight:
+    if not config.aligned:
         return None
-    examples = train.images, train.labels, train.classes
+    given = {} if teacher is None else {"teacher": teacher.network}
     try:
-        if config.pag == "one_image":
-            return pag.OneImage(*examples, seed=config.seed)
-        if config.pag == "class_mean":
-            return pag.ClassMean(*examples, scale=config.pag_scale or None)
-        if config.pag == "nearest_neighbor":
-            count = config.pag_samples
-            return pag.NearestNeighbor(*examples, samples=count, seed=config.seed)
-        if config.pag == "cluster":
-            count = config.pag_clusters
-            return pag.Cluster(*examples, clusters=count, seed=config.seed)
-        if teacher is None:
-            raise ValueError("it needs the network that --teacher names.")
-        if config.teacher_cache:
+        if config.teacher_cache and teacher is not None:
             return teacher_cache.directions(config, train, teacher.network)
-        return pag.Teacher(teacher.network)
+        return pag.build(
+            config.pag,
+            train.images,
+            train.labels,
+            train.classes,
+            seed=config.seed,
+            **given,
+        )
     except ValueError as error:
         raise UsageError(f"--pag={config.pag}: {error}") from error
 
@@ -294,6 +342,17 @@ def make_penalties(
         )
     if config.weight_decay:
         terms.append(penalties.WeightDecay(config.weight_decay))
+    return terms + _parse_penalties(config)
+
+
+def _parse_penalties(config: TrainConfig) -> list[penalties.Penalty]:
+    """The terms of `--penalty`."""
+    terms = []
+    for text in config.penalty:
+        try:
+            terms.append(penalties.parse(text))
+        except ValueError as error:
+            raise UsageError(f"--penalty={text}: {error}") from error
     return terms
 
 

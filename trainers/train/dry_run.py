@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import tensorflow as tf
 
-from tfrobust import attacks, data, models, penalties
+from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.loading import Loaded
 from tfrobust.core.radii import format_fraction
 from tfrobust.training import step_decay
@@ -29,8 +29,7 @@ def describe(config: TrainConfig) -> None:
     steps = None if examples is None else examples // config.batch_size
     weights = sum(tf.size(weight).numpy() for weight in network.trainable_variables)
     lines = {
-        "network": f"{config.model}, {config.variant}, width {config.width}: "
-        f"{weights:,} trainable weights",
+        "network": f"{build.network_title(config)}: {weights:,} trainable weights",
         "data": f"{config.dataset}: {_sizes(info)}; images {info.image_shape}, "
         f"{info.classes} classes; trains on {_count(examples)}, augmented by "
         f"{config.augment}{_held_out(config)}",
@@ -150,15 +149,11 @@ def _effort(attack: attacks.Attack) -> str:
 
 def _aligned(config: TrainConfig, classes: int) -> str:
     """Where the logits' gradients are to point; empty where nowhere."""
-    if config.pag == "off" or not config.pag_weight:
+    if not config.aligned:
         return ""
-    towards = {
-        "one_image": "one image of each class",
-        "class_mean": "the mean of each class",
-        "nearest_neighbor": f"the nearest of {config.pag_samples} images of each class",
-        "cluster": f"the nearest of {config.pag_clusters} centres of each class",
-        "rigd": f"the gradients of {config.teacher}",
-    }[config.pag]
+    towards = pag.goal(config.pag)
+    if config.teacher:
+        towards += f", {config.teacher}"
     if config.teacher_cache:
         towards += f", kept in {config.teacher_cache}"
     count = config.pag_classes or classes
@@ -173,7 +168,7 @@ def _aligned(config: TrainConfig, classes: int) -> str:
 def _terms(config: TrainConfig) -> list[str]:
     """Names of the penalties; alignment's directions would need the data."""
     names = [term.name for term in build.make_penalties(config)]
-    if config.pag != "off" and config.pag_weight:
+    if config.aligned:
         names.append(penalties.GradientAlignment.name)
     return names
 
@@ -207,6 +202,8 @@ def _cost(
                 "; the cost of the teacher, a SavedModel, is not known and not in it"
             )
     epoch = example * steps * config.batch_size
+    if own := [text for text in config.penalty if not _is_counted(text)]:
+        once += f"; what {' and '.join(own)} costs is not known and not in it"
     rate = _matrix_rate()
     return (
         f"{one}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's matrix-product "
@@ -225,6 +222,11 @@ def _taught(config: TrainConfig, teacher: Loaded, classes: int) -> float:
     return 2 * models.multiply_adds(teacher.network) * (1 + wanted)
 
 
+def _is_counted(text: str) -> bool:
+    """Whether `_passes` knows what a penalty costs."""
+    return type(penalties.parse(text)).__module__.startswith("tfrobust.")
+
+
 def _passes(config: TrainConfig, classes: int = 10) -> float:
     """What a step costs in forward passes.
 
@@ -234,13 +236,13 @@ def _passes(config: TrainConfig, classes: int = 10) -> float:
     shares the forward pass and the last way back through it; it needs one pass back for
     each class and three for the signs, or three for each class if it is exact.
     """
-    passes = 6.0 if config.gradient_norm else 3.0
-    if config.cure:
-        passes += 2 * 6
+    terms = build.make_penalties(config)
+    passes = 6.0 if any(term.needs_input_gradient for term in terms) else 3.0
+    passes += 2 * 6 * sum(isinstance(term, penalties.Cure) for term in terms)
     attack = build.make_attack(config)
     if attack is not None:
         passes += config.adversary_share * _searched(attack) + 3 * bool(config.trades)
-    if config.pag != "off" and config.pag_weight:
+    if config.aligned:
         wanted = config.pag_classes or classes
         exact = config.pag_exact or wanted == 1
         passes += 3 * wanted if exact else wanted + 3

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 from tfrobust.cli import flags
@@ -24,17 +25,12 @@ from tfrobust.cli.flags import (
 from tfrobust.cli.program import UsageError
 from tfrobust.core.specs import Spec
 
-MODELS = ("resnet18", "resnet34", "vgg11", "mlp", "c4")
 VARIANTS = ("standard", "softplus", "lcnn")
 NO_ADVERSARY = ("", "off")
 AUGMENTATIONS = ("none", "crop_flip")
-PAG = ("off", "one_image", "class_mean", "nearest_neighbor", "cluster", "rigd")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("off", "bfloat16", "float16")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
-
-# Networks without a batch norm, which is what a gamma is of.
-_NO_NORMS = ("c4", "mlp")
 
 # Fields that say how to run, not what to compute; they are not part of `run.flags`.
 _OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
@@ -46,8 +42,9 @@ class _Data(Settings, title="Data"):
 
     dataset: str = string(
         "cifar10",
-        "Name of the data set: `shapes` (built in), or a TFDS name such as "
-        "cifar10, cifar100, svhn_cropped, mnist.",
+        "Name of the data set: `shapes` (built in), a TFDS name such as cifar10, "
+        "cifar100, svhn_cropped, mnist, or one that an --import registers "
+        "(tfrobust.data.register).",
     )
     data_dir: str = string(
         "",
@@ -74,7 +71,12 @@ class _Data(Settings, title="Data"):
 class _Network(Settings, title="Network"):
     """Network."""
 
-    model: str = choice("resnet18", MODELS, "Architecture.")
+    model: str = string(
+        "resnet18",
+        "Architecture: c4, mlp, resnet18, resnet34, vgg11, or one that an --import "
+        "registers (tfrobust.models.register), whose own settings may follow: "
+        "my_network:depth=3.",
+    )
     variant: str = choice(
         "standard",
         VARIANTS,
@@ -104,10 +106,6 @@ class _Network(Settings, title="Network"):
         "Where every gamma of an lcnn starts.",
         at_least=1e-06,
         needs=(
-            Need(
-                "a --model with norms, none of " + ", ".join(_NO_NORMS),
-                lambda v: v["model"] not in _NO_NORMS,
-            ),
             Need("--variant=lcnn", lambda v: v["variant"] == "lcnn"),
             Need(
                 "random weights, not an --initial, which brings its own",
@@ -122,7 +120,8 @@ class _Network(Settings, title="Network"):
         "weights.",
     )
     imports: tuple[str, ...] = several(
-        "Module to import first, which registers an attack for --adversary, or Keras "
+        "Module to import first, which registers a network for --model, a data set, a "
+        "--penalty, an attack for --adversary or directions for --pag, or Keras "
         "classes that --initial or --teacher has. Once for each.",
         flag="import",
     )
@@ -140,10 +139,6 @@ class _Loss(Settings, title="Loss"):
     curvature_gamma: float = number(
         0.0,
         "Weight of the sum of log(gamma); the paper's is 0.01. Needs --variant=lcnn.",
-        needs=Need(
-            "a --model with norms, none of " + ", ".join(_NO_NORMS),
-            lambda v: v["model"] not in _NO_NORMS,
-        ),
     )
     curvature_absolute: bool = boolean(
         False,
@@ -177,6 +172,11 @@ class _Loss(Settings, title="Loss"):
         "L2 weight decay in PyTorch's sense (it passes through the "
         "momentum); beta and gamma are left out.",
     )
+    penalty: tuple[str, ...] = several(
+        "Further term of the loss: any that is registered, with its settings, such as "
+        "cure:weight=0.5,direction=gradient, or one that an --import registers "
+        "(tfrobust.penalties.parse). Once for each.",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,12 +209,13 @@ class _Adversary(Settings, title="Adversary"):
 class _AlignedGradients(Settings, title="Aligned gradients"):
     """Aligned gradients."""
 
-    pag: str = choice(
+    pag: str = string(
         "off",
-        PAG,
-        "Align the gradient of every logit with a direction (PAG): towards "
-        "one image of the class, its mean, the nearest of a sample or of "
-        "its clusters' centres, or with the gradient of a --teacher (rigd).",
+        "Align the gradient of every logit with a direction (PAG): towards one image "
+        "of the class (one_image), its mean (class_mean), the nearest of a sample "
+        "(nearest_neighbor:samples=50) or of its clusters' centres "
+        "(cluster:clusters=10), with the gradient of a --teacher (rigd), or directions "
+        "that an --import registers (tfrobust.pag.build).",
     )
     pag_weight: float = number(
         0.4,
@@ -237,24 +238,6 @@ class _AlignedGradients(Settings, title="Aligned gradients"):
             "a --pag other than off, of a weight above 0",
             lambda v: v["pag"] != "off" and v["pag_weight"],
         ),
-    )
-    pag_scale: float = number(
-        0.0,
-        "Constant that class means are multiplied by. 0: what gives each "
-        "the length of its images.",
-        needs=Need("--pag=class_mean", lambda v: v["pag"] == "class_mean"),
-    )
-    pag_samples: int = integer(
-        50,
-        "Images of each class among which the nearest is looked for.",
-        at_least=2,
-        needs=Need("--pag=nearest_neighbor", lambda v: v["pag"] == "nearest_neighbor"),
-    )
-    pag_clusters: int = integer(
-        10,
-        "Centres of each class with --pag=cluster.",
-        at_least=1,
-        needs=Need("--pag=cluster", lambda v: v["pag"] == "cluster"),
     )
     teacher: str = string(
         "",
@@ -404,13 +387,22 @@ class TrainConfig(
             if not holds:
                 raise UsageError(sentence)
         _check_decay(self.decay_at)
+        texts = {"model": [self.model], "pag": [self.pag], "penalty": self.penalty}
         if self.attacked:
-            _check_adversary(self.adversary)
+            texts["adversary"] = [self.adversary]
+        for flag, given in texts.items():
+            for text in given:
+                _check_form(flag, text)
 
     @property
     def attacked(self) -> bool:
         """Whether there is an adversary."""
         return self.adversary not in NO_ADVERSARY
+
+    @property
+    def aligned(self) -> bool:
+        """Whether gradients are aligned with directions."""
+        return self.pag != "off" and self.pag_weight > 0
 
     def _rules(self) -> list[tuple[Any, str]]:
         """What must hold, and what is said where it does not."""
@@ -427,7 +419,7 @@ class TrainConfig(
                 "the attack finds takes the place of clean images.",
             ),
             (
-                (self.pag == "rigd") == bool(self.teacher),
+                self.pag != "rigd" if not self.teacher else self.pag != "off",
                 "--pag=rigd and --teacher need each other.",
             ),
             (
@@ -469,7 +461,8 @@ def config_from_flags() -> TrainConfig:
     config = read(TrainConfig)
     if config.workdir:
         return config
-    name = f"{config.dataset}-{config.model}-{config.variant}-{config.seed}"
+    model = re.sub(r"[^\w.]+", "-", config.model)
+    name = f"{config.dataset}-{model}-{config.variant}-{config.seed}"
     return dataclasses.replace(config, workdir=str(pathlib.Path("runs") / name))
 
 
@@ -478,12 +471,12 @@ def flag_lines(config: TrainConfig) -> list[str]:
     return flags.flag_lines(config, without=_OUTSIDE_RUN)
 
 
-def _check_adversary(text: str) -> None:
-    """Raises `UsageError` unless the text has the form of an attack's."""
+def _check_form(flag: str, text: str) -> None:
+    """Raises `UsageError` unless a text is a name with settings."""
     try:
         Spec.parse(text)
     except ValueError as error:
-        raise UsageError(f"--adversary={text}: {error}") from error
+        raise UsageError(f"--{flag}={text}: {error}") from error
 
 
 def _check_decay(text: str) -> None:

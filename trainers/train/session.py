@@ -49,8 +49,9 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         folder.begin(flag_lines(config), resume=config.resume)
         _announce(config, model, train_data, first_epoch)
     began = time.perf_counter()
-    cached = directions.rows if isinstance(directions, pag.CachedDirections) else None
-    best = _fit(model, config, folder, restarts, first_epoch, datasets, cached, chief)
+    best = _fit(
+        model, config, folder, restarts, first_epoch, datasets, directions, chief
+    )
     if not chief:
         return {}
     rows = training.read_table(folder.metrics)
@@ -89,13 +90,13 @@ def _fit(
     restarts: training.RestartPoints,
     first_epoch: int,
     datasets: build.Datasets,
-    cached: np.ndarray | None,
+    directions: pag.Directions | None,
     chief: bool,
 ) -> training.Best | None:
     """Trains to the last epoch; returns the best one, if `--watch_robust` looks."""
     train_data, test_data, held_out = datasets
     steps = data.steps_per_epoch(train_data, config.batch_size)
-    batches = _batches(config, train_data, first_epoch, cached)
+    batches = _batches(config, train_data, first_epoch, directions)
     watched = test_data.take(min(_WATCHED, len(test_data)))
     callbacks = [
         training.RefreshSpectralNorms(),
@@ -139,9 +140,10 @@ def _batches(
     config: TrainConfig,
     train_data: data.Dataset,
     first_epoch: int,
-    cached: np.ndarray | None,
+    directions: pag.Directions | None,
 ) -> tf.data.Dataset:
     """What is trained on, with what the penalties need to know of each image."""
+    cached = directions.rows if isinstance(directions, pag.CachedDirections) else None
     return data.train_pipeline(
         train_data,
         batch_size=config.batch_size,
@@ -149,7 +151,7 @@ def _batches(
         epochs=config.epochs,
         start_epoch=first_epoch,
         augment=None if config.augment == "none" else config.augment,
-        with_index=config.pag == "nearest_neighbor",
+        with_index=directions is not None and directions.needs_index,
         directions=cached,
     )
 
@@ -226,7 +228,7 @@ def _announce(
     replicas = model.distribute_strategy.num_replicas_in_sync
     shared = f", {replicas} replicas" if replicas > 1 else ""
     print(
-        f"{config.model} {config.variant}, width {config.width}, on {config.dataset}\n"
+        f"{build.network_title(config)}, on {config.dataset}\n"
         f"{len(train_data)} images, {steps} steps an epoch, "
         f"epochs {first_epoch + 1} to {config.epochs}{shared}",
         flush=True,

@@ -365,9 +365,9 @@ def small_data(classes=10, count=40):
     ("flags", "kind"),
     [
         (["--pag=one_image"], pag.OneImage),
-        (["--pag=class_mean", "--pag_scale=2"], pag.ClassMean),
-        (["--pag=nearest_neighbor", "--pag_samples=3"], pag.NearestNeighbor),
-        (["--pag=cluster", "--pag_clusters=2"], pag.Cluster),
+        (["--pag=class_mean:scale=2"], pag.ClassMean),
+        (["--pag=nearest_neighbor:samples=3"], pag.NearestNeighbor),
+        (["--pag=cluster:clusters=2"], pag.Cluster),
     ],
 )
 def test_directions_are_those_of_the_flag(parse, flags, kind):
@@ -385,13 +385,13 @@ def test_directions_are_those_of_the_flag(parse, flags, kind):
 
 
 def test_the_scale_of_class_means(parse):
-    """0 leaves it to the library; a number is the constant."""
+    """Without one it is the library's; a number is the constant."""
     train = small_data()
     own, twice, once = (
         build.make_directions(
-            parse("--pag=class_mean", f"--pag_scale={scale}"), train
+            parse(f"--pag=class_mean{scale}"), train
         ).representatives.numpy()
-        for scale in (0, 2, 1)
+        for scale in ("", ":scale=2", ":scale=1")
     )
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
     assert np.all(np.sum(own**2, axis=(1, 2, 3)) > np.sum(once**2, axis=(1, 2, 3)))

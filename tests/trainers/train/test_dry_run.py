@@ -192,13 +192,13 @@ def test_a_radius_is_shown_as_it_was_typed(plan, value):
         ),
         (
             ["--pag=nearest_neighbor", "--pag_weight=2", "--pag_classes=3"],
-            "nearest_neighbor, weight 2: towards the nearest of 50 images of each "
+            "nearest_neighbor, weight 2: towards the nearest of some images of each "
             "class; 3 of 10 classes a step, by random signs",
         ),
         (
-            ["--pag=cluster", "--pag_clusters=7", "--pag_classes=1"],
-            "cluster, weight 0.4: towards the nearest of 7 centres of each class; 1 of "
-            "10 classes a step, each exactly",
+            ["--pag=cluster:clusters=7", "--pag_classes=1"],
+            "cluster:clusters=7, weight 0.4: towards the nearest of some centers of "
+            "each class; 1 of 10 classes a step, each exactly",
         ),
     ],
 )
@@ -212,7 +212,8 @@ def test_plan_of_a_teacher(plan, monkeypatch):
     monkeypatch.setattr(build, "check_teacher", lambda *_: None)
     lines = plan(*MLP, "--pag=rigd", "--teacher=runs/t", "--teacher_cache=cache/t")
     assert lines["aligned"].startswith(
-        "rigd, weight 0.4: towards the gradients of runs/t, kept in cache/t; all 10"
+        "rigd, weight 0.4: towards the gradients of a teacher, runs/t, kept in "
+        "cache/t; all 10"
     )
 
 

@@ -55,9 +55,7 @@ OTHER = {
     "pag_weight": 0.1 + 0.2,
     "pag_classes": 2,
     "pag_exact": True,
-    "pag_scale": 1.25,
-    "pag_samples": 7,
-    "pag_clusters": 3,
+    "penalty": ("cure:weight=0.5,step=1/3", "own"),
     "teacher": "pretrained:cifar10_lcnn",
     "teacher_cache": "cache/lcnn",
     "watch_robust": 12,
@@ -193,14 +191,9 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
         (["--cure_step=0.3"], "--cure_step needs --cure above 0."),
         (["--trades=6"], "--trades needs an --adversary."),
         (["--adversary=off", "--trades=3"], "--trades needs an --adversary."),
-        (["--pag=one_image", "--pag_scale=2"], "--pag_scale needs --pag=class_mean."),
         (["--watch_steps=3"], "--watch_steps needs --watch_robust above 0."),
         (["--optimizer=adam", "--momentum=0.5"], "--momentum needs --optimizer=sgd."),
         (["--initial_gamma=3"], "--initial_gamma needs --variant=lcnn."),
-        (
-            ["--variant=lcnn", "--model=c4", "--curvature_gamma=0.1"],
-            "--curvature_gamma needs a --model with norms, none of c4, mlp.",
-        ),
         (
             ["--variant=lcnn", "--initial=runs/a", "--initial_beta=3"],
             "--initial_beta needs random weights, not an --initial, which brings its "
@@ -237,7 +230,7 @@ def test_choices_are_those_of_the_library():
 
 def test_a_flag_at_its_default_is_let_through(parse):
     """Flagfiles state them, whatever else is set."""
-    assert parse("--pag_clusters=10", "--trades=0") == parse()
+    assert parse("--watch_steps=10", "--trades=0") == parse()
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "curvature_beta", "momentum"])

@@ -116,9 +116,8 @@ def test_drawn_classes_and_neighbours(call_module, tmp_path):
         "--model=mlp",
         "--width=3",
         "--learning_rate=0.001",
-        "--pag=nearest_neighbor",
+        "--pag=nearest_neighbor:samples=3",
         "--pag_classes=2",
-        "--pag_samples=3",
     )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     kill_and_resume(call_module, killed, *flags, epoch=1, step=1)

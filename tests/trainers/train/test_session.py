@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tfrobust.layers  # noqa: F401  Registers the layers for loading.
-from tfrobust import data, training
+from tfrobust import data, pag, training
 from tfrobust.cli import run_folder
-from trainers.train import options, session
+from trainers.train import build, options, session
 
 # Convolutions and norms of both kinds in a second or two of training.
 QUICK = (
@@ -247,6 +247,10 @@ def test_batches_hold_what_the_penalties_ask_for(parse, flags, cached, names):
     """Without its index an augmented image might be its own neighbour."""
     config = parse(*QUICK, *flags)
     images = data.make_shapes(60, seed=0)
-    rows = np.zeros((60, 10, 32, 32, 3), np.float16) if cached else None
-    spec, _ = session._batches(config, images, 0, rows).element_spec
+    if cached:
+        rows = np.zeros((60, 10, 32, 32, 3), np.float16)
+        directions = pag.CachedDirections(rows)
+    else:
+        directions = build.make_directions(config, images)
+    spec, _ = session._batches(config, images, 0, directions).element_spec
     assert (set(spec) if isinstance(spec, dict) else None) == names

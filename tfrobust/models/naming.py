@@ -1,0 +1,130 @@
+"""Networks by name, as `--model` of the trainers knows them: `resnet18:width=16`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from tfrobust.core.registry import Makers
+from tfrobust.models.c4 import C4
+from tfrobust.models.mlp import MLP
+from tfrobust.models.resnet import ResNet18, ResNet34
+from tfrobust.models.vgg import VGG11
+
+_NETWORKS: Makers[keras.Model] = Makers("network")
+
+_Maker = TypeVar("_Maker", bound=Callable[..., keras.Model])
+
+
+def register(name: str) -> Callable[[_Maker], _Maker]:
+    """Makes a network known by name; a decorator of the function that builds it.
+
+    Args:
+        name: Lower-case letters, digits and underscores, a letter first.
+
+    Returns:
+        A function that registers a function and returns it. What it registers takes the
+        image shape `(H, W, C)` and the number of classes, and after these any settings,
+        and returns a `keras.Model` from images in [0, 1] to logits. The trainers give
+        it those of `variant`, `width`, `beta`, `gamma` and `synchronized` that it has.
+
+    Raises:
+        ValueError: If the name is malformed or belongs to another network.
+
+    Example:
+        >>> import keras
+        >>> from tfrobust import models
+        >>> @models.register("linear")
+        ... def linear(input_shape, classes, use_bias: bool = True):
+        ...     return keras.Sequential([
+        ...         keras.Input(input_shape), keras.layers.Flatten(),
+        ...         keras.layers.Dense(classes, use_bias=use_bias)])
+        >>> models.build("linear:use_bias=false", (8, 8, 1), 3).count_params()
+        192
+    """
+    return _NETWORKS.register(name)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all registered networks, in alphabetical order.
+
+    Example:
+        >>> from tfrobust import models
+        >>> {"c4", "mlp", "resnet18", "resnet34", "vgg11"} <= set(models.names())
+        True
+    """
+    return _NETWORKS.names()
+
+
+def settings(text: str) -> tuple[str, ...]:
+    """The settings of the network that a text names.
+
+    Raises:
+        ValueError: If there is no such network or setting.
+
+    Example:
+        >>> from tfrobust import models
+        >>> models.settings("mlp")
+        ('variant', 'width', 'beta')
+    """
+    return _NETWORKS.settings(text, 2)
+
+
+def build(
+    text: str, input_shape: Sequence[int], classes: int, **defaults: Any
+) -> keras.Model:
+    """The network that a text names, freshly initialised.
+
+    Args:
+        text: A name, and after a colon any number of settings with commas between:
+            `resnet18`, `vgg11:width=16,variant=lcnn`.
+        input_shape: `(H, W, C)` of one image.
+        classes: Number of classes K.
+        **defaults: Settings that the network takes, if it has them, where the text does
+            not give them.
+
+    Returns:
+        The network, from images float32 `[B,H,W,C]` in [0, 1] to logits `[B,K]`.
+
+    Raises:
+        ValueError: If there is no such network or setting, or the network refuses a
+            value or the image shape.
+
+    Example:
+        >>> from tfrobust import models
+        >>> models.build("resnet18:width=4", (32, 32, 3), 10, gamma=1.0).output_shape
+        (None, 10)
+    """
+    network = _NETWORKS.make(text, tuple(input_shape), classes, **defaults)
+    expected = (None, classes)
+    if not isinstance(network, keras.Model) or network.output_shape != expected:
+        received = getattr(network, "output_shape", f"a {type(network).__name__}")
+        raise ValueError(
+            f"A registered network must be a `keras.Model` with logits {expected}. "
+            f"Received: {received} of {text}"
+        )
+    return network
+
+
+@register("mlp")
+def _mlp(
+    input_shape: tuple[int, ...],
+    classes: int,
+    variant: str = "standard",
+    width: int = 256,
+    *,
+    beta: float = 5.0,
+) -> keras.Model:
+    """Two hidden layers of `width` units each."""
+    return MLP(input_shape, classes, variant, (width, width), beta=beta)
+
+
+for _name, _build in {
+    "c4": C4,
+    "resnet18": ResNet18,
+    "resnet34": ResNet34,
+    "vgg11": VGG11,
+}.items():
+    register(_name)(_build)
