@@ -66,8 +66,9 @@ class _Model(Settings, title="Model"):
         "folder of its versions: the newest) or pretrained:NAME.",
     )
     imports: tuple[str, ...] = several(
-        "Module to import first, which registers Keras classes that the model has. "
-        "Once for each.",
+        "Module to import first, which registers Keras classes that the model has, an "
+        "attack for --attack, or a signature (export.signatures.register). Once for "
+        "each.",
         flag="import",
     )
     out: str = string(
@@ -100,8 +101,8 @@ class _Signatures(Settings, title="Signatures"):
 
     signatures: str = string(
         "",
-        "What is served, with commas between. Empty: all that this model and its "
-        "layers can have, but attack only with --attack.",
+        "What is served, with commas between. Empty: all of the library's that this "
+        "model and its layers can have, but attack only with --attack.",
     )
     attack: bool = boolean(
         False,

@@ -29,6 +29,7 @@ from export.signatures import (
     Settings,
     available,
     make_signatures,
+    registered,
 )
 from export.warmup import write_warmup
 from tfrobust import models
@@ -130,7 +131,7 @@ def export_saved_model(
     settings = settings or Settings()
     possible = available(model, settings)
     if signatures is not None:
-        _check_signatures(signatures, possible)
+        _check_signatures(signatures, (*possible, *registered()))
     served = fold_or_keep(model) if folded else model
     archive = _archive(served, labels, settings, signatures, possible)
     target.mkdir(parents=True, exist_ok=True)

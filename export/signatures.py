@@ -1,7 +1,8 @@
 """What an exported model answers: one function a signature.
 
 Each takes tensors with the batch in front, so that a server may batch requests, and
-answers each image by itself: an answer does not depend on who shares the batch.
+answers each image by itself: an answer does not depend on who shares the batch. A
+signature of one's own takes part once what makes it is registered.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
 
 from export import decoding, inputs, limits
 from tfrobust import attacks, geometry, smoothing
+from tfrobust.core.registry import Registry
 from tfrobust.models.served import SIGNATURE
 from tfrobust.settings import require, require_steps
 from tfrobust.smoothing import checks
@@ -24,7 +26,7 @@ DEFAULT = SIGNATURE
 """What a server answers by unless it is asked for another signature."""
 
 NAMES = (DEFAULT, "predict_bytes", "explain", "robustness", "smooth", "attack")
-"""All signatures there are."""
+"""The signatures that come with the library."""
 
 WITH_GRADIENTS = ("explain", "robustness", "attack")
 """Those that take gradients, and for each image several times the memory."""
@@ -103,11 +105,68 @@ class Settings:
         return math.ceil(smoothing.iterations_for(self.alpha, _SMOOTH_ERROR) / 2)
 
 
+Maker = Callable[[keras.Model, "list[str] | None", Settings], Signature]
+"""Makes a signature of a model, the names of its classes and the settings."""
+
+_OWN: Registry[Maker] = Registry("signature")
+
+_AnyMaker = TypeVar("_AnyMaker", bound=Maker)
+
+
+def register(name: str) -> Callable[[_AnyMaker], _AnyMaker]:
+    """Makes a signature known by name; a decorator of the function that makes it.
+
+    Args:
+        name: Lower-case letters, digits and underscores, a letter first.
+
+    Returns:
+        A function that registers a function and returns it. What it registers takes the
+        model, the names of its classes (or `None`) and the `Settings`, and returns a
+        `Signature`; over a model that cannot have it, it raises `ValueError`.
+
+    Raises:
+        ValueError: If the name is malformed or belongs to another signature.
+
+    Example:
+        >>> from export import inputs, signatures
+        >>> @signatures.register("margin")
+        ... def margin(model, labels, settings):
+        ...     shape = model.input_shape[1:]
+        ...     def answer(images):
+        ...         images = inputs.checked_images(images, shape, settings.max_batch)
+        ...         two = tf.math.top_k(model(images, training=False), 2).values
+        ...         return {"margin": two[:, 0] - two[:, 1]}
+        ...     spec = tf.TensorSpec([None, *shape], tf.float32, name="images")
+        ...     return signatures.Signature(answer, [spec])
+        >>> model = keras.Sequential([keras.Input((2, 1, 1)), keras.layers.Flatten()])
+        >>> served = signatures.make_signatures(
+        ...     model, None, signatures.Settings(), ["margin"])
+        >>> served["margin"].function(tf.constant([[[[0.25]], [[1.0]]]]))["margin"]
+        <tf.Tensor: shape=(1,), dtype=float32, numpy=array([0.75], dtype=float32)>
+    """
+    if name in NAMES:
+        raise ValueError(
+            f"The name of a registered signature must be new. Received: {name!r}"
+        )
+
+    def add(maker: _AnyMaker) -> _AnyMaker:
+        _OWN.add(name, maker)
+        return maker
+
+    return add
+
+
+def registered() -> tuple[str, ...]:
+    """Names of the signatures that were registered, in alphabetical order."""
+    return _OWN.names()
+
+
 def available(model: keras.Model, settings: Settings) -> tuple[str, ...]:
     """Names of the signatures that a model can have by its shape.
 
     `predict_bytes` needs images of one known size with 1 or 3 channels, `smooth` of a
-    known size, `robustness` a second class, `attack` an attack in the settings.
+    known size, `robustness` a second class, `attack` an attack in the settings. Those
+    that were registered are not among them: they are served when they are named.
     """
     shape = model.input_shape[1:]
     known = all(size is not None for size in shape)
@@ -158,6 +217,10 @@ def make_signatures(
     if settings.attack is not None:
         attack = _attack(model, settings.attack, fewer)
         every["attack"] = Signature(attack, [images, classes])
+    names = list(names)
+    for name in names:
+        if name in _OWN:
+            every[name] = _OWN[name](model, labels, settings)
     return {name: every[name] for name in names}
 
 
