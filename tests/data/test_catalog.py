@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfrobust import data
+from tfrobust.data import catalog
 
 KNOWN = (
     "`name` must be shapes, cifar10, cifar100, mnist, stl10, svhn_cropped or another"
@@ -277,3 +278,82 @@ def test_data_that_is_no_image_classification_is_refused(tmp_path):
         "Image(shape=(None, None, 3), dtype=uint8), 'image/filename': Text(shape=(), "
         "dtype=string), 'label': ClassLabel(shape=(), dtype=int64, num_classes=2), })."
     )
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """`own(train, test)`: registers a data set "own" for this test alone."""
+    monkeypatch.setattr(catalog, "_OWN", {})
+
+    def register(**parts):
+        calls = []
+
+        @data.register("own")
+        def load(split):
+            calls.append(split)
+            if split not in parts:
+                raise ValueError(f"`split` must be one of {', '.join(parts)}.")
+            return parts[split]
+
+        return calls
+
+    return register
+
+
+def small(count, side=3, names=("a", "b")):
+    images = np.full((count, side, side, 1), count, np.uint8)
+    return data.Dataset("own", images, np.arange(count) % 2, names)
+
+
+def test_an_own_data_set_is_known_by_its_name(own):
+    """It is loaded once for each split, whatever is asked of it."""
+    calls = own(train=small(5), test=small(3))
+    data.check("own", splits=("train", "test"))
+    info = data.describe("own")
+    assert info == data.DatasetInfo(
+        "own", {"train": 5, "test": 3}, (3, 3, 1), ("a", "b")
+    )
+    assert np.all(data.load("own", "test").images == 3)
+    assert data.load("own", "train") is data.load("own", "train")
+    assert sorted(calls) == ["test", "train"]
+
+
+def test_a_split_that_an_own_data_set_lacks(own):
+    own(train=small(5))
+    for ask in (
+        lambda: data.check("own", splits=("test",)),
+        lambda: data.load("own", "test"),
+    ):
+        with pytest.raises(ValueError, match="`split` must be one of train"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("test", "received"),
+    [
+        (small(3, side=4), "image_shape. Received: (3, 3, 1) for train, (4, 4, 1)"),
+        (small(3, names=("a", "c")), "class_names. Received: ('a', 'b') for train,"),
+    ],
+)
+def test_splits_that_do_not_fit_each_other(own, test, received):
+    own(train=small(5), test=test)
+    with pytest.raises(ValueError) as caught:
+        data.describe("own")
+    assert received in str(caught.value)
+
+
+def test_what_is_no_data_set_is_refused(own):
+    own(train=small(5), test=[1, 2])
+    with pytest.raises(ValueError) as caught:
+        data.load("own", "test")
+    assert str(caught.value) == (
+        "The registered data set 'own' must return a `tfrobust.data.Dataset`. "
+        "Received: a list for the split 'test'"
+    )
+
+
+@pytest.mark.parametrize("name", ["shapes", "own", "Own", "a:b", ""])
+def test_names_of_own_data_sets(own, name):
+    own(train=small(5))
+    with pytest.raises(ValueError, match="The name of a registered data set must be "):
+        data.register(name)

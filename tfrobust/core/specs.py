@@ -108,7 +108,8 @@ def settings_of(kind: Callable[..., Any]) -> dict[str, Any]:
     return {
         name: type_
         for name, type_ in types_of.items()
-        if all(map(_is_plain, _members(type_)))
+        # Of `None` alone it is not known what else there may be.
+        if type_ is not type(None) and all(map(_is_plain, _members(type_)))
     }
 
 

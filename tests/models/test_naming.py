@@ -1,0 +1,99 @@
+"""Networks by name: those of the library, your own, and what is refused."""
+
+import keras
+import pytest
+
+from tfrobust import models
+from tfrobust.core.registry import Makers
+from tfrobust.models import naming
+
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """An empty registry for this test alone."""
+    monkeypatch.setattr(naming, "_NETWORKS", Makers("network"))
+
+
+def flat(input_shape, classes, use_bias: bool = True, units: int | None = None):
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units or classes, use_bias=use_bias),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("c4", lambda: models.C4(SHAPE, 7, "lcnn", 4, beta=3.0)),
+        ("resnet18", lambda: models.ResNet18(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
+        ("resnet34", lambda: models.ResNet34(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
+        ("vgg11", lambda: models.VGG11(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
+        ("mlp", lambda: models.MLP(SHAPE, 7, "lcnn", (4, 4), beta=3.0)),
+    ],
+)
+def test_a_name_builds_the_network_of_the_library(text, made):
+    """With the settings that it has; beta and gamma are among its weights."""
+    by_name = models.build(text, SHAPE, 7, variant="lcnn", width=4, beta=3.0, gamma=2.0)
+    by_hand = made()
+    shapes = [(weight.path, tuple(weight.shape)) for weight in by_hand.weights]
+    assert [(w.path, tuple(w.shape)) for w in by_name.weights] == shapes
+    assert models.betas(by_name) == models.betas(by_hand) != {}
+    assert models.gammas(by_name) == models.gammas(by_hand)
+
+
+def test_a_text_wins_over_the_defaults():
+    network = models.build("mlp:width=3", (2,), 2, width=5, gamma=1.0)
+    assert network.get_layer("hidden1").units == 3
+
+
+def test_an_own_network(own):
+    assert models.register("flat")(flat) is flat
+    assert models.names() == ("flat",)
+    assert models.settings("flat") == ("use_bias", "units")
+    network = models.build("flat:use_bias=false", (2, 2, 1), 3, width=8)
+    assert network.count_params() == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("other", "`network` must be one of flat. Received: 'other'"),
+        (
+            "flat:depth=2",
+            "Settings of flat must be among use_bias, units. Received: depth=2",
+        ),
+        (
+            "flat:classes=2",
+            "Settings of flat must be among use_bias, units. Received: classes=2",
+        ),
+        (
+            "flat:use_bias=maybe",
+            "`use_bias` of flat must be true or false. Received: use_bias=maybe",
+        ),
+        (
+            "flat:units=5",
+            "A registered network must be a `keras.Model` with logits (None, 3). "
+            "Received: (None, 5) of flat:units=5",
+        ),
+    ],
+)
+def test_what_is_refused(own, text, message):
+    models.register("flat")(flat)
+    with pytest.raises(ValueError) as caught:
+        models.build(text, (2, 2, 1), 3)
+    assert str(caught.value) == message
+
+
+def test_what_is_no_network_is_refused(own):
+    models.register("nothing")(lambda input_shape, classes: None)
+    with pytest.raises(ValueError) as caught:
+        models.build("nothing", (2, 2, 1), 3)
+    assert str(caught.value) == (
+        "A registered network must be a `keras.Model` with logits (None, 3). "
+        "Received: a NoneType of nothing"
+    )
