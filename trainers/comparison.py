@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import data, models, viz
+from tfrobust.cli import datasets
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.records import Record, Records, Row, read_evaluation, table_by_model
@@ -78,17 +79,10 @@ def _tests(
                 f"--dataset must be given: nothing says what {model.source} was "
                 "trained on."
             )
-    read = {name: _read(name, data_dir) for name in set(names)}
+    read = {name: datasets.load(name, "test", data_dir) for name in set(names)}
     for model, name in zip(loaded, names, strict=True):
         model.check(read[name].image_shape, read[name].classes, name)
     return [(name, read[name]) for name in names]
-
-
-def _read(name: str, data_dir: str) -> data.Dataset:
-    try:
-        return data.load(name, "test", data_dir or None)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--dataset={name} could not be loaded: {error}") from error
 
 
 def _row(model: Loaded, dataset: str, test: data.Dataset) -> dict[str, Any]:

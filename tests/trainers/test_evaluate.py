@@ -82,6 +82,10 @@ CASES = {
         [MODEL, "--attack=pgd:norm=2,eps=0.5"],
         r"--attack=pgd:norm=2,eps=0\.5: in this suite --eps sets the radii\.",
     ),
+    "attack twice": (
+        [MODEL, "--attack=ddn", "--attack=ddn:steps=100"],
+        r"--attack=ddn:steps=100 is given twice\.",
+    ),
     "suite": (
         [MODEL, "--suite=none"],
         r"--suite must be some of .*lcnn.*, with commas between\. Received: 'none'",

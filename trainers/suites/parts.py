@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,14 @@ def clean_correct(
 ) -> np.ndarray:
     """Which of the first --clean_examples test images a model has right, bool `[N]`."""
     count = config.clean_examples or len(test)
-    size = min(config.batch_size, count)
+    return _clean_correct(model, test, count, min(config.batch_size, count))
+
+
+# Several suites ask for the same of one model.
+@functools.lru_cache(maxsize=1)
+def _clean_correct(
+    model: Loaded, test: data.Dataset, count: int, size: int
+) -> np.ndarray:
     batches = data.eval_pipeline(test.take(count), batch_size=size)
     correct = [
         np.argmax(logits_of(model, images), axis=-1) == labels.numpy()

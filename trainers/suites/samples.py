@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfrobust import data
+from tfrobust.cli import datasets
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.records import Images
@@ -60,12 +61,7 @@ def check(config: EvaluateConfig, counts: Counts) -> data.DatasetInfo:
 
     Nothing is downloaded. Sizes that are not known yet are looked at by `load`.
     """
-    folder = config.data_dir or None
-    try:
-        data.check(config.dataset, folder, splits=("train", "test"))
-        info = data.describe(config.dataset, folder)
-    except ValueError as error:
-        raise UsageError(f"--dataset={config.dataset}: {error}") from error
+    info = datasets.check(config.dataset, config.data_dir)
     for split, size in info.sizes.items():
         _check_size(config, counts, split, size)
     return info
@@ -74,13 +70,8 @@ def check(config: EvaluateConfig, counts: Counts) -> data.DatasetInfo:
 def load(config: EvaluateConfig, counts: Counts) -> tuple[data.Dataset, data.Dataset]:
     """All training and test images; downloads what is missing."""
     parts = []
-    for split in ("train", "test"):
-        try:
-            part = data.load(config.dataset, split, config.data_dir or None)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"--dataset={config.dataset} could not be loaded: {error}"
-            ) from error
+    for split in datasets.SPLITS:
+        part = datasets.load(config.dataset, split, config.data_dir)
         _check_size(config, counts, split, len(part))
         parts.append(part)
     return parts[0], parts[1]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 
 from tfrobust import attacks, data, models, pag, penalties
+from tfrobust.cli import datasets
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
 from tfrobust.core.specs import Spec
@@ -51,12 +52,7 @@ def check_data(config: TrainConfig) -> data.DatasetInfo:
     Nothing is downloaded. The size of a data set that is not there yet is unknown; then
     `load_data` finds what is wrong with it.
     """
-    folder = config.data_dir or None
-    try:
-        data.check(config.dataset, folder, splits=("train", "test"))
-        info = data.describe(config.dataset, folder)
-    except ValueError as error:
-        raise UsageError(f"--dataset={config.dataset}: {error}") from error
+    info = datasets.check(config.dataset, config.data_dir)
     _check_size(config, info.sizes.get("train"))
     if config.pag_classes > info.classes:
         raise UsageError(
@@ -68,14 +64,10 @@ def check_data(config: TrainConfig) -> data.DatasetInfo:
 
 def load_data(config: TrainConfig) -> Datasets:
     """The data, cut down as the flags say; downloads what is missing."""
-    folder = config.data_dir or None
-    try:
-        train = data.load(config.dataset, "train", folder)
-        test = data.load(config.dataset, "test", folder)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--dataset={config.dataset} could not be loaded: {error}"
-        ) from error
+    train, test = (
+        datasets.load(config.dataset, split, config.data_dir)
+        for split in datasets.SPLITS
+    )
     _check_size(config, len(train))
     held_out = None
     if config.watch_robust:

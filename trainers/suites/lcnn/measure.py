@@ -63,7 +63,7 @@ class Curve:
 
 def make_attacks(run: EvaluateConfig, own: LcnnSettings) -> dict[str, Curve]:
     """Every attack at every eps, by title; `UsageError` if there is no such attack."""
-    curves = {}
+    curves: dict[str, Curve] = {}
     for text in run.attack or DEFAULT_ATTACKS:
         at: dict[Eps, tuple[str, attacks.Attack]] = {}
         for eps in own.eps:
@@ -73,6 +73,8 @@ def make_attacks(run: EvaluateConfig, own: LcnnSettings) -> dict[str, Curve]:
                     f"--attack={text}: in this suite --eps sets the radii."
                 )
             at[eps] = (f"{text} at {eps}", attack)
+        if any(attack == curve.attack for curve in curves.values()):
+            raise UsageError(f"--attack={text} is given twice.")
         title = _title(attack)
         if attack.threat.eps is None:
             at = {eps: (text, attack) for eps in own.eps}
