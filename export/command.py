@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import flags
 
 from export import quantize
-from export.card import facts_of
+from export.facts import facts_of
 from export.inputs import free_side
 from export.saved_model import export_saved_model, load_model
 from export.signatures import Settings

@@ -8,8 +8,6 @@ appears and never changes. docs/SERVING.md describes it.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +20,8 @@ import tensorflow as tf
 from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
+from tfrobust.cli.json_values import finite_or_none
+from tfrobust.cli.run_folder import write_json
 from tfrobust.cli.tables import Column, Table, percent
 from tfrobust.core.errors import first_line
 
@@ -180,8 +180,7 @@ def write_quantized(
     }
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / f"{name}.tflite").write_bytes(lite)
-    text = json.dumps(report, indent=2, allow_nan=False)
-    (folder / f"{name}.json").write_text(text + "\n")
+    write_json(folder / f"{name}.json", report)
     return report
 
 
@@ -269,13 +268,8 @@ def _compare(
         "agreement": float(np.mean(before == after)),
         "accuracy": accuracy,
         "logit_difference": {
-            "max": _finite(difference.max()),
-            "mean": _finite(difference.mean()),
+            "max": finite_or_none(difference.max()),
+            "mean": finite_or_none(difference.mean()),
         },
-        "logit_size": _finite(np.abs(theirs).max()),
+        "logit_size": finite_or_none(np.abs(theirs).max()),
     }
-
-
-def _finite(number: float) -> float | None:
-    """What JSON can hold of a number."""
-    return float(number) if math.isfinite(number) else None

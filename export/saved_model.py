@@ -19,8 +19,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from export.card import Facts, facts_of, write_card
+from export.card import Facts, write_card
 from export.compatibility import check_clients, versions
+from export.facts import facts_of
 from export.folding import fold_or_keep
 from export.signatures import (
     DEFAULT,

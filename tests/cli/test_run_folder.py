@@ -121,6 +121,25 @@ def test_files_are_replaced_whole(monkeypatch, tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
+def test_json_files_are_strict(tmp_path):
+    """NaN, which only some readers take, is null."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    path = tmp_path / "a.json"
+    content = {"b": float("nan"), "a": [np.float32(0.5), -np.inf]}
+    run_folder.write_json(path, content)
+    written = json.loads(path.read_text(), parse_constant=refuse)
+    assert written == {"b": None, "a": [0.5, None]} and list(written) == ["b", "a"]
+    run_folder.write_json(path, content, sort_keys=True)
+    assert list(json.loads(path.read_text())) == ["a", "b"]
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        run_folder.write_json(path, {"a": path})
+    run_folder.write_json(path, {"a": path}, default=lambda _: None)
+    assert json.loads(path.read_text()) == {"a": None}
+
+
 def test_missing_flag_in_an_older_run(parse, tmp_path):
     """A run of a version that knew fewer flags is not resumed by guesswork."""
     config = parse(*SMALL, f"--workdir={tmp_path}/run", "--resume")
