@@ -242,8 +242,8 @@ def _logits(
     run: Callable[..., dict[str, Any]], images: np.ndarray, most: int
 ) -> np.ndarray:
     """Logits float64 `[N,K]`."""
-    found = [run(images=batch)["logits"] for batch in _batches(images, most)]
-    return np.concatenate([np.asarray(logits, np.float64) for logits in found])
+    batches = [run(images=batch)["logits"] for batch in _batches(images, most)]
+    return np.concatenate([np.asarray(logits, np.float64) for logits in batches])
 
 
 def _batches(images: np.ndarray, most: int) -> Iterator[Any]:

@@ -106,14 +106,14 @@ class Settings:
 def available(model: keras.Model, settings: Settings) -> tuple[str, ...]:
     """Names of the signatures that a model can have by its shape.
 
-    `predict_bytes` needs images of one known size with 1 or 3 channels, `smooth` of a
-    known size, `robustness` a second class, `attack` an attack in the settings.
+    `predict_bytes` needs images of one size with 1 or 3 channels, `smooth` of a
+    fixed size, `robustness` a second class, `attack` an attack in the settings.
     """
     shape = model.input_shape[1:]
-    known = all(size is not None for size in shape)
+    has_size = all(size is not None for size in shape)
     possible = {
-        "predict_bytes": known and shape[-1] in (1, 3),
-        "smooth": known,
+        "predict_bytes": has_size and shape[-1] in (1, 3),
+        "smooth": has_size,
         "robustness": model.output_shape[-1] > 1,
         "attack": settings.attack is not None,
     }
@@ -270,8 +270,8 @@ def _chosen(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def _answer(logits: tf.Tensor, names: list[str] | None) -> Answer:
     classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
     probabilities = tf.nn.softmax(logits)
-    found = {"logits": logits, "probabilities": probabilities, "classes": classes}
-    return found | _labels(classes, names)
+    answer = {"logits": logits, "probabilities": probabilities, "classes": classes}
+    return answer | _labels(classes, names)
 
 
 def _labels(classes: tf.Tensor, names: list[str] | None) -> Answer:

@@ -54,7 +54,7 @@ def requests_for(
             specs = function.structured_input_signature[1]
             yield (
                 name,
-                {key: _grey(key, spec, size, side) for key, spec in specs.items()},
+                {key: _gray(key, spec, size, side) for key, spec in specs.items()},
             )
 
 
@@ -148,7 +148,7 @@ def _first_reason(error: Exception) -> str:
     return next((line for line in reasons if "assertion failed" in line), reasons[0])
 
 
-def _grey(name: str, spec: tf.TensorSpec, size: int, free: int) -> tf.Tensor:
+def _gray(name: str, spec: tf.TensorSpec, size: int, free: int) -> tf.Tensor:
     shape = [size, *(side or free for side in spec.shape[1:])]
     if spec.dtype == tf.string:
         pixels = tf.fill([8, 8, 3], tf.constant(128, tf.uint8))

@@ -62,7 +62,7 @@ def _decoded(text: Any) -> bytes:
 def _map(function: Callable[[Any], Any], nested: Any) -> Any:
     """A function of every leaf of nested lists."""
     if isinstance(nested, list):
-        return [_map(function, one) for one in nested]
+        return [_map(function, item) for item in nested]
     return function(nested)
 
 

@@ -163,7 +163,7 @@ def test_images_of_any_size_that_must_not_be_small(tmp_path):
 
 
 def test_nothing_is_published_that_refuses_its_own_requests(tmp_path, monkeypatch):
-    monkeypatch.setattr(warmup, "_grey", lambda *_: tf.fill([1, *SHAPE], 9.0))
+    monkeypatch.setattr(warmup, "_gray", lambda *_: tf.fill([1, *SHAPE], 9.0))
     with pytest.raises(ValueError, match="`path` must hold requests"):
         export_saved_model(flat(), tmp_path / "net", warmup=True)
     assert list((tmp_path / "net").iterdir()) == []
