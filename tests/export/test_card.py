@@ -46,16 +46,16 @@ def test_signatures_are_those_that_are_served(tmp_path):
     version = export_saved_model(
         flat(), tmp_path / "net", list("abcdef"), signatures=names
     )
-    found, loaded = card_of(version)["signatures"], tf.saved_model.load(version)
-    assert set(found) == set(names)
+    described, loaded = card_of(version)["signatures"], tf.saved_model.load(version)
+    assert set(described) == set(names)
     for name, function in loaded.signatures.items():
         both = (function.structured_input_signature[1], function.structured_outputs)
         for part, specs in zip(("inputs", "outputs"), both, strict=True):
-            assert found[name][part] == {
+            assert described[name][part] == {
                 key: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
                 for key, spec in specs.items()
             }
-    assert found == signatures_of(version)
+    assert described == signatures_of(version)
     assert card_of(version)["class_names"] == list("abcdef")
 
 
@@ -99,8 +99,8 @@ def test_the_card_is_strict_sorted_and_tells_of_no_place(run, monkeypatch):
     assert card["serving"]["attack"]["method"] == "PGD"
     assert card["serving"]["attack"]["eps"] == 0.5
     assert (card["serving"]["alpha"], card["serving"]["folded"]) == (0.5, True)
-    for told in ("alice", "home", str(run.parent), os.sep, ".keras"):
-        assert told not in text.replace("8/255", ""), told
+    for secret in ("alice", "home", str(run.parent), os.sep, ".keras"):
+        assert secret not in text.replace("8/255", ""), secret
 
 
 def test_an_object_among_the_settings_of_an_attack_is_null(tmp_path):

@@ -82,8 +82,8 @@ def test_an_evaluation_is_of_the_model_or_refused(run):
     moved = {"name": "lcnn", "path": "/elsewhere/model.keras"}
     file = run / "evaluation.json"
     accuracy = [
-        record(one["name"], "accuracy", (0.5, 0.125), split="test")
-        for one in (other, moved)
+        record(model["name"], "accuracy", (0.5, 0.125), split="test")
+        for model in (other, moved)
     ]
     file.write_text(json.dumps(evaluation(other, records=accuracy)))
     with pytest.raises(ValueError) as error:
@@ -121,12 +121,12 @@ def test_a_file_that_is_no_evaluation_is_refused_with_the_reason(run, content, r
     file.write_text(content)
     with pytest.raises(ValueError) as error:
         facts_of(run / "model.keras", file)
-    told = str(error.value)
-    assert told.startswith(
+    sentence = str(error.value)
+    assert sentence.startswith(
         "`evaluation` must be an evaluation.json with the model "
         f"{run / 'model.keras'}. Received: {file}, of nothing ("
     )
-    assert reason in told
+    assert reason in sentence
     assert facts_of(run / "model.keras").accuracy["source"] == "training"
 
 

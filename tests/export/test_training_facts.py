@@ -65,7 +65,7 @@ def test_the_summary_tells_of_the_last_network_only(run):
     for facts in (best, kept):
         assert facts.training["width"] == 16
         assert facts.accuracy is None and facts.geometry is None
-    assert [one["mean"] for one in best.robust_accuracy] == [0.625]
+    assert [entry["mean"] for entry in best.robust_accuracy] == [0.625]
     assert kept.robust_accuracy is None
 
 
@@ -79,9 +79,9 @@ def test_without_an_adversary_the_watch_looked_elsewhere(run):
 
 def test_a_summary_that_is_not_written_yet(run):
     """It tells of what was watched too, and the old one is passed over."""
-    told = {"held_out_robust_accuracy": 0.75, "test_accuracy": 0.875}
-    facts = facts_of(run / "model.keras", summary=told)
-    assert [one["mean"] for one in facts.robust_accuracy] == [0.75]
+    summary = {"held_out_robust_accuracy": 0.75, "test_accuracy": 0.875}
+    facts = facts_of(run / "model.keras", summary=summary)
+    assert [entry["mean"] for entry in facts.robust_accuracy] == [0.75]
     assert facts.accuracy["mean"] == 0.875 and facts.versions is None
 
 

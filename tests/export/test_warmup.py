@@ -46,9 +46,9 @@ def good(count=1):
 
 
 def test_each_signature_gets_a_request_of_each_size(loaded):
-    found = list(requests_for(loaded, (1, 3)))
-    assert [name for name, _ in found] == [*loaded.signatures] * 2
-    for index, (name, request) in enumerate(found):
+    requests = list(requests_for(loaded, (1, 3)))
+    assert [name for name, _ in requests] == [*loaded.signatures] * 2
+    for index, (name, request) in enumerate(requests):
         specs = loaded.signatures[name].structured_input_signature[1]
         assert set(request) == set(specs)
         for key, tensor in request.items():
@@ -92,14 +92,14 @@ def refused():
 
 @pytest.mark.parametrize("what", refused())
 def test_a_record_that_keeps_a_model_from_coming_up_is_found(what, loaded, tmp_path):
-    bad, told = refused()[what]
+    bad, reason = refused()[what]
     whole = prediction_log("net", "serving_default", good())
     path = write(tmp_path / "requests", whole, bad)
     with pytest.raises(ValueError) as error:
         replay(path, loaded)
     start = "`path` must hold requests that the model answers. Received: requests, "
     assert str(error.value).startswith(f"{start}record 2 (")
-    assert told in str(error.value)
+    assert reason in str(error.value)
 
 
 def test_a_file_with_a_wrong_byte_is_found(loaded, tmp_path):

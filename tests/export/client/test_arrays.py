@@ -30,13 +30,13 @@ def test_types_and_names_are_those_of_the_model(kind, loaded, odd):
         assert (answer[name].dtype, answer[name].shape) == (value.dtype, value.shape)
         np.testing.assert_array_equal(answer[name], value)
     with served(kind, odd) as client:
-        found = client.predict({"x": np.float32([2, 0, 3])}, "kinds")
-    assert found["truth"].dtype == bool and found["truth"].tolist() == [1, 0, 1]
-    assert found["long"].dtype == np.int64
-    assert found["long"].tolist() == [2**41, 0, 3 * 2**40]
-    assert found["short"].dtype == np.int32
-    assert found["log"][1] == -np.inf
-    assert found["scalar"].shape == () and found["scalar"] == 5
+        answer = client.predict({"x": np.float32([2, 0, 3])}, "kinds")
+    assert answer["truth"].dtype == bool and answer["truth"].tolist() == [1, 0, 1]
+    assert answer["long"].dtype == np.int64
+    assert answer["long"].tolist() == [2**41, 0, 3 * 2**40]
+    assert answer["short"].dtype == np.int32
+    assert answer["log"][1] == -np.inf
+    assert answer["scalar"].shape == () and answer["scalar"] == 5
 
 
 def test_files_arrive_byte_for_byte(kind, loaded, odd):
@@ -45,13 +45,13 @@ def test_files_arrive_byte_for_byte(kind, loaded, odd):
     with served(kind, odd) as client:
         for sent in (files, np.array(files, object)):
             # The only output keeps its name, which REST leaves out.
-            found = client.predict({"image_bytes": sent}, "echo")
-            assert list(found) == ["echo_bytes"]
-            assert found["echo_bytes"].tolist() == files
+            answer = client.predict({"image_bytes": sent}, "echo")
+            assert list(answer) == ["echo_bytes"]
+            assert answer["echo_bytes"].tolist() == files
     with served(kind, loaded) as client:
-        found = client.predict({"image_bytes": [png(51), png(255)]}, "predict_bytes")
+        answer = client.predict({"image_bytes": [png(51), png(255)]}, "predict_bytes")
     expected = np.float32([[0.2], [1.0]]) * np.ones([2, 6], np.float32)
-    np.testing.assert_allclose(found["logits"], expected, rtol=1e-6)
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-6)
 
 
 def test_only_numbers_and_bytes_are_sent(kind, loaded):

@@ -128,7 +128,7 @@ def test_a_closed_client_says_so(kind, loaded):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"timeout": 0.0}, "`timeout` must be positive"),
         ({"timeout": float("nan")}, "`timeout` must be positive"),
@@ -136,6 +136,6 @@ def test_a_closed_client_says_so(kind, loaded):
         ({"model": " "}, "`model` must be a name"),
     ],
 )
-def test_settings_are_checked(kind, settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_settings_are_checked(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
         kind.client(kind.where(1), **({"model": NAME} | settings))

@@ -134,5 +134,5 @@ def test_new_outputs_of_a_newer_version_are_noticed(loaded, odd):
             "log": np.dtype("float32"),
             "old": np.dtype("float32"),
         }
-        found = client.predict({"x": np.float32([1])}, "kinds")
-    assert set(found) == {"truth", "long", "short", "log", "scalar"}
+        answer = client.predict({"x": np.float32([1])}, "kinds")
+    assert set(answer) == {"truth", "long", "short", "log", "scalar"}
