@@ -55,8 +55,9 @@ def facts_of(
     measured = measured_facts.measured(path, evaluation)
     if path.is_dir():
         return _carried(path, measured)
-    flags = _flags(path.parent)
-    whole = _json(path.parent / "summary.json") if summary is None else summary
+    run = RunFolder(path.parent)
+    flags = run.stated_flags() if run.flags.is_file() else {}
+    whole = _json(run.summary) if summary is None else summary
     # It tells of the last network, not of the best and not of a kept one.
     last = path.name == "model.keras"
     own = whole if last else {key: whole.get(key) for key in ("dataset", "versions")}
@@ -100,12 +101,6 @@ def _carried(version: Path, measured: Measured) -> Facts:
         geometry=measured.geometry or card.get("geometry"),
         versions=(card.get("versions") or {}).get("training"),
     )
-
-
-def _flags(folder: Path) -> dict[str, str]:
-    """The flags of a run by name; none without a run."""
-    run = RunFolder(folder)
-    return run.stated_flags() if run.flags.is_file() else {}
 
 
 def _json(file: Path) -> dict[str, Any]:

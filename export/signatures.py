@@ -184,10 +184,7 @@ def _predict_bytes(
 def _explain(model: keras.Model, most: int) -> Callable[..., Answer]:
     def explain(images: tf.Tensor, classes: tf.Tensor) -> Answer:
         images = inputs.checked_images(images, model.input_shape[1:], most)
-        last = model.output_shape[-1] - 1
-        classes = inputs.checked_numbers(
-            "classes", classes, images, inputs.PREDICTED, last
-        )
+        classes = _checked_classes(classes, images, model)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = _logits(model, images)
@@ -241,10 +238,7 @@ def _attack(
 ) -> Callable[..., Answer]:
     def run(images: tf.Tensor, classes: tf.Tensor) -> Answer:
         images = inputs.checked_images(images, model.input_shape[1:], most)
-        last = model.output_shape[-1] - 1
-        classes = inputs.checked_numbers(
-            "classes", classes, images, inputs.PREDICTED, last
-        )
+        classes = _checked_classes(classes, images, model)
         labels = _chosen(classes, _logits(model, images))
         result = attack(model, images, labels)
         return {
@@ -259,6 +253,13 @@ def _attack(
 
 def _logits(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(model(images, training=False), tf.float32)
+
+
+def _checked_classes(
+    classes: tf.Tensor, images: tf.Tensor, model: keras.Model
+) -> tf.Tensor:
+    last = model.output_shape[-1] - 1
+    return inputs.checked_numbers("classes", classes, images, inputs.PREDICTED, last)
 
 
 def _chosen(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

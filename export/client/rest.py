@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import queue
@@ -16,6 +17,10 @@ import numpy as np
 from .arrays import Arrays, dtype_of, from_json, to_json
 from .base import Client, Unavailable
 
+_CONNECTIONS: dict[str, type[http.client.HTTPConnection]] = {
+    "http": http.client.HTTPConnection,
+    "https": http.client.HTTPSConnection,
+}
 _CHUNK = 1 << 16
 # What a server says by HTTP when it cannot answer now: RESOURCE_EXHAUSTED, UNAVAILABLE.
 _BUSY = (429, 503)
@@ -59,10 +64,11 @@ class RestClient(Client):
     ) -> None:
         super().__init__(url, model, timeout, retries)
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in _CONNECTIONS or not parts.hostname:
             raise ValueError(f"`url` must be http://HOST:PORT. Received: url={url!r}")
-        self._host, self._port = parts.hostname, parts.port
-        self._encrypted = parts.scheme == "https"
+        self._connection = functools.partial(
+            _CONNECTIONS[parts.scheme], parts.hostname, parts.port
+        )
         self._path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}"
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._dtypes: dict[tuple[str, str], dict[str, np.dtype]] = {}
@@ -196,11 +202,6 @@ class RestClient(Client):
         if left <= 0:
             raise TimeoutError
         return left
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._encrypted:
-            return http.client.HTTPSConnection(self._host, self._port)
-        return http.client.HTTPConnection(self._host, self._port)
 
     def _take(self) -> http.client.HTTPConnection | None:
         try:
