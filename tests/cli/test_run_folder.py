@@ -62,10 +62,10 @@ def test_overwrite_removes_the_run_and_nothing_else(parse, tmp_path, snapshot):
     (folder.path / "notes" / "a.txt").write_text("mine")
     check(folder, config)
     begin(folder, config)
-    found = snapshot(folder.path)
-    assert set(found) == {"run.flags", "notes", "notes/a.txt"}
-    assert found["notes/a.txt"] == b"mine"
-    assert b"--seed=0\n" in found["run.flags"]
+    left = snapshot(folder.path)
+    assert set(left) == {"run.flags", "notes", "notes/a.txt"}
+    assert left["notes/a.txt"] == b"mine"
+    assert b"--seed=0\n" in left["run.flags"]
     assert snapshot(tmp_path / "big") == {"ckpt-1.index": b"kept"}
 
 
@@ -206,15 +206,15 @@ def test_no_path_of_this_machine_is_written(finished_run):
 
 def events(folder):
     """`{tag: {step: value}}` of every event file below a folder."""
-    found = {}
+    scalars = {}
     for path in sorted(folder.glob("*.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     number = float(tf.make_ndarray(value.tensor))
-                    found.setdefault(value.tag, {})[event.step] = number
-    return found
+                    scalars.setdefault(value.tag, {})[event.step] = number
+    return scalars
 
 
 @pytest.mark.slow
@@ -235,13 +235,13 @@ def test_every_beta_and_gamma_is_followed(finished_run):
     assert sorted(columns) == sorted(now)
     scalars = events(folder / "tensorboard" / "train")
     for name, value in now.items():
-        told = [float(row[name]) for row in rows]
-        assert told[-1] == pytest.approx(value, rel=1e-6)
-        assert len(set(told)) == 4, "it does not move"
+        values = [float(row[name]) for row in rows]
+        assert values[-1] == pytest.approx(value, rel=1e-6)
+        assert len(set(values)) == 4, "it does not move"
         # TensorBoard keeps float32.
         assert list(scalars[f"epoch_{name}"]) == [0, 1, 2, 3]
         np.testing.assert_allclose(
-            list(scalars[f"epoch_{name}"].values()), told, rtol=1e-6
+            list(scalars[f"epoch_{name}"].values()), values, rtol=1e-6
         )
 
 
@@ -253,9 +253,9 @@ def test_tensorboard_follows_training_and_test(finished_run):
     for split, column in (("train", ""), ("validation", "val_")):
         scalars = events(folder / "tensorboard" / split)
         for name in ("accuracy", "cross_entropy", "loss"):
-            told = [float(row[column + name]) for row in rows]
-            found = list(scalars[f"epoch_{name}"].values())
-            np.testing.assert_allclose(found, told, rtol=1e-6)
+            values = [float(row[column + name]) for row in rows]
+            logged = list(scalars[f"epoch_{name}"].values())
+            np.testing.assert_allclose(logged, values, rtol=1e-6)
 
 
 @pytest.mark.slow
