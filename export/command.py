@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import flags
 
 from export import quantize
-from export.card import facts_of
+from export.facts import facts_of
 from export.inputs import free_side
 from export.saved_model import export_saved_model, load_model
 from export.signatures import Settings
@@ -118,7 +118,7 @@ def _settings(config: ExportConfig) -> Settings:
     )
 
 
-def _in_flags(told: str) -> str:
+def _in_flags(sentence: str) -> str:
     """A sentence about an argument as one about the flag that it came from."""
     renamed = {
         "directory": "out",
@@ -127,8 +127,8 @@ def _in_flags(told: str) -> str:
         "alpha": "smooth_alpha",
         "bandwidth": "smooth_bandwidth",
     }
-    start = re.match(r"`(\w+)`", told)
+    start = re.match(r"`(\w+)`", sentence)
     if start is None:
-        return told
+        return sentence
     flag = renamed.get(start[1], start[1])
-    return f"--{flag}{told[start.end() :]}" if flag in flags.FLAGS else told
+    return f"--{flag}{sentence[start.end() :]}" if flag in flags.FLAGS else sentence

@@ -53,37 +53,39 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     An input may take more than before, and an output be of a narrower kind.
 
     Args:
-        before: What `signatures_of` says of the one.
-        after: And of the other.
+        before: What `signatures_of` says of the older model.
+        after: And of the newer.
 
     Example:
         >>> image = {"dtype": "float32", "shape": [None, 8, 8, 3]}
         >>> changes({"serve": {"inputs": {"images": image}, "outputs": {}}}, {})
         ['no signature serve']
     """
-    found = []
+    differences = []
     for name, old in before.items():
         new = after.get(name)
         if new is None:
-            found.append(f"no signature {name}")
+            differences.append(f"no signature {name}")
             continue
         for tensor in sorted(new["inputs"].keys() - old["inputs"].keys()):
-            found.append(f"one more input of {name}, {tensor}")
+            differences.append(f"one more input of {name}, {tensor}")
         for side in ("inputs", "outputs"):
             for tensor, was in old[side].items():
                 has = new[side].get(tensor)
-                told = f"{tensor} {_in_words(was)}"
+                text = f"{tensor} {_in_words(was)}"
                 if has is None:
-                    found.append(f"{side} of {name} without {told}")
+                    differences.append(f"{side} of {name} without {text}")
                 elif not (_within(was, has) if side == "inputs" else _within(has, was)):
-                    found.append(f"{side} of {name} with {_in_words(has)} for {told}")
-    return found
+                    differences.append(
+                        f"{side} of {name} with {_in_words(has)} for {text}"
+                    )
+    return differences
 
 
-def _within(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether every tensor of the one kind is of the other."""
-    sizes, wider = one["shape"], other["shape"]
-    return one["dtype"] == other["dtype"] and (
+def _within(narrow: dict[str, Any], wide: dict[str, Any]) -> bool:
+    """Whether every tensor of the narrow kind is of the wide kind."""
+    sizes, wider = narrow["shape"], wide["shape"]
+    return narrow["dtype"] == wide["dtype"] and (
         wider is None
         or sizes is not None
         and len(sizes) == len(wider)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from export.inputs import checked_batch
+from export.inputs import checked, checked_batch
 from export.limits import MAX_BATCH
 
 MAX_BYTES = 10 * 2**20
@@ -29,7 +29,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 # Where a scan starts. In what is between, 255 is never followed by this.
 _SCAN = b"\xff\xda"
-# Where a PNG states width and height, each as four bytes with the highest first.
+# Where a PNG has width and height, each as four bytes with the highest first.
 _PNG_SIZE = 16
 
 
@@ -38,9 +38,9 @@ def decode_images(
 ) -> tf.Tensor:
     """JPEG and PNG files as images of one size.
 
-    Colours become grey or grey colours as the network wants; alpha is dropped. An image
-    of another size is resized, bilinearly and with antialiasing, without regard to its
-    proportions.
+    Colours become grey or grey colours as the network takes them; alpha is dropped. An
+    image of another size is resized, bilinearly and with antialiasing, without regard
+    to its proportions.
 
     Args:
         files: string `[B]`, at least one file.
@@ -55,15 +55,11 @@ def decode_images(
     height, width, channels = shape
 
     length = tf.reduce_sum(tf.cast(tf.strings.length(files), tf.int64))
-    told = [f"image_bytes must have at most {MAX_ALL_BYTES} bytes in all, got", length]
-    with tf.control_dependencies([tf.debugging.Assert(length <= MAX_ALL_BYTES, told)]):
-        files = tf.identity(files)
-
+    text = f"image_bytes must have at most {MAX_ALL_BYTES} bytes in all, got"
+    files = checked(files, (length <= MAX_ALL_BYTES, [text, length]))
     pixels = tf.map_fn(_checked_pixels, files, fn_output_signature=tf.int64)
-    told = [f"image_bytes must have at most {MAX_PIXELS} pixels in all, got", pixels]
-    few = tf.debugging.Assert(tf.reduce_sum(pixels) <= MAX_PIXELS, told)
-    with tf.control_dependencies([few]):
-        files = tf.identity(files)
+    text = f"image_bytes must have at most {MAX_PIXELS} pixels in all, got"
+    files = checked(files, (tf.reduce_sum(pixels) <= MAX_PIXELS, [text, pixels]))
 
     def decode(file: tf.Tensor) -> tf.Tensor:
         image = tf.cond(
@@ -80,24 +76,31 @@ def decode_images(
 
 
 def _checked_pixels(file: tf.Tensor) -> tf.Tensor:
-    """How many pixels a file states, once its length, kind and size are known."""
+    """Pixels of a file by its header, after checks of length, kind and size."""
     length = tf.strings.length(file)
-    told = [f"image_bytes must be files of at most {MAX_BYTES} bytes, got", length]
-    short = tf.debugging.Assert(length <= MAX_BYTES, told)
     is_png, is_jpeg = _starts_with(file, _PNG), _starts_with(file, _JPEG)
-    told = ["image_bytes must be JPEG or PNG files, got one that begins otherwise"]
-    known = tf.debugging.Assert(is_png | is_jpeg, told)
     scans = _count(file, _SCAN)
-    told = [f"image_bytes must be files of at most {MAX_SCANS} scans, got", scans]
-    quick = tf.debugging.Assert(is_png | (scans <= MAX_SCANS), told)
-    with tf.control_dependencies([short, known, quick]):
-        file = tf.identity(file)
+    text = "image_bytes must be"
+    file = checked(
+        file,
+        (
+            length <= MAX_BYTES,
+            [f"{text} files of at most {MAX_BYTES} bytes, got", length],
+        ),
+        (
+            is_png | is_jpeg,
+            [f"{text} JPEG or PNG files, got one that begins otherwise"],
+        ),
+        (
+            is_png | (scans <= MAX_SCANS),
+            [f"{text} files of at most {MAX_SCANS} scans, got", scans],
+        ),
+    )
     size = tf.cond(is_png, lambda: _png_size(file), lambda: _jpeg_size(file))
     pixels = tf.reduce_prod(size)
-    told = [f"image_bytes must be images of 1 to {MAX_PIXELS} pixels, got size", size]
     inside = (pixels >= 1) & (pixels <= MAX_PIXELS) & tf.reduce_all(size >= 1)
-    with tf.control_dependencies([tf.debugging.Assert(inside, told)]):
-        return tf.identity(pixels)
+    text = f"{text} images of 1 to {MAX_PIXELS} pixels, got size"
+    return checked(pixels, (inside, [text, size]))
 
 
 def _starts_with(file: tf.Tensor, start: bytes) -> tf.Tensor:
@@ -108,12 +111,12 @@ def _starts_with(file: tf.Tensor, start: bytes) -> tf.Tensor:
 def _count(file: tf.Tensor, pair: bytes) -> tf.Tensor:
     """How often two bytes follow each other."""
     content = tf.io.decode_raw(file, tf.uint8)
-    found = (content[:-1] == pair[0]) & (content[1:] == pair[1])
-    return tf.math.count_nonzero(found)
+    matches = (content[:-1] == pair[0]) & (content[1:] == pair[1])
+    return tf.math.count_nonzero(matches)
 
 
 def _png_size(file: tf.Tensor) -> tf.Tensor:
-    """Height and width as the header states them, int64 `[2]`."""
+    """Height and width as the header has them, int64 `[2]`."""
     # A file that ends before says 0.
     padded = tf.strings.join([file, b"\0" * (_PNG_SIZE + 8)])
     digits = tf.io.decode_raw(tf.strings.substr(padded, _PNG_SIZE, 8), tf.uint8)

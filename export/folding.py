@@ -8,6 +8,7 @@ into the kernel and bias of the convolution or dense layer in front.
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -142,7 +143,8 @@ def _alike(model: keras.Model, other: keras.Model) -> bool:
     sides = [side or free for side in shape]
     images = tf.random.stateless_uniform([2, *sides], [0, 1])
     theirs, ours = (
-        np.asarray(one(images, training=False), np.float64) for one in (model, other)
+        np.asarray(network(images, training=False), np.float64)
+        for network in (model, other)
     )
     rounding = np.finfo(np.float16 if _is_half(model) else np.float32).eps
     size = np.max(np.abs(theirs[np.isfinite(theirs)]), initial=1.0)
@@ -200,7 +202,8 @@ def _pairs(
     graph = read_graph(model)
     # An output of the model is used by its caller.
     uses = Counter(graph.outputs)
-    uses.update(x for each in graph.calls.values() for one in each for x in one.inputs)
+    calls = itertools.chain.from_iterable(graph.calls.values())
+    uses.update(itertools.chain.from_iterable(call.inputs for call in calls))
     for norm in model.layers:
         own = graph.calls.get(norm.name, [])
         if type(norm) not in _NORMS or len(own) != 1 or len(own[0].inputs) != 1:

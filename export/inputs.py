@@ -28,13 +28,16 @@ MAX_CHANGE = 1e6
 PREDICTED = -1
 """Stands for the most likely class where a request names a class."""
 
+Check = tuple[Any, list[Any]]
+"""A condition, and the text and tensors of the error where it does not hold."""
+
 
 def free_side(shape: Sequence[int | None], run: Callable[[tf.Tensor], object]) -> int:
     """What stands for the sides of an image that may have any size.
 
     Args:
         shape: `(H, W, C)`, `None` where any size will do.
-        run: The network, called on one grey image.
+        run: The network, called on a grey image.
 
     Returns:
         The first of `FREE_SIDES` that it answers; the first of all if it answers none
@@ -42,7 +45,7 @@ def free_side(shape: Sequence[int | None], run: Callable[[tf.Tensor], object]) -
     """
     for side in FREE_SIDES if None in shape else ():
         try:
-            run(tf.fill([1, *(known or side for known in shape)], 0.5))
+            run(tf.fill([1, *(size or side for size in shape)], 0.5))
         except (ValueError, tf.errors.OpError):
             continue
         return side
@@ -66,8 +69,8 @@ def checked_images(
     # NaN compares false, so it fails here too.
     inside = tf.reduce_all((images >= 0.0) & (images <= 1.0))
     lowest, highest = tf.reduce_min(images), tf.reduce_max(images)
-    told = ["images must lie in [0, 1] and hold no NaN, got values from", lowest, "to"]
-    return _after([tf.debugging.Assert(inside, [*told, highest])], images)
+    text = "images must lie in [0, 1] and hold no NaN, got values from"
+    return checked(images, (inside, [text, lowest, "to", highest]))
 
 
 def checked_batch(
@@ -82,26 +85,30 @@ def checked_batch(
     """
     tensor = tf.ensure_shape(tensor, [None, *shape])
     size = tf.size(tensor, tf.int64)
-    told = [f"{name} must hold at least one image and at most {most}, got shape"]
+    text = f"{name} must hold at least one image and at most {most}, got shape"
     good = (size > 0) & (tf.shape(tensor)[0] <= most)
-    checks = [tf.debugging.Assert(good, [*told, tf.shape(tensor)])]
+    checks: list[Check] = [(good, [text, tf.shape(tensor)])]
     if None in shape:
         numbers = most * FREE_NUMBERS
-        told = [f"{name} must hold at most {numbers} numbers, got"]
-        checks.append(tf.debugging.Assert(size <= numbers, [*told, size]))
-    return _after(checks, tensor)
+        text = f"{name} must hold at most {numbers} numbers, got"
+        checks.append((size <= numbers, [text, size]))
+    return checked(tensor, *checks)
 
 
 def checked_changes(name: str, tensor: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Perturbations of checked images, none too large, or an `InvalidArgumentError`."""
     tensor = tf.ensure_shape(tensor, [None, *images.shape[1:]])
-    told = [f"{name} must have the shape of images, got", tf.shape(tensor), "and"]
-    alike = tf.reduce_all(tf.shape(tensor) == tf.shape(images))
-    same = tf.debugging.Assert(alike, [*told, tf.shape(images)])
+    own, theirs = tf.shape(tensor), tf.shape(images)
     # NaN compares false, so it fails here too.
     small = tf.reduce_all(tf.abs(tensor) <= MAX_CHANGE)
-    told = [f"{name} must be numbers between -{MAX_CHANGE:g} and {MAX_CHANGE:g}"]
-    return _after([same, tf.debugging.Assert(small, told)], tensor)
+    return checked(
+        tensor,
+        (
+            tf.reduce_all(own == theirs),
+            [f"{name} must have the shape of images, got", own, "and", theirs],
+        ),
+        (small, [f"{name} must be numbers between -{MAX_CHANGE:g} and {MAX_CHANGE:g}"]),
+    )
 
 
 def checked_numbers(
@@ -109,15 +116,30 @@ def checked_numbers(
 ) -> tf.Tensor:
     """An int32 for each image in `[least, most]`, or an `InvalidArgumentError`."""
     numbers = tf.ensure_shape(numbers, [None])
-    count, wanted = tf.size(numbers), tf.shape(images)[0]
-    told = [f"{name} must hold one number for each image, got", count, "for"]
-    each = tf.debugging.Assert(count == wanted, [*told, wanted])
+    count, batch = tf.size(numbers), tf.shape(images)[0]
+    text = f"{name} must hold one number for each image, got"
     inside = tf.reduce_all((numbers >= least) & (numbers <= most))
-    told = [f"{name} must lie in [{least}, {most}], got", numbers]
-    return _after([each, tf.debugging.Assert(inside, told)], numbers)
+    return checked(
+        numbers,
+        (count == batch, [text, count, "for", batch]),
+        (inside, [f"{name} must lie in [{least}, {most}], got", numbers]),
+    )
 
 
-def _after(checks: list[Any], tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor, once the checks have passed."""
-    with tf.control_dependencies(checks):
+def checked(tensor: tf.Tensor, *checks: Check) -> tf.Tensor:
+    """A tensor that nothing uses before checks of the request have passed.
+
+    Args:
+        tensor: Any tensor.
+        *checks: Each a condition and what the error says where it does not hold.
+
+    Returns:
+        The same tensor, or an `InvalidArgumentError`.
+
+    Example:
+        >>> int(checked(tf.constant(2), (True, ["it must be even, got", 2])))
+        2
+    """
+    assertions = [tf.debugging.Assert(condition, data) for condition, data in checks]
+    with tf.control_dependencies(assertions):
         return tf.identity(tensor)

@@ -8,11 +8,9 @@ appears and never changes. docs/SERVING.md describes it.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,11 @@ import tensorflow as tf
 from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
+from tfrobust.cli.json_values import finite_or_none
+from tfrobust.cli.run_folder import write_json
 from tfrobust.cli.tables import Column, Table, percent
 from tfrobust.core.errors import first_line
+from tfrobust.settings import require
 
 KINDS = ("float16", "dynamic_int8")
 """float16 halves every weight; dynamic_int8 stores kernels of over 1024 numbers in 8
@@ -86,11 +87,8 @@ def draw_sample(
             "`dataset` must have images and classes as the model. Received: "
             f"{dataset} with images {test.image_shape} of {test.classes} classes"
         )
-    if not 0 <= count <= len(test):
-        raise ValueError(
-            f"`examples` must be in [0, {len(test)}], which {dataset} has. "
-            f"Received: examples={count}"
-        )
+    allowed = f"in [0, {len(test)}], which {dataset} has"
+    require(0 <= count <= len(test), "examples", count, allowed)
     if count:
         test = test.subset(count, seed=0)
     images = test.images.astype(np.float32) / np.float32(255.0)
@@ -153,8 +151,7 @@ def write_quantized(
         >>> write_quantized(folder, "float16", sample)["agreement"]
         1.0
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}. Received: {kind}")
+    require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
     folder = Path(folder)
     loaded = tf.saved_model.load(str(folder))
     size = _size(folder)
@@ -180,8 +177,7 @@ def write_quantized(
     }
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / f"{name}.tflite").write_bytes(lite)
-    text = json.dumps(report, indent=2, allow_nan=False)
-    (folder / f"{name}.json").write_text(text + "\n")
+    write_json(folder / f"{name}.json", report)
     return report
 
 
@@ -243,14 +239,10 @@ def _logits(
     run: Callable[..., dict[str, Any]], images: np.ndarray, most: int
 ) -> np.ndarray:
     """Logits float64 `[N,K]`."""
-    found = [run(images=batch)["logits"] for batch in _batches(images, most)]
-    return np.concatenate([np.asarray(logits, np.float64) for logits in found])
-
-
-def _batches(images: np.ndarray, most: int) -> Iterator[Any]:
     size = min(_BATCH, most)
-    for start in range(0, len(images), size):
-        yield tf.constant(images[start : start + size])
+    batches = (images[start : start + size] for start in range(0, len(images), size))
+    logits = [run(images=tf.constant(batch))["logits"] for batch in batches]
+    return np.concatenate(logits).astype(np.float64)
 
 
 def _compare(
@@ -269,13 +261,8 @@ def _compare(
         "agreement": float(np.mean(before == after)),
         "accuracy": accuracy,
         "logit_difference": {
-            "max": _finite(difference.max()),
-            "mean": _finite(difference.mean()),
+            "max": finite_or_none(difference.max()),
+            "mean": finite_or_none(difference.mean()),
         },
-        "logit_size": _finite(np.abs(theirs).max()),
+        "logit_size": finite_or_none(np.abs(theirs).max()),
     }
-
-
-def _finite(number: float) -> float | None:
-    """What JSON can hold of a number."""
-    return float(number) if math.isfinite(number) else None

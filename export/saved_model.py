@@ -19,8 +19,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from export.card import Facts, facts_of, write_card
+from export.card import Facts, write_card
 from export.compatibility import check_clients, versions
+from export.facts import facts_of
 from export.folding import fold_or_keep
 from export.signatures import (
     DEFAULT,
@@ -159,19 +160,21 @@ def _archive(
     model: keras.Model,
     labels: list[str] | None,
     settings: Settings,
-    wanted: Sequence[str] | None,
+    requested: Sequence[str] | None,
     possible: Sequence[str],
 ) -> keras.export.ExportArchive:
-    """The wanted signatures, traced; `None`: those that the model has gradients for."""
+    """The requested signatures, traced; `None`: those with gradients where needed."""
     # Only what the endpoints use is saved: tracking the model would save every weight
     # a second time, and with it what only training needs.
     archive = keras.export.ExportArchive()
-    names = possible if wanted is None else wanted
+    names = possible if requested is None else requested
     for name, reason in NEEDS.items():
-        if wanted is None and name not in possible:
+        if requested is None and name not in possible:
             warnings.warn(f"{name} is left out: {reason}", stacklevel=3)
-    for name, one in make_signatures(model, labels, settings, names).items():
-        traced = tf.function(one.function, input_signature=one.specs, autograph=False)
+    for name, signature in make_signatures(model, labels, settings, names).items():
+        traced = tf.function(
+            signature.function, input_signature=signature.specs, autograph=False
+        )
         try:
             traced.get_concrete_function()
         # No gradient at all is the former, none of a gradient the latter.
@@ -180,7 +183,7 @@ def _archive(
                 raise
             reason = first_line(error)
             # An attack has to be asked for.
-            if wanted is not None or name == "attack":
+            if requested is not None or name == "attack":
                 raise ValueError(
                     f"`signatures` must be ones that the model's layers allow. "
                     f"Received: {name} ({reason})"
@@ -235,8 +238,8 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     try:
         return models.load(path).network
     except models.LoadError as error:
-        told = str(error).replace("`path`", "`model`", 1)
-        raise ValueError(told.replace("path=", "model=", 1)) from error
+        sentence = str(error).replace("`path`", "`model`", 1)
+        raise ValueError(sentence.replace("path=", "model=", 1)) from error
 
 
 def _check_directory(directory: str | os.PathLike[str]) -> Path:

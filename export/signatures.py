@@ -164,15 +164,15 @@ def registered() -> tuple[str, ...]:
 def available(model: keras.Model, settings: Settings) -> tuple[str, ...]:
     """Names of the signatures that a model can have by its shape.
 
-    `predict_bytes` needs images of one known size with 1 or 3 channels, `smooth` of a
-    known size, `robustness` a second class, `attack` an attack in the settings. Those
-    that were registered are not among them: they are served when they are named.
+    `predict_bytes` needs images of one size with 1 or 3 channels, `smooth` of a fixed
+    size, `robustness` a second class, `attack` an attack in the settings. Those that
+    were registered are not among them: they are served when they are named.
     """
     shape = model.input_shape[1:]
-    known = all(size is not None for size in shape)
+    has_size = all(size is not None for size in shape)
     possible = {
-        "predict_bytes": known and shape[-1] in (1, 3),
-        "smooth": known,
+        "predict_bytes": has_size and shape[-1] in (1, 3),
+        "smooth": has_size,
         "robustness": model.output_shape[-1] > 1,
         "attack": settings.attack is not None,
     }
@@ -247,10 +247,7 @@ def _predict_bytes(
 def _explain(model: keras.Model, most: int) -> Callable[..., Answer]:
     def explain(images: tf.Tensor, classes: tf.Tensor) -> Answer:
         images = inputs.checked_images(images, model.input_shape[1:], most)
-        last = model.output_shape[-1] - 1
-        classes = inputs.checked_numbers(
-            "classes", classes, images, inputs.PREDICTED, last
-        )
+        classes = _checked_classes(classes, images, model)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = _logits(model, images)
@@ -304,10 +301,7 @@ def _attack(
 ) -> Callable[..., Answer]:
     def run(images: tf.Tensor, classes: tf.Tensor) -> Answer:
         images = inputs.checked_images(images, model.input_shape[1:], most)
-        last = model.output_shape[-1] - 1
-        classes = inputs.checked_numbers(
-            "classes", classes, images, inputs.PREDICTED, last
-        )
+        classes = _checked_classes(classes, images, model)
         labels = _chosen(classes, _logits(model, images))
         result = attack(model, images, labels)
         return {
@@ -324,6 +318,13 @@ def _logits(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     return tf.cast(model(images, training=False), tf.float32)
 
 
+def _checked_classes(
+    classes: tf.Tensor, images: tf.Tensor, model: keras.Model
+) -> tf.Tensor:
+    last = model.output_shape[-1] - 1
+    return inputs.checked_numbers("classes", classes, images, inputs.PREDICTED, last)
+
+
 def _chosen(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """The classes asked for, and the most likely one where none was."""
     predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -333,8 +334,8 @@ def _chosen(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def _answer(logits: tf.Tensor, names: list[str] | None) -> Answer:
     classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
     probabilities = tf.nn.softmax(logits)
-    found = {"logits": logits, "probabilities": probabilities, "classes": classes}
-    return found | _labels(classes, names)
+    answer = {"logits": logits, "probabilities": probabilities, "classes": classes}
+    return answer | _labels(classes, names)
 
 
 def _labels(classes: tf.Tensor, names: list[str] | None) -> Answer:

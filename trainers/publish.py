@@ -24,7 +24,7 @@ from tfrobust.cli.run_folder import RunFolder
 class PublishConfig(Settings, title="Network"):
     """What to write; a field is a flag."""
 
-    name: str = string("", "Of the network in the zoo.")
+    name: str = string("", "Of the network in the zoo: letters, digits and _.")
     summary: str = string(
         "", "A sentence for its card.", needs=Need("a --name", lambda v: v["name"])
     )
@@ -34,6 +34,13 @@ class PublishConfig(Settings, title="Network"):
         "Replace a network of that name.",
         needs=Need("a --name", lambda v: v["name"]),
     )
+
+    def check(self) -> None:
+        """Raises `UsageError` for a name that could lead out of the zoo's folder."""
+        if self.name and not self.name.isidentifier():
+            raise UsageError(
+                f"--name must be of letters, digits and _. Received: {self.name}"
+            )
 
 
 def main(words: Sequence[str]) -> None:
@@ -51,7 +58,7 @@ def main(words: Sequence[str]) -> None:
             run = RunFolder(words[0])
             publishing.publish(run, config.name, config.summary, config.overwrite)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error).replace("`path`", "--measured", 1)) from error
 
 
 def start() -> None:

@@ -17,10 +17,10 @@ from tfrobust.cli.program import UsageError
 from tfrobust.cli.records import read_evaluation
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.models import zoo
+from tfrobust.models.loading import PRETRAINED
 
 _FOLDER = pathlib.Path(models.__file__).parent / "zoo"
 _LARGEST = 2_000_000
-_SHIPPED = "pretrained:"
 # What depends on the machine, not on the network.
 _LEFT_OUT = ("data_dir", "workdir", "tpu", "logical_cpus", "distribute")
 
@@ -90,19 +90,27 @@ def fill_in(path: str) -> None:
         path: The evaluation.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or of no network that is shipped. Nothing is written
+            then.
     """
     evaluation = read_evaluation(path)
-    for model in evaluation.about["models"]:
-        name = model["path"].removeprefix(_SHIPPED)
-        if name == model["path"]:
-            continue
-        card = _FOLDER / f"{name}.json"
+    cards = {
+        model["name"]: _FOLDER / f"{model['path'].removeprefix(PRETRAINED)}.json"
+        for model in evaluation.about["models"]
+        if model["path"].startswith(PRETRAINED)
+    }
+    if not cards or not all(card.is_file() for card in cards.values()):
+        paths = ", ".join(model["path"] for model in evaluation.about["models"])
+        raise ValueError(
+            "`path` must be an evaluation of networks of the zoo, as "
+            f"{PRETRAINED}NAME. Received: {path}, of {paths or 'nothing'}"
+        )
+    for name, card in cards.items():
         content = json.loads(card.read_text())
-        records = evaluation.records.of(model["name"])
+        records = evaluation.records.of(name)
         content["measured"] = {
             "dataset": evaluation.about["dataset"],
-            "records": [one.to_json() for one in records],
+            "records": [record.to_json() for record in records],
         }
         write_json(card, content)
         print(f"{card.name}: measured")

@@ -79,8 +79,8 @@ def test_every_file_is_understood(parse, name):
     """It parses by itself, and each of its lines changes or states a flag once."""
     parse(f"--flagfile={FOLDER / name}")
     lines = (FOLDER / name).read_text().splitlines()
-    stated = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
-    assert len(stated) == len(set(stated)) > 0
+    names = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
+    assert len(names) == len(set(names)) > 0
     assert all(line.startswith(("--", "# ")) for line in lines)
 
 
@@ -90,10 +90,10 @@ def test_papers_settings(parse, name):
     method, dataset = name.removesuffix(".flags").rsplit("_", 1)
     config = parse(f"--flagfile={FOLDER / name}")
     default = parse()
-    stated = {"dataset": dataset, **RECIPE, **METHODS[method]}
-    for field, value in stated.items():
+    settings = {"dataset": dataset, **RECIPE, **METHODS[method]}
+    for field, value in settings.items():
         assert getattr(config, field) == value, field
-    for field in set(options.TrainConfig.__dataclass_fields__) - set(stated):
+    for field in set(options.TrainConfig.__dataclass_fields__) - set(settings):
         if field != "workdir":
             assert getattr(config, field) == getattr(default, field), field
     # The commands in its comments name the file itself.
@@ -137,8 +137,8 @@ def test_every_aligned_file_is_understood(parse, name):
     """It states each flag once, and the commands in its comments parse and name it."""
     parse(f"--flagfile={FOLDER / name}")
     lines = (FOLDER / name).read_text().splitlines()
-    stated = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
-    assert len(stated) == len(set(stated)) > 0
+    names = [line[2:].split("=")[0] for line in lines if line.startswith("--")]
+    assert len(names) == len(set(names)) > 0
     assert all(line.startswith(("--", "# ")) for line in lines)
     text = "\n".join(line[2:] for line in lines if line.startswith("#"))
     commands = re.findall(
@@ -156,7 +156,7 @@ def test_every_aligned_file_is_understood(parse, name):
 def test_aligned_settings(parse, name):
     """The recipe, the weight of Table 3, and nothing besides."""
     method, place = aligned(name)
-    stated = {
+    settings = {
         **RECIPE,
         "dataset": PAG_DATA[place],
         "epochs": 100,
@@ -165,10 +165,10 @@ def test_aligned_settings(parse, name):
         "weight_decay": 1e-4,
     }
     if method != "vanilla":
-        stated |= {"pag": method, "pag_weight": WEIGHTS[method][place]}
+        settings |= {"pag": method, "pag_weight": WEIGHTS[method][place]}
     if method.startswith("rigd"):
         norm = method.removeprefix("rigd_")
-        stated |= {
+        settings |= {
             "pag": "rigd",
             "teacher": f"runs/teacher_{norm}_{PAG_DATA[place]}",
             "teacher_cache": f"runs/directions_{norm}_{PAG_DATA[place]}",
@@ -176,7 +176,7 @@ def test_aligned_settings(parse, name):
     config, default = parse(f"--flagfile={FOLDER / name}"), parse()
     for field in options.TrainConfig.__dataclass_fields__:
         if field != "workdir":
-            expected = stated.get(field, getattr(default, field))
+            expected = settings.get(field, getattr(default, field))
             assert getattr(config, field) == expected, field
 
 
@@ -208,7 +208,7 @@ def test_dissected_settings(parse, name):
     """The paper's recipe, PGD-10 with a random start, and images held out; nothing
     besides, each flag stated once. The sweep's commands parse and name the file.
     """
-    stated = {
+    settings = {
         **RECIPE,
         "epochs": 100,
         "decay_at": "0.5,0.75",
@@ -216,11 +216,11 @@ def test_dissected_settings(parse, name):
         "watch_steps": 10,
     }
     if "adversarial" in name:
-        stated |= METHODS["adversarial_linf"]
+        settings |= METHODS["adversarial_linf"]
     config, default = parse(f"--flagfile={FOLDER / name}"), parse()
     for field in options.TrainConfig.__dataclass_fields__:
         if field != "workdir":
-            expected = stated.get(field, getattr(default, field))
+            expected = settings.get(field, getattr(default, field))
             assert getattr(config, field) == expected, field
     adversary = build.make_adversary(config)
     assert adversary is None or adversary.random_start
@@ -229,9 +229,9 @@ def test_dissected_settings(parse, name):
     assert len(flags) == len(set(flags))
     text = "\n".join(line[2:] for line in lines if line.startswith("# "))
     commands = re.findall(r"python -m trainers\.cifar ((?:.*\\\n)*.*)", text)
-    parsed = [parse(*one.replace("\\\n", "").split()) for one in commands]
+    parsed = [parse(*command.replace("\\\n", "").split()) for command in commands]
     assert all(f"--flagfile={Path(name).stem}" in command for command in commands)
-    assert [one.weight_decay for one in parsed] == [5e-4, 5e-4, 1e-4]
+    assert [config.weight_decay for config in parsed] == [5e-4, 5e-4, 1e-4]
     assert parsed[1].width == 16
 
 
@@ -269,7 +269,7 @@ def test_a_packaged_name_is_never_a_file_by_chance(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "ending"),
     [
         ("lcnn_cifr10", "; the nearest are lcnn_cifar10, lcnn_cifar100, "),
         ("zzz", ", which --help lists."),
@@ -277,10 +277,10 @@ def test_a_packaged_name_is_never_a_file_by_chance(tmp_path, monkeypatch):
         ("", ", which --help lists."),
     ],
 )
-def test_a_name_of_nothing_is_refused(tmp_path, monkeypatch, name, told):
+def test_a_name_of_nothing_is_refused(tmp_path, monkeypatch, name, ending):
     monkeypatch.chdir(tmp_path)
     start = f"--flagfile={name} is neither a file nor one that comes with tfrobust"
-    with pytest.raises(ValueError, match=re.escape(start + told)):
+    with pytest.raises(ValueError, match=re.escape(start + ending)):
         flagfiles.find_flagfile(name)
 
 

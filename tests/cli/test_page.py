@@ -127,8 +127,8 @@ def test_a_wide_figure_may_take_the_page(content):
     """It says so to the style, and others do not."""
     wide = page("t", {}, [dataclasses.replace(SECTIONS[0], wide=True)])
     classes = [
-        [attrs.get("class") for tag, attrs in Reader(one).tags if tag == "figure"]
-        for one in (content, wide)
+        [attrs.get("class") for tag, attrs in Reader(page).tags if tag == "figure"]
+        for page in (content, wide)
     ]
     assert classes == [[None], ["wide"]]
     assert "figure.wide img { max-width: 100%; }" in wide

@@ -56,16 +56,16 @@ def test_warnings_are_sentences():
 
 def test_warnings_are_as_before_once_it_has_ended(run):
     before = warnings.formatwarning
-    seen = []
-    run(lambda: seen.append(warnings.formatwarning))
-    assert seen != [before] and warnings.formatwarning is before
+    calls = []
+    run(lambda: calls.append(warnings.formatwarning))
+    assert calls != [before] and warnings.formatwarning is before
 
 
 def test_main_runs_once_the_flags_are_parsed(run, trainer_flags):
     """`main` is called without arguments and reads the flags."""
-    seen = []
-    code, out, err = run(lambda: seen.append(trainer_flags.width), "--width=7")
-    assert (code, out, err, seen) == (0, "", "", [7])
+    calls = []
+    code, out, err = run(lambda: calls.append(trainer_flags.width), "--width=7")
+    assert (code, out, err, calls) == (0, "", "", [7])
 
 
 @pytest.mark.parametrize("spelling", ["--help", "-h", "-help"])
@@ -179,7 +179,7 @@ def test_modules_are_imported_from_the_current_folder_last(tmp_path, monkeypatch
     (tmp_path / "mine_of_program.py").write_text("answer = 42")
     (tmp_path / "absl").mkdir()
     (tmp_path / "absl" / "app.py").write_text("raise OSError('the wrong one')")
-    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.delitem(sys.modules, "absl.app", raising=False)
     program.import_modules(["mine_of_program", "absl.app"])
     assert sys.modules.pop("mine_of_program").answer == 42
@@ -191,7 +191,7 @@ def test_modules_are_imported_from_the_current_folder_last(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "sentence"),
     [
         ("none.of_these", "--import=none.of_these cannot be imported: No module named"),
         (
@@ -202,7 +202,7 @@ def test_modules_are_imported_from_the_current_folder_last(tmp_path, monkeypatch
         (".a", "--import=.a cannot be imported: "),
     ],
 )
-def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, name, told):
+def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, name, sentence):
     """One sentence with the flag, the module and the reason."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
@@ -210,4 +210,4 @@ def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, name, told):
     (tmp_path / "broken_of_program.py").write_text(text)
     with pytest.raises(program.UsageError) as error:
         program.import_modules([name])
-    assert str(error.value).startswith(told) and "\n" not in str(error.value)
+    assert str(error.value).startswith(sentence) and "\n" not in str(error.value)

@@ -62,10 +62,10 @@ def test_overwrite_removes_the_run_and_nothing_else(parse, tmp_path, snapshot):
     (folder.path / "notes" / "a.txt").write_text("mine")
     check(folder, config)
     begin(folder, config)
-    found = snapshot(folder.path)
-    assert set(found) == {"run.flags", "notes", "notes/a.txt"}
-    assert found["notes/a.txt"] == b"mine"
-    assert b"--seed=0\n" in found["run.flags"]
+    left = snapshot(folder.path)
+    assert set(left) == {"run.flags", "notes", "notes/a.txt"}
+    assert left["notes/a.txt"] == b"mine"
+    assert b"--seed=0\n" in left["run.flags"]
     assert snapshot(tmp_path / "big") == {"ckpt-1.index": b"kept"}
 
 
@@ -119,6 +119,25 @@ def test_files_are_replaced_whole(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_folder.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_json_files_are_strict(tmp_path):
+    """NaN, which only some readers take, is null."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    path = tmp_path / "a.json"
+    content = {"b": float("nan"), "a": [np.float32(0.5), -np.inf]}
+    run_folder.write_json(path, content)
+    written = json.loads(path.read_text(), parse_constant=refuse)
+    assert written == {"b": None, "a": [0.5, None]} and list(written) == ["b", "a"]
+    run_folder.write_json(path, content, sort_keys=True)
+    assert list(json.loads(path.read_text())) == ["a", "b"]
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        run_folder.write_json(path, {"a": path})
+    run_folder.write_json(path, {"a": path}, default=lambda _: None)
+    assert json.loads(path.read_text()) == {"a": None}
 
 
 def test_missing_flag_in_an_older_run(parse, tmp_path):
@@ -187,15 +206,15 @@ def test_no_path_of_this_machine_is_written(finished_run):
 
 def events(folder):
     """`{tag: {step: value}}` of every event file below a folder."""
-    found = {}
+    scalars = {}
     for path in sorted(folder.glob("*.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     number = float(tf.make_ndarray(value.tensor))
-                    found.setdefault(value.tag, {})[event.step] = number
-    return found
+                    scalars.setdefault(value.tag, {})[event.step] = number
+    return scalars
 
 
 @pytest.mark.slow
@@ -216,13 +235,13 @@ def test_every_beta_and_gamma_is_followed(finished_run):
     assert sorted(columns) == sorted(now)
     scalars = events(folder / "tensorboard" / "train")
     for name, value in now.items():
-        told = [float(row[name]) for row in rows]
-        assert told[-1] == pytest.approx(value, rel=1e-6)
-        assert len(set(told)) == 4, "it does not move"
+        values = [float(row[name]) for row in rows]
+        assert values[-1] == pytest.approx(value, rel=1e-6)
+        assert len(set(values)) == 4, "it does not move"
         # TensorBoard keeps float32.
         assert list(scalars[f"epoch_{name}"]) == [0, 1, 2, 3]
         np.testing.assert_allclose(
-            list(scalars[f"epoch_{name}"].values()), told, rtol=1e-6
+            list(scalars[f"epoch_{name}"].values()), values, rtol=1e-6
         )
 
 
@@ -234,9 +253,9 @@ def test_tensorboard_follows_training_and_test(finished_run):
     for split, column in (("train", ""), ("validation", "val_")):
         scalars = events(folder / "tensorboard" / split)
         for name in ("accuracy", "cross_entropy", "loss"):
-            told = [float(row[column + name]) for row in rows]
-            found = list(scalars[f"epoch_{name}"].values())
-            np.testing.assert_allclose(found, told, rtol=1e-6)
+            values = [float(row[column + name]) for row in rows]
+            logged = list(scalars[f"epoch_{name}"].values())
+            np.testing.assert_allclose(logged, values, rtol=1e-6)
 
 
 @pytest.mark.slow

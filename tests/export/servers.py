@@ -69,7 +69,7 @@ def nested(array, as_bytes):
 def read(value):
     """Nested lists with b64 objects as nested lists of bytes and numbers."""
     if isinstance(value, list):
-        return [read(one) for one in value]
+        return [read(item) for item in value]
     return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
 
 

@@ -50,8 +50,8 @@ def test_what_a_client_would_notice(before, after, noticed):
         tensor = {"x": {"dtype": "float32", "shape": shape}}
         return {"serve": {"inputs": tensor, "outputs": tensor}}
 
-    found = changes(signature(before), signature(after))
-    assert [sentence.split()[0] for sentence in found] == noticed
+    differences = changes(signature(before), signature(after))
+    assert [sentence.split()[0] for sentence in differences] == noticed
     assert changes(signature(before), {}) == ["no signature serve"]
     more = signature(before)
     more["serve"]["inputs"] = {**more["serve"]["inputs"], "y": {"dtype": "int32"}}

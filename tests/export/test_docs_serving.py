@@ -70,7 +70,7 @@ def asked(loaded, tmp_path, monkeypatch):
                 text = snippet.replace("http://localhost:8501", rest)
                 text = text.replace("localhost:8500", grpc)
                 text = text.replace("lcnn", servers.NAME)
-                scope = {"print": lambda *told: printed.extend(told)}
+                scope = {"print": lambda *values: printed.extend(values)}
                 exec(compile(text, "guide", "exec"), scope)
         return printed
 
@@ -78,15 +78,15 @@ def asked(loaded, tmp_path, monkeypatch):
 
 
 def test_batching_parameters():
-    found = {}
+    settings = {}
     for line in code("batching_parameters.txt"):
         match = re.fullmatch(r"(\w+) \{ value: (\d+) \}", line)
-        assert match and match[1] not in found, line
-        found[match[1]] = int(match[2])
+        assert match and match[1] not in settings, line
+        settings[match[1]] = int(match[2])
     # Neither allowed_batch_sizes nor pad_variable_length_inputs: the file says why.
-    assert set(found) == BATCHING
+    assert set(settings) == BATCHING
     # What the graph refuses in a request it refuses in a batch.
-    assert found["max_batch_size"] <= Settings().max_gradients
+    assert settings["max_batch_size"] <= Settings().max_gradients
 
 
 def parsed(text):
@@ -117,8 +117,8 @@ def test_going_back():
     assert count == 1
     assert list(parsed(changed).model_version_policy.specific.versions) == [1]
     label = re.search(r"`(version_labels \{.*?\})`", GUIDE)[1]
-    labelled = parsed(changed.replace(other, other + label))
-    assert labelled.version_labels == {"stable": 1}
+    labeled = parsed(changed.replace(other, other + label))
+    assert labeled.version_labels == {"stable": 1}
 
 
 def test_monitoring_config():
@@ -186,7 +186,7 @@ def test_compose_is_healthy_only_at_200(status):
             self.end_headers()
             self.wfile.write(b'{ "error": " 200 OK, "AVAILABLE"" }\n')
 
-        def log_message(self, *told):
+        def log_message(self, *args):
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -278,9 +278,11 @@ def test_what_a_status_looks_like():
     from google.protobuf import json_format
 
     (shown,) = blocks("json")
-    found = json_format.Parse(shown, statuses.GetModelStatusResponse())
+    status = json_format.Parse(shown, statuses.GetModelStatusResponse())
     states = statuses.ModelVersionStatus
-    assert [(one.version, one.state) for one in found.model_version_status] == [
+    assert [
+        (version.version, version.state) for version in status.model_version_status
+    ] == [
         (2, states.END),
         (1, states.AVAILABLE),
     ]
@@ -289,11 +291,11 @@ def test_what_a_status_looks_like():
 def test_one_image_no_older_than_the_exporter():
     texts = [path.read_text() for path in FOLDER.iterdir()]
     texts.append((REPOSITORY / "README.md").read_text())
-    found = [
+    images = [
         tag for text in texts for tag in re.findall(r"tensorflow/serving:(\S+)", text)
     ]
-    tags = {tag.rstrip("`;") for tag in found}
-    assert len(found) >= 5 and len(tags) == 1, tags
+    tags = {tag.rstrip("`;") for tag in images}
+    assert len(images) >= 5 and len(tags) == 1, tags
     lock = (REPOSITORY / "requirements.lock").read_text()
     exporter = re.search(r"^tensorflow==(\S+)", lock, re.MULTILINE)[1]
     assert Version(tags.pop()) >= Version(exporter)
@@ -325,8 +327,8 @@ def test_curl_is_answered(loaded):
     arrays = {name: servers.read(value) for name, value in body["inputs"].items()}
     answer = servers.run(loaded, body["signature_name"], arrays)
     # A grey pixel is a grey image.
-    grey = np.full([1, *SHAPE], 128 / 255, np.float32)
-    direct = servers.run(loaded, "serving_default", {"images": grey})
+    gray = np.full([1, *SHAPE], 128 / 255, np.float32)
+    direct = servers.run(loaded, "serving_default", {"images": gray})
     np.testing.assert_allclose(answer["logits"], direct["logits"], rtol=1e-5)
     # The one that is put together by printf has the same form.
     (line,) = re.findall(r"printf '(\{.*\})'", GUIDE)
@@ -340,5 +342,5 @@ def test_snippets_run(asked, index):
     assert len(snippets) == 3
     printed = asked(snippets[index])
     assert len(printed) == [2, 1, 2][index]
-    for told in printed:
-        assert len(told) == 1 and np.isfinite(told).all()
+    for answer in printed:
+        assert len(answer) == 1 and np.isfinite(answer).all()

@@ -284,9 +284,9 @@ def test_folding_is_exact(block, folds):
     assert count_of(keras.layers.Identity, folded) == folds
     truth = exact(images.astype(np.float64)).numpy()
     assert truth.dtype == np.float64
-    found = folded(images.astype(np.float64)).numpy()
+    answers = folded(images.astype(np.float64)).numpy()
     size = np.abs(truth).max()
-    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-13 * size)
+    np.testing.assert_allclose(answers, truth, rtol=0, atol=1e-13 * size)
     rounded = residual(block, "float32")
     rounded.set_weights(exact.get_weights())
     before, after = (
@@ -387,11 +387,11 @@ def test_folding_of_a_low_curvature_network_is_exact():
         norm.moving_variance.assign(0.03 * norm.moving_variance)
         norm.log_gamma.assign(1.0 + 2.0 * (index % 2))
     truth = norms_applied(model, by_hand(model), images)
-    found = in_float64(model, constants(model))(images.astype(np.float64)).numpy()
-    assert truth.dtype == found.dtype == np.float64
+    answers = in_float64(model, constants(model))(images.astype(np.float64)).numpy()
+    assert truth.dtype == answers.dtype == np.float64
     size = np.abs(truth).max()
     assert np.std(truth, axis=0).max() > 0.01 * size
-    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-12 * size)
+    np.testing.assert_allclose(answers, truth, rtol=0, atol=1e-12 * size)
     before, after = (
         np.sqrt(np.mean(np.square(network(images) - truth)))
         for network in (model, fold(model))
@@ -536,8 +536,8 @@ def test_a_model_that_trains_is_folded_as_its_network():
     model = RobustModel(network)
     for change in (fold, fold_or_keep):
         folded, expected = change(model), change(network)
-        assert [type(one) for one in folded.layers] == [
-            type(one) for one in expected.layers
+        assert [type(layer) for layer in folded.layers] == [
+            type(layer) for layer in expected.layers
         ]
         np.testing.assert_array_equal(folded(some_images()), expected(some_images()))
     assert constants(model).keys() == constants(network).keys()

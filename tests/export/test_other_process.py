@@ -214,19 +214,19 @@ def program(module, *arguments, cwd):
 def test_layers_of_ones_own_are_exported(own_layers):
     """With `--import`; without it the sentence says so, and what it is called."""
     given = ("--model=own.keras", "--out=served/own", "--signatures=serving_default")
-    code, _, told = program("export", *given, "--import=alice_layers", cwd=own_layers)
-    assert code == 0, told
+    code, _, err = program("export", *given, "--import=alice_layers", cwd=own_layers)
+    assert code == 0, err
     assert (own_layers / "served/own/1/saved_model.pb").is_file()
-    code, out, told = program("export", *given, cwd=own_layers)
+    code, out, err = program("export", *given, cwd=own_layers)
     assert (code, out) == (2, "")
-    assert told.splitlines()[-1] == (
+    assert err.splitlines()[-1] == (
         "error: --model must be a classifier that loads here. Received: "
         "model=own.keras, which needs the class 'Halved', which nothing that is "
         "imported registers; name the module that does by --import"
     )
-    code, out, told = program("export", *given, "--import=bob_layers", cwd=own_layers)
+    code, out, err = program("export", *given, "--import=bob_layers", cwd=own_layers)
     assert (code, out) == (2, "")
-    assert told.splitlines()[-1] == (
+    assert err.splitlines()[-1] == (
         "error: --import=bob_layers cannot be imported: No module named 'bob_layers'"
     )
 
@@ -244,15 +244,15 @@ def test_layers_of_ones_own_are_evaluated(own_layers):
         "--model=own.keras",
         "--out=out",
     )
-    code, _, told = program(
+    code, _, err = program(
         "trainers.evaluate", *small, "--import=alice_layers", cwd=own_layers
     )
-    assert code == 0, told
+    assert code == 0, err
     flags = (own_layers / "out/evaluation.flags").read_text().splitlines()
     assert "--import=alice_layers" in flags
-    code, _, told = program("trainers.evaluate", *small, "--overwrite", cwd=own_layers)
+    code, _, err = program("trainers.evaluate", *small, "--overwrite", cwd=own_layers)
     assert code == 2
-    assert told.splitlines()[-1].endswith("name the module that does by --import.")
+    assert err.splitlines()[-1].endswith("name the module that does by --import.")
 
 
 def test_every_form_is_exported_from_the_command_line(tmp_path):

@@ -82,9 +82,9 @@ def test_it_answers_as_the_keras_model_up_to_its_rounding(folder, kind):
     assert answer["labels"].tolist() == [NAMES[i].encode() for i in chosen]
     report = json.loads((folder / f"assets.extra/model_{kind}.json").read_text())
     assert report["agreement"] == np.mean(chosen == logits.argmax(axis=1))
-    found = report["logit_difference"]
-    np.testing.assert_allclose(found["max"], difference.max(), atol=1e-6)
-    np.testing.assert_allclose(found["mean"], difference.mean(), atol=1e-6)
+    reported = report["logit_difference"]
+    np.testing.assert_allclose(reported["max"], difference.max(), atol=1e-6)
+    np.testing.assert_allclose(reported["mean"], difference.mean(), atol=1e-6)
     np.testing.assert_allclose(report["logit_size"], size, rtol=1e-5)
     assert report["accuracy"] is None and report["origin"] == "noise"
     assert report["images"] == len(images())
@@ -118,8 +118,8 @@ def test_builtin_operations_only(folder, kind, capfd):
     """No Flex operation, which only a TFLite with all of TensorFlow in it runs."""
     path = str(folder / f"assets.extra/model_{kind}.tflite")
     tf.lite.experimental.Analyzer.analyze(model_path=path)
-    told = capfd.readouterr().out
-    assert "CONV_2D" in told and "Flex" not in told and "CUSTOM" not in told
+    printed = capfd.readouterr().out
+    assert "CONV_2D" in printed and "Flex" not in printed and "CUSTOM" not in printed
 
 
 def test_a_server_sees_the_version_and_nothing_else(folder):
@@ -219,10 +219,10 @@ def test_data_that_do_not_fit(shapes, count, shape, classes, message):
 
 def test_generated_images():
     """In range, not constant, smooth, the same each time, of any size."""
-    found = generate_sample((16, None, 3))
-    assert found.images.shape == (256, 16, 32, 3) and found.labels is None
-    assert found.images.min() >= 0.0 and found.images.max() <= 1.0
-    spread = found.images.std(axis=(1, 2)).mean()
+    sample = generate_sample((16, None, 3))
+    assert sample.images.shape == (256, 16, 32, 3) and sample.labels is None
+    assert sample.images.min() >= 0.0 and sample.images.max() <= 1.0
+    spread = sample.images.std(axis=(1, 2)).mean()
     assert 0.1 < spread < 0.5
-    assert np.abs(np.diff(found.images, axis=2)).mean() < 0.5 * spread
-    np.testing.assert_array_equal(found.images, generate_sample((16, 32, 3)).images)
+    assert np.abs(np.diff(sample.images, axis=2)).mean() < 0.5 * spread
+    np.testing.assert_array_equal(sample.images, generate_sample((16, 32, 3)).images)

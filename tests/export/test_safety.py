@@ -64,9 +64,9 @@ def folder(tmp_path_factory):
 
 
 def read(folder):
-    found = saved_model_pb2.SavedModel()
-    found.ParseFromString((folder / "saved_model.pb").read_bytes())
-    (graph,) = found.meta_graphs
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
     return graph
 
 
@@ -150,16 +150,16 @@ def test_only_what_inference_needs_is_stored(tmp_path, folded):
     folder = export_saved_model(model, tmp_path / "net", folded=folded)
     kernels = [(3, 3, 3, 4), (4, 4)]
     if folded:
-        wanted = [*kernels, (4,), (4,), ()]  # biases, sharpness
+        expected = [*kernels, (4,), (4,), ()]  # biases, sharpness
     else:
         vectors, statistics = [(1, 8, 6, 3), (1, 4)], [(4,), (4,)]
         scalars = [(), ()]  # sharpness and gamma
-        wanted = [*kernels, *vectors, *statistics, *scalars, (4,)]
-    assert shapes_in(folder) == sorted(wanted)
+        expected = [*kernels, *vectors, *statistics, *scalars, (4,)]
+    assert shapes_in(folder) == sorted(expected)
     # Nor is there a variable in the graph that nothing was stored for.
     nodes = read(folder).object_graph_def.nodes
     count = sum(node.WhichOneof("kind") == "variable" for node in nodes)
-    assert count == len(wanted)
+    assert count == len(expected)
 
 
 def told_of_the_machine():

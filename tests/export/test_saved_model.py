@@ -194,9 +194,9 @@ def test_what_cannot_have_a_signature_says_so(tmp_path):
     """Each with its reason, where all are wanted; an attack that was asked for is
     refused.
     """
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as caught:
         export_saved_model(networks.free_size(1), tmp_path / "net", signatures=None)
-    assert sorted(str(one.message) for one in told) == [
+    assert sorted(str(warning.message) for warning in caught) == [
         "predict_bytes is left out: it needs images of one size with 1 or 3 channels",
         "robustness is left out: it needs a second class",
         "smooth is left out: it needs images of one size",
@@ -397,7 +397,7 @@ def test_every_form_of_a_model_is_exported(curved, forms, tmp_path, path):
     given = forms / path if path else RobustModel(curved)
     version = export_saved_model(given, tmp_path / "net", signatures=None)
     direct = forms / "served" / "1"
-    loaded, expected = (tf.saved_model.load(str(one)) for one in (version, direct))
+    loaded, expected = (tf.saved_model.load(str(path)) for path in (version, direct))
     assert set(loaded.signatures) == set(expected.signatures)
     images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
     for name, more in (
@@ -419,8 +419,8 @@ def test_a_served_model_is_exported_without_its_folder(curved, tmp_path):
     shutil.rmtree(old)
     images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
     loaded = tf.saved_model.load(str(version))
-    found = loaded.signatures["serving_default"](images=images)["logits"]
-    np.testing.assert_allclose(found, curved(images), atol=1e-5)
+    logits = loaded.signatures["serving_default"](images=images)["logits"]
+    np.testing.assert_allclose(logits, curved(images), atol=1e-5)
 
 
 def test_a_served_model_without_gradient_lacks_what_needs_it(tmp_path):
@@ -436,8 +436,8 @@ def test_a_served_model_without_gradient_lacks_what_needs_it(tmp_path):
     tf.saved_model.save(module, str(path), {"serving_default": signature})
     with pytest.warns(UserWarning, match="explain is left out: "):
         version = export_saved_model(path, tmp_path / "net", signatures=None)
-    found = tf.saved_model.load(str(version)).signatures
-    assert "explain" not in found and "predict_bytes" in found
+    signatures = tf.saved_model.load(str(version)).signatures
+    assert "explain" not in signatures and "predict_bytes" in signatures
     with pytest.raises(ValueError, match="`signatures` must be ones that the model's"):
         export_saved_model(
             path, tmp_path / "net", signatures=["serving_default", "explain"]
@@ -448,6 +448,6 @@ def test_a_shipped_network_is_exported(tmp_path):
     version = export_saved_model("pretrained:mnist_c4", tmp_path / "net")
     images = tf.constant(np.random.default_rng(0).random((3, 28, 28, 1), np.float32))
     loaded = tf.saved_model.load(str(version))
-    found = loaded.signatures["serving_default"](images=images)["logits"]
+    logits = loaded.signatures["serving_default"](images=images)["logits"]
     network = models.pretrained("mnist_c4")
-    np.testing.assert_allclose(found, network(images, training=False), atol=1e-4)
+    np.testing.assert_allclose(logits, network(images, training=False), atol=1e-4)

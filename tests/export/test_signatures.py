@@ -65,7 +65,7 @@ def request(name, count=3, seed=0):
     images = pixels(count, seed)
     if name == "predict_bytes":
         levels = (255 * images).astype(np.uint8)
-        files = [tf.io.encode_png(one).numpy() for one in levels]
+        files = [tf.io.encode_png(level).numpy() for level in levels]
         return {"image_bytes": np.array(files, object)}
     more = {
         "explain": {"classes": np.arange(count, dtype=np.int32) % CLASSES},
@@ -83,7 +83,7 @@ def test_files_are_answered_as_their_pixels(loaded, network, kind):
     """
     levels = (255 * pixels()).astype(np.uint8)
     encode = {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[kind]
-    files = [encode(one).numpy() for one in levels]
+    files = [encode(level).numpy() for level in levels]
     decoded = np.stack([tf.io.decode_image(file).numpy() for file in files])
     if kind == "png":
         np.testing.assert_array_equal(decoded, levels)
@@ -99,22 +99,22 @@ def test_other_sizes_and_colours(loaded, network):
     """A large image of one colour is that colour; grey becomes equal channels; alpha
     is dropped; a file of each kind in one request.
     """
-    colour = np.full((40, 90, 3), (200, 30, 90), np.uint8)
-    grey = np.full((7, 3, 1), 128, np.uint8)
-    clear = np.concatenate([colour, np.zeros((40, 90, 1), np.uint8)], axis=-1)
-    files = [tf.io.encode_png(x).numpy() for x in (colour, grey, clear)]
-    files.append(tf.io.encode_jpeg(grey, quality=100).numpy())
-    found = ask(loaded, "predict_bytes", image_bytes=np.array(files, object))
+    color = np.full((40, 90, 3), (200, 30, 90), np.uint8)
+    gray = np.full((7, 3, 1), 128, np.uint8)
+    clear = np.concatenate([color, np.zeros((40, 90, 1), np.uint8)], axis=-1)
+    files = [tf.io.encode_png(x).numpy() for x in (color, gray, clear)]
+    files.append(tf.io.encode_jpeg(gray, quality=100).numpy())
+    answer = ask(loaded, "predict_bytes", image_bytes=np.array(files, object))
     shown = [np.full(SHAPE, (200, 30, 90)), np.full(SHAPE, 128)]
     expected = network(np.float32([*shown, *shown]) / 255)
-    np.testing.assert_allclose(found["logits"], expected, atol=1e-4)
+    np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
 
 
 def test_gradients_are_those_of_the_logit(loaded, network):
     """By a tape over the Keras model; -1 is the most likely class."""
     images = pixels()
     classes = np.int32([2, -1, 0])
-    found = ask(loaded, "explain", images=images, classes=classes)
+    answer = ask(loaded, "explain", images=images, classes=classes)
     variable = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(variable)
@@ -122,43 +122,43 @@ def test_gradients_are_those_of_the_logit(loaded, network):
         chosen = np.where(classes < 0, np.argmax(logits, axis=1), classes)
         score = tf.reduce_sum(tf.gather(logits, chosen, batch_dims=1))
     expected = tape.gradient(score, variable).numpy()
-    np.testing.assert_allclose(found["gradient"], expected, atol=1e-6)
+    np.testing.assert_allclose(answer["gradient"], expected, atol=1e-6)
     norms = np.linalg.norm(expected.reshape(3, -1), axis=1)
-    np.testing.assert_allclose(found["gradient_norm"], norms, rtol=1e-4)
-    np.testing.assert_array_equal(found["classes"], chosen)
+    np.testing.assert_allclose(answer["gradient_norm"], norms, rtol=1e-4)
+    np.testing.assert_array_equal(answer["classes"], chosen)
 
 
 def test_robustness_is_the_librarys(loaded, network):
     """Of the model as it was before folding, each image with iterations of its own."""
     images, counts = pixels(), np.int32([1, 10, 40])
-    found = ask(loaded, "robustness", images=images, iterations=counts)
+    answer = ask(loaded, "robustness", images=images, iterations=counts)
     expected = geometry.robustness(network, images, tf.constant(counts))._asdict()
-    assert set(found) == {*expected, "labels"}
+    assert set(answer) == {*expected, "labels"}
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(answer[name], value, rtol=1e-3, err_msg=name)
 
 
 def test_smoothing_is_the_librarys(loaded):
     """With the settings of the export; a constant stays a constant."""
     images, changes = pixels(), pixels(seed=1) - 0.5
-    found = ask(loaded, "smooth", images=images, perturbations=changes)["smoothed"]
+    answer = ask(loaded, "smooth", images=images, perturbations=changes)["smoothed"]
     smoother = smoothing.Smoother(images, alpha=0.9, bandwidth=0.5, iterations=40)
-    np.testing.assert_allclose(found, smoother(changes), atol=1e-5)
+    np.testing.assert_allclose(answer, smoother(changes), atol=1e-5)
     flat = np.full_like(images, 0.25)
-    found = ask(loaded, "smooth", images=images, perturbations=flat)["smoothed"]
-    np.testing.assert_allclose(found, flat, atol=1e-4)
+    answer = ask(loaded, "smooth", images=images, perturbations=flat)["smoothed"]
+    np.testing.assert_allclose(answer, flat, atol=1e-4)
 
 
 def test_attacks_stay_in_their_ball(loaded, network):
     """And fool the model where they say so."""
     images = pixels(8)
-    found = ask(loaded, "attack", images=images, classes=np.full(8, -1, np.int32))
-    change = (found["adversarial"] - images).reshape(8, -1)
+    answer = ask(loaded, "attack", images=images, classes=np.full(8, -1, np.int32))
+    change = (answer["adversarial"] - images).reshape(8, -1)
     assert np.all(np.linalg.norm(change, axis=1) <= ATTACK.eps * (1 + 1e-5))
     clean = np.argmax(network(images), axis=1)
-    np.testing.assert_array_equal(found["classes"], clean)
-    fooled = np.argmax(network(found["adversarial"]), axis=1) != clean
-    np.testing.assert_array_equal(found["success"], fooled)
+    np.testing.assert_array_equal(answer["classes"], clean)
+    fooled = np.argmax(network(answer["adversarial"]), axis=1) != clean
+    np.testing.assert_array_equal(answer["success"], fooled)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,8 +167,8 @@ def test_answers_do_not_depend_on_the_batch(loaded, name):
     whole = request(name)
     together = ask(loaded, name, **whole)
     for row in range(3):
-        one = {key: value[row : row + 1] for key, value in whole.items()}
-        for key, value in ask(loaded, name, **one).items():
+        alone = {key: value[row : row + 1] for key, value in whole.items()}
+        for key, value in ask(loaded, name, **alone).items():
             if value.dtype == object:
                 assert value[0] == together[key][row]
                 continue
@@ -213,8 +213,8 @@ def test_a_request_has_as_many_images_as_the_export_says(network):
             for count in (most, most + 1)
         )
         assert len(next(iter(function(*fits).values()))) == most
-        told = f"at most {most}, got shape"
-        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        message = f"at most {most}, got shape"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             function(*more)
     few = make_signatures(network, None, Settings(max_batch=1), ("explain",))
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 1, got shape"):
@@ -240,8 +240,8 @@ def test_smoothing_has_converged_whatever_alpha(network, alpha):
     images = tf.constant(pixels())
     changes = tf.constant(pixels(seed=1) - 0.5)
     smoother = smoothing.Smoother(images, alpha=alpha, bandwidth=0.1, solver="dense")
-    found = served["smooth"].function(images, changes)["smoothed"]
-    np.testing.assert_allclose(found, smoother(changes), atol=1e-3)
+    answer = served["smooth"].function(images, changes)["smoothed"]
+    np.testing.assert_allclose(answer, smoother(changes), atol=1e-3)
 
 
 def test_settings_out_of_range():
@@ -340,8 +340,8 @@ def test_scans_and_pixels_have_a_limit(loaded):
     ):
         files = np.array(files, object)
         if refused is None:
-            found = ask(loaded, "predict_bytes", image_bytes=files)
-            assert len(found["classes"]) == len(files)
+            answer = ask(loaded, "predict_bytes", image_bytes=files)
+            assert len(answer["classes"]) == len(files)
             continue
         with pytest.raises(tf.errors.InvalidArgumentError, match=refused):
             ask(loaded, "predict_bytes", image_bytes=files)

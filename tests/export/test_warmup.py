@@ -1,21 +1,14 @@
-"""Warm-up requests: their bytes, and that a server will take them."""
+"""Warm-up requests, and that a server will take them."""
 
 import json
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from export import export_saved_model, saved_model, warmup
-from export.warmup import (
-    FILE,
-    parse_prediction_log,
-    prediction_log,
-    replay,
-    requests_for,
-    write_warmup,
-)
+from export.prediction_logs import parse_prediction_log, prediction_log
+from export.warmup import FILE, replay, requests_for, write_warmup
 
 SHAPE = (2, 3, 1)
 SIGNATURES = ("serving_default", "predict_bytes", "explain")
@@ -52,74 +45,10 @@ def good(count=1):
     return {"images": tf.fill([count, *SHAPE], 0.5)}
 
 
-def test_bytes_of_a_small_message_by_hand():
-    """Tag, length and content of each field, from the inside out."""
-    tensor = bytes.fromhex(
-        "0803"  # dtype = DT_INT32
-        "1204"
-        "1202"
-        "0801"  # tensor_shape { dim { size: 1 } }
-        "2204"
-        "05000000"  # tensor_content: 5, the lowest byte first
-    )
-    entry = b"\x0a\x01x" + b"\x12\x0e" + tensor  # key, value: 14 bytes
-    spec = b"\x0a\x01m" + b"\x1a\x01s"  # name, signature_name
-    request = b"\x0a\x06" + spec + b"\x12\x13" + entry  # model_spec, inputs
-    predict = b"\x0a\x1d" + request  # PredictLog.request
-    expected = b"\x32\x1f" + predict  # PredictionLog.predict_log
-    assert len(tensor) == 14 and len(entry) == 0x13 and len(request) == 0x1D
-    assert prediction_log("m", "s", {"x": tf.constant([5], tf.int32)}) == expected
-
-
-@pytest.mark.parametrize("size", [1, 30, 40, 4000, 600_000])
-def test_tensorflow_serving_reads_what_was_meant(size):
-    """With lengths of one to three bytes, and names beyond ASCII."""
-    messages = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    request = {
-        "images": tf.random.stateless_uniform([size, 1], [1, 2]),
-        "classes": tf.constant([-1, 3], tf.int32),
-        "image_bytes": tf.constant([b"\xff\0", b""]),
-    }
-    log = messages.PredictionLog()
-    log.ParseFromString(prediction_log("net\u00e9", "explain", request))
-    found = log.predict_log.request
-    assert log.WhichOneof("log_type") == "predict_log"
-    spec = found.model_spec
-    assert (spec.name, spec.signature_name) == ("net\u00e9", "explain")
-    assert set(found.inputs) == set(request)
-    for name, tensor in request.items():
-        array = tf.make_ndarray(found.inputs[name])
-        np.testing.assert_array_equal(array, tensor.numpy())
-        assert array.dtype == tensor.numpy().dtype
-    # And nothing else: it has nothing to add when it writes the message again.
-    assert log.ByteSize() == len(prediction_log("net\u00e9", "explain", request))
-
-
-def test_what_tensorflow_serving_writes_is_read():
-    messages = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    log = messages.PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name, request.model_spec.signature_name = "net", "explain"
-    request.model_spec.version.value = 3
-    proto = tf.make_tensor_proto(np.float32([[1.5, -2.0]]))
-    request.inputs["images"].CopyFrom(proto)
-    found = parse_prediction_log(log.SerializeToString())
-    assert (found.model_name, found.signature) == ("net", "explain")
-    tensor = tf.io.parse_tensor(found.inputs["images"], tf.float32)
-    assert tensor.numpy().tolist() == [[1.5, -2.0]]
-
-
-def test_a_message_cut_short_anywhere_is_refused():
-    whole = prediction_log("net", "explain", good())
-    for length in range(len(whole)):
-        with pytest.raises(ValueError):
-            parse_prediction_log(whole[:length])
-
-
 def test_each_signature_gets_a_request_of_each_size(loaded):
-    found = list(requests_for(loaded, (1, 3)))
-    assert [name for name, _ in found] == [*loaded.signatures] * 2
-    for index, (name, request) in enumerate(found):
+    requests = list(requests_for(loaded, (1, 3)))
+    assert [name for name, _ in requests] == [*loaded.signatures] * 2
+    for index, (name, request) in enumerate(requests):
         specs = loaded.signatures[name].structured_input_signature[1]
         assert set(request) == set(specs)
         for key, tensor in request.items():
@@ -163,14 +92,14 @@ def refused():
 
 @pytest.mark.parametrize("what", refused())
 def test_a_record_that_keeps_a_model_from_coming_up_is_found(what, loaded, tmp_path):
-    bad, told = refused()[what]
+    bad, reason = refused()[what]
     whole = prediction_log("net", "serving_default", good())
     path = write(tmp_path / "requests", whole, bad)
     with pytest.raises(ValueError) as error:
         replay(path, loaded)
     start = "`path` must hold requests that the model answers. Received: requests, "
     assert str(error.value).startswith(f"{start}record 2 (")
-    assert told in str(error.value)
+    assert reason in str(error.value)
 
 
 def test_a_file_with_a_wrong_byte_is_found(loaded, tmp_path):
@@ -234,7 +163,7 @@ def test_images_of_any_size_that_must_not_be_small(tmp_path):
 
 
 def test_nothing_is_published_that_refuses_its_own_requests(tmp_path, monkeypatch):
-    monkeypatch.setattr(warmup, "_grey", lambda *_: tf.fill([1, *SHAPE], 9.0))
+    monkeypatch.setattr(warmup, "_gray", lambda *_: tf.fill([1, *SHAPE], 9.0))
     with pytest.raises(ValueError, match="`path` must hold requests"):
         export_saved_model(flat(), tmp_path / "net", warmup=True)
     assert list((tmp_path / "net").iterdir()) == []

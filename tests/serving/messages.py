@@ -1,7 +1,7 @@
 """Requests as files for the C++ program, and its answers.
 
 The messages are declared here with the field numbers of tensorflow_serving/apis, and
-protobuf itself reads and writes them, apart from the encoder of export.warmup.
+without a look at those of export.prediction_logs.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import tensorflow as tf
 from export import export_saved_model
 from export.inputs import FREE_NUMBERS
 from export.limits import MAX_BATCH
+from export.prediction_logs import prediction_log
 from export.signatures import NAMES
-from export.warmup import prediction_log, write_warmup
+from export.warmup import write_warmup
 from tests import networks
 from tests.serving import cases
 from tests.serving.messages import encoded, read_answers, write_requests
@@ -191,8 +192,8 @@ def test_bad_warmup_files_are_noticed(run, version, records, message):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_export_writes_requests_as_protobuf_does(name):
-    """Its encoder is by hand; the declared messages are not."""
+def test_the_export_writes_requests_as_they_are_declared_here(name):
+    """Both declare the messages, each on its own."""
     _, inputs = cases.good(name)
     tensors = {key: tf.constant(value) for key, value in inputs.items()}
     assert prediction_log("net", name, tensors) == encoded(name, inputs)

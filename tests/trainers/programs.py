@@ -2,10 +2,13 @@
 
 import contextlib
 import dataclasses
+import io
+import sys
 from collections.abc import Callable, Iterator
 
 from absl import flags
 
+from tests.trainers.conftest import Ended
 from tfrobust.cli import flags as cli_flags
 from tfrobust.cli import program
 from trainers.train import options
@@ -23,6 +26,29 @@ def defined_flags(define: Callable[[], None]) -> Iterator[flags.FlagValues]:
         flags.FLAGS.unparse_flags()
         flags.FLAGS.remove_flag_values(names)
         cli_flags.GROUPS.clear()
+
+
+def run_here(module, define, *arguments, takes_words=False):
+    """A program in this process, from its command line to its end."""
+    out, err = io.StringIO(), io.StringIO()
+    code, argv = 0, sys.argv
+    sys.argv = [module.__name__, *map(str, arguments)]
+    with (
+        defined_flags(define),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            program.run(
+                module.main,
+                lambda: cli_flags.grouped_help(module.__doc__),
+                takes_words=takes_words,
+            )
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.argv = argv
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def with_defaults_of(module, parse):

@@ -73,9 +73,9 @@ def test_another_backend_of_keras_is_pointed_out(monkeypatch):
     import keras
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    found = {finding.subject: finding for finding in doctor.tensorflow()}
-    assert not found["Keras backend"].fine
-    assert "KERAS_BACKEND=tensorflow" in found["Keras backend"].advice
+    findings = {finding.subject: finding for finding in doctor.tensorflow()}
+    assert not findings["Keras backend"].fine
+    assert "KERAS_BACKEND=tensorflow" in findings["Keras backend"].advice
 
 
 def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
@@ -83,20 +83,22 @@ def test_a_gpu_that_tensorflow_does_not_see(monkeypatch):
     import tensorflow as tf
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    found = {finding.subject: finding for finding in doctor.tensorflow()}
-    assert not found["devices"].fine
-    assert "tfrobust[gpu]" in found["devices"].advice
+    findings = {finding.subject: finding for finding in doctor.tensorflow()}
+    assert not findings["devices"].fine
+    assert "tfrobust[gpu]" in findings["devices"].advice
 
 
 def test_names_in_this_folder_that_get_in_the_way(monkeypatch, tmp_path):
     """Beside them `python -m export` would run the user's own."""
     monkeypatch.chdir(tmp_path)
-    assert all("module of its own" not in one.text for one in doctor.machine())
+    assert all("module of its own" not in finding.text for finding in doctor.machine())
     (tmp_path / "export.py").touch()
     (tmp_path / "trainers").mkdir()
-    (told,) = (one for one in doctor.machine() if "module of its own" in one.text)
-    assert "called export and trainers" in told.text
-    assert "python -m export" in told.advice and not told.fine
+    (finding,) = (
+        finding for finding in doctor.machine() if "module of its own" in finding.text
+    )
+    assert "called export and trainers" in finding.text
+    assert "python -m export" in finding.advice and not finding.fine
 
 
 def test_whatever_may_be_wrong_says_what_to_do():

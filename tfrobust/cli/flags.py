@@ -238,25 +238,25 @@ def read(settings: type[_AnySettings]) -> _AnySettings:
     flag_of = {field: about.name or field for _, field, about in _fields(settings)}
     values = {field: FLAGS[name].value for field, name in flag_of.items()}
     lists = {field: tuple(v) for field, v in values.items() if isinstance(v, list)}
-    found = settings(**(values | lists))
-    found.check()
+    config = settings(**(values | lists))
+    config.check()
     for field, need in _idle(settings, values).items():
         if was_changed(flag_of[field]):
             raise UsageError(f"--{flag_of[field]} needs {need.condition}.")
-    return found
+    return config
 
 
-def flag_lines(found: Settings, without: Sequence[str] = ()) -> list[str]:
-    """The lines of the flagfile that repeats what `found` says.
+def flag_lines(config: Settings, without: Sequence[str] = ()) -> list[str]:
+    """The lines of the flagfile that repeats what `config` says.
 
     Flags that do nothing in it are left out: they would be refused.
 
     Args:
-        found: The settings.
+        config: The settings.
         without: Fields to leave out.
     """
-    settings = type(found)
-    values = {field: getattr(found, field) for _, field, _ in _fields(settings)}
+    settings = type(config)
+    values = {field: getattr(config, field) for _, field, _ in _fields(settings)}
     left_out = {*without, *_idle(settings, values)}
     return [
         f"--{about.name or field}={_text(each)}"
@@ -325,8 +325,8 @@ def grouped_help(usage: str) -> str:
         "comes later wins."
     )
     if fitting := [name for name in packaged_flagfiles() if _fits(name)]:
-        known = ", ".join(fitting)
-        files += f" These come with the package and are known by their names: {known}."
+        listed = ", ".join(fitting)
+        files += f" These come with the package and are known by their names: {listed}."
     lines += textwrap.wrap(files, 80, break_on_hyphens=False)
     return "\n".join(lines)
 

@@ -136,10 +136,10 @@ def _in_one_line(
     line: str | None = None,
 ) -> str:
     """What the library has to say as a sentence; of other warnings where they are."""
-    told = " ".join(str(message).split())
+    text = " ".join(str(message).split())
     if category is UserWarning:
-        return f"warning: {told}\n"
-    return f"warning: {category.__name__} in {filename}, line {lineno}: {told}\n"
+        return f"warning: {text}\n"
+    return f"warning: {category.__name__} in {filename}, line {lineno}: {text}\n"
 
 
 def _show(text: str) -> None:

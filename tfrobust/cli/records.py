@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrobust.cli.json_values import finite_or_none
 from tfrobust.cli.run_folder import EVALUATION
 from tfrobust.cli.tables import Column, Form, Table, number
 from tfrobust.core.estimates import Estimate, mean
@@ -244,13 +245,6 @@ def cell(estimate: Estimate) -> Any:
     if math.isnan(value):
         return None
     return value if math.isnan(error) else (value, error)
-
-
-def finite_or_none(value: float | None) -> float | None:
-    """A number as JSON has it: `None` for NaN and infinity."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def long_table(records: Iterable[Record]) -> Table:

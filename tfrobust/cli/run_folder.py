@@ -7,9 +7,10 @@ import os
 import pathlib
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfrobust.cli.json_values import plain
 from tfrobust.cli.program import UsageError
 
 EVALUATION = "evaluation.json"
@@ -192,9 +193,26 @@ def _remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file that people can read, never half of it."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+def write_json(
+    path: pathlib.Path,
+    content: dict[str, Any],
+    *,
+    sort_keys: bool = False,
+    default: Callable[[Any], Any] | None = None,
+) -> None:
+    """Writes a JSON file that people can read, never half of it.
+
+    Args:
+        path: The file.
+        content: What it holds; NaN and infinity become null, which any reader takes.
+        sort_keys: Whether keys are sorted.
+        default: What to write for an object that JSON does not have; without it that
+            is a `TypeError`.
+    """
+    text = json.dumps(
+        plain(content), indent=2, sort_keys=sort_keys, allow_nan=False, default=default
+    )
+    write_text(path, text + "\n")
 
 
 def _flag_lines_of(path: pathlib.Path) -> list[str]:

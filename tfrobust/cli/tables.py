@@ -3,6 +3,9 @@
 A cell is text, a number, `None` where nothing was measured, or a pair (mean, standard
 error). People see what a column's form makes of it; CSV has the full number, and the
 standard error of a pair in a column of its own.
+
+It is by hand, since rich, which comes along with Keras, fits a table to the width of
+the terminal, 80 columns in a file or a pipe, and cuts what is wider.
 """
 
 from __future__ import annotations

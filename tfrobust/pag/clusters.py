@@ -1,4 +1,9 @@
-"""Centres of the clusters that a set of images falls into."""
+"""Centres of the clusters that a set of images falls into.
+
+k-means is by hand, since several workers must get the same centres to the last bit,
+whatever their processors and threads: the sums that decide which centre is nearest are
+exact here, which no library's k-means promises.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Keras callbacks: tight spectral norms, more to watch, a table, restart points."""
+"""Keras callbacks: tight spectral norms, more to watch, a table, restart points.
+
+The table is by hand, since Keras's `CSVLogger` appends to its file: a run that is
+killed can leave half a row, one that goes on repeats the epochs after its restart
+point, and columns that a later epoch adds are lost. Restart points are those of
+`tf.train`, since Keras's `BackupAndRestore` writes over its one file.
+"""
 
 from __future__ import annotations
 

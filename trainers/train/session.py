@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import export
-from export.card import facts_of
+from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
