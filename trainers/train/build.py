@@ -7,28 +7,13 @@ from typing import NamedTuple
 
 import keras
 
-from tfrobust import attacks, data, models, pag, penalties
+from tfrobust import attacks, data, pag, penalties
 from tfrobust.cli import datasets
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.core.specs import Spec
 from tfrobust.training import RobustModel, step_decay
-from trainers.train import teacher_cache
+from trainers.train import networks, teacher_cache
 from trainers.train.options import TrainConfig, decay_shares
-
-# Settings that a network may have and that flags give, with the flag of each.
-_NETWORK_FLAGS = {
-    "variant": "variant",
-    "width": "width",
-    "beta": "initial_beta",
-    "gamma": "initial_gamma",
-    "synchronized": "",
-}
-_POLICIES = {
-    "off": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
 
 
 class Datasets(NamedTuple):
@@ -136,40 +121,11 @@ def _check_size(config: TrainConfig, available: int | None) -> None:
 
 def check_names(config: TrainConfig) -> None:
     """Raises `UsageError` if a name is not registered, or cannot do what flags ask."""
-    _check_network(config)
+    networks.check(config)
     _parse_penalties(config)
     make_attack(config)
     if config.pag != "off":
         _check_directions(config)
-
-
-def network_title(config: TrainConfig) -> str:
-    """The network in words: name, variant and width, as far as it has these."""
-    settings = models.settings(config.model)
-    words = [config.model]
-    words += [config.variant] * ("variant" in settings)
-    words += [f"width {config.width}"] * ("width" in settings)
-    return ", ".join(words)
-
-
-def _check_network(config: TrainConfig) -> None:
-    try:
-        settings = models.settings(config.model)
-    except ValueError as error:
-        raise UsageError(f"--model={config.model}: {error}") from error
-    given = Spec.parse(config.model).settings
-    for setting, flag in _NETWORK_FLAGS.items():
-        if setting in given:
-            raise UsageError(
-                f"--model={config.model} must leave {setting} to "
-                f"--{flag or 'distribute'}."
-            )
-        changed = flag and getattr(config, flag) != getattr(TrainConfig, flag)
-        if changed and setting not in settings:
-            raise UsageError(
-                f"--{flag} needs a --model with a setting {setting}; that of "
-                f"{config.model} are {', '.join(settings) or 'none'}."
-            )
 
 
 def _check_directions(config: TrainConfig) -> None:
@@ -186,35 +142,11 @@ def make_network(
 ) -> keras.Model:
     """The network that the flags describe, freshly initialised.
 
-    Raises `UsageError` if it does not fit the images.
+    Raises `UsageError` if it does not fit the images, or a penalty does not fit it.
     """
-    keras.config.set_dtype_policy(_POLICIES[config.mixed_precision])
-    # A teacher that was loaded before has drawn from the same stream.
-    keras.utils.set_random_seed(config.seed)
-    try:
-        network = models.build(
-            config.model,
-            input_shape,
-            classes,
-            variant=config.variant,
-            width=config.width,
-            beta=config.initial_beta,
-            gamma=config.initial_gamma,
-            synchronized=config.distribute != "off",
-        )
-    except ValueError as error:
-        raise UsageError(
-            f"--model={config.model} does not fit --dataset={config.dataset}: {error}"
-        ) from error
-    if config.curvature_gamma and not models.gammas(network):
-        raise UsageError(
-            "--curvature_gamma needs a --model with norms; there is none in "
-            f"{config.model}."
-        )
-    _check_penalties(config, network)
-    if config.initial:
-        _take_weights(network, config)
-    return network
+    made = networks.make(config, input_shape, classes)
+    _check_penalties(config, made)
+    return made
 
 
 def _check_penalties(config: TrainConfig, network: keras.Model) -> None:
@@ -233,33 +165,6 @@ def _check_penalties(config: TrainConfig, network: keras.Model) -> None:
             raise UsageError(
                 f"--model={config.model} cannot be trained so: {error}"
             ) from error
-
-
-def _take_weights(network: keras.Model, config: TrainConfig) -> None:
-    """Gives a network the weights of `--initial`, or raises `UsageError`."""
-    trained = load_classifier(config.initial, flag="initial")
-    if trained.kind != "Keras":
-        raise UsageError(
-            f"--initial={config.initial} must be a Keras model: the weights of a "
-            "SavedModel are those of a graph, not of layers."
-        )
-    weights = trained.network.get_weights()
-    own = [tuple(weight.shape) for weight in network.weights]
-    if [weight.shape for weight in weights] != own:
-        raise UsageError(
-            f"--initial={config.initial} must be of the same --model, --variant, "
-            "--width, image shape and classes as the network to train, but its "
-            "weights have other shapes."
-        )
-    fixed = network.get_weights() if config.variant == "softplus" else weights
-    names = [weight.name for weight in network.weights]
-    for name, own_value, value in zip(names, fixed, weights, strict=True):
-        if name == "log_beta" and own_value != value:
-            raise UsageError(
-                f"--initial={config.initial} has fixed activations of another beta "
-                f"than --initial_beta={config.initial_beta:g}."
-            )
-    network.set_weights(weights)
 
 
 def check_teacher(config: TrainConfig, info: data.DatasetInfo) -> Loaded | None:

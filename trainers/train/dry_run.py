@@ -16,7 +16,7 @@ from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.loading import Loaded
 from tfrobust.core.radii import format_fraction
 from tfrobust.training import step_decay
-from trainers.train import build
+from trainers.train import build, networks
 from trainers.train.options import TrainConfig, decay_shares
 
 
@@ -29,7 +29,7 @@ def describe(config: TrainConfig) -> None:
     steps = None if examples is None else examples // config.batch_size
     weights = sum(tf.size(weight).numpy() for weight in network.trainable_variables)
     lines = {
-        "network": f"{build.network_title(config)}: {weights:,} trainable weights",
+        "network": f"{networks.title(config)}: {weights:,} trainable weights",
         "data": f"{config.dataset}: {_sizes(info)}; images {info.image_shape}, "
         f"{info.classes} classes; trains on {_count(examples)}, augmented by "
         f"{config.augment}{_held_out(config)}",

@@ -14,7 +14,7 @@ from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
-from trainers.train import build
+from trainers.train import build, networks
 from trainers.train.options import TrainConfig, flag_lines
 
 # Test examples on which the input-gradient norm is followed from epoch to epoch.
@@ -228,7 +228,7 @@ def _announce(
     replicas = model.distribute_strategy.num_replicas_in_sync
     shared = f", {replicas} replicas" if replicas > 1 else ""
     print(
-        f"{build.network_title(config)}, on {config.dataset}\n"
+        f"{networks.title(config)}, on {config.dataset}\n"
         f"{len(train_data)} images, {steps} steps an epoch, "
         f"epochs {first_epoch + 1} to {config.epochs}{shared}",
         flush=True,
