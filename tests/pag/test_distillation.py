@@ -146,8 +146,8 @@ def test_it_goes_on_where_it_stopped(teacher, images, whole, tmp_path, rows):
     half = np.load(tmp_path / "directions.npy", mmap_mode="r+")
     half[rows:] = np.nan
     half.flush()
-    (tmp_path / "directions.json.partial").write_text("{")
-    (tmp_path / "directions.npy.partial").write_bytes(b"half")
+    (tmp_path / "directions.partial.json").write_text("{")
+    (tmp_path / "directions.partial.npy").write_bytes(b"half")
     told = []
     pag.cache_directions(
         teacher, images, tmp_path, batch_size=4, progress=lambda *n: told.append(n)

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.lib import format as npy
 
+from tfrobust.core.files import replacing
 from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
 from tfrobust.pag.base import Directions
@@ -383,30 +384,24 @@ def _reserve(place: pathlib.Path, shape: list[int]) -> None:
     Writing to a mapped file whose disk has become full kills the process; so the space
     is taken now, where the lack of it is an error.
     """
-    aside = place / (_ROWS + ".partial")
-    aside.unlink(missing_ok=True)
-    needed, free = 2 * math.prod(shape), shutil.disk_usage(place).free
+    with replacing(place / _ROWS) as partial:
+        _check_space(place, 2 * math.prod(shape))
+        npy.open_memmap(partial, mode="w+", dtype=np.float16, shape=tuple(shape))
+        with partial.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+
+
+def _check_space(place: pathlib.Path, needed: int) -> None:
+    free = shutil.disk_usage(place).free
     if free < needed:
         raise ValueError(
             f"`folder` must be on a disk with {needed / 1e9:.2f} GB free. Received: "
             f"{place}, on one with {free / 1e9:.2f} GB"
         )
-    npy.open_memmap(aside, mode="w+", dtype=np.float16, shape=tuple(shape))
-    try:
-        with aside.open("r+b") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, aside.stat().st_size)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    os.replace(aside, place / _ROWS)
 
 
 def _write_state(place: pathlib.Path, identity: dict[str, Any], rows: int) -> None:
-    aside = place / (_STATE + ".partial")
-    with aside.open("w") as file:
-        json.dump({**identity, "rows": rows}, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, place / _STATE)
+    state = json.dumps({**identity, "rows": rows}, indent=2)
+    with replacing(place / _STATE, sync=True) as partial:
+        partial.write_text(state + "\n")
