@@ -11,28 +11,27 @@ from tfrobust.analysis.characteristics import (
     Characteristic,
     characteristic,
     remeasure,
-    smallest_success,
-    smallest_successes,
 )
 from tfrobust.analysis.correlation import rank_correlation
-from tfrobust.analysis.frequency import (
+from tfrobust.analysis.curves import (
     AccuracyCurve,
-    band_pass,
     filtered_accuracy,
+    swapped_accuracy,
+)
+from tfrobust.analysis.filters import (
+    band_pass,
     frequency_radius,
     high_frequency_share,
     high_pass,
-    log_amplitude,
-    log_amplitude_difference,
     low_pass,
     swap_high,
-    swapped_accuracy,
 )
 from tfrobust.analysis.kernels import (
     KernelSmoothness,
     kernel_smoothness,
     kernel_variation,
 )
+from tfrobust.analysis.layers import default_layers
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
 from tfrobust.analysis.masking import MaskingReport, Sign, masking_check
 from tfrobust.analysis.perturbation import (
@@ -43,13 +42,14 @@ from tfrobust.analysis.perturbation import (
     sign_agreement,
     total_variation_ratio,
 )
+from tfrobust.analysis.radii import smallest_success, smallest_successes
 from tfrobust.analysis.responses import (
     LayerMean,
     LocalResponse,
-    default_layers,
     local_response,
     local_responses,
 )
+from tfrobust.analysis.spectra import log_amplitude, log_amplitude_difference
 from tfrobust.analysis.transfer import Transfer, behind_filter
 
 __all__ = [
