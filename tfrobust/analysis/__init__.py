@@ -1,4 +1,11 @@
-"""What attacks did, and what their images look like: results to tables and figures."""
+"""What attacks did, and what their images look like: results to tables and figures.
+
+Where a function says that it takes images `[N,H,W,C]` *in any form*, they may also be a
+pair of arrays, `(images, labels)`; batches of images or of such pairs in any iterable,
+for instance a `tf.data.Dataset`, where a third element of a batch marks padding by 0;
+or a `data.Dataset`. Labels that come with the images are not given again: `labels` is
+then left out, or `None`. All images are in memory at once.
+"""
 
 from tfrobust.analysis.alignments import (
     Agreement,
@@ -50,7 +57,7 @@ from tfrobust.analysis.responses import (
     local_responses,
 )
 from tfrobust.analysis.spectra import log_amplitude, log_amplitude_difference
-from tfrobust.analysis.transfer import Transfer, behind_filter
+from tfrobust.analysis.transfers import Transfer, behind_filter, transfer
 
 __all__ = [
     "AccuracyCurve",
@@ -97,4 +104,5 @@ __all__ = [
     "to_display",
     "total_variation_ratio",
     "towards_classes",
+    "transfer",
 ]

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfrobust.attacks import PGD
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.gradients import class_gradients, linearise
 from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.core.vectors import cosine
@@ -144,7 +145,7 @@ def alignment(
     Args:
         model: As for an attack's call: a Keras model, a loaded SavedModel, or any
             callable from images to logits `[B,K]`.
-        images: Floating `[N,H,W,C]` in [0, 1], N at least 1.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, N at least 1.
         directions: Where g comes from, one of `tfrobust.pag`.
         batch_size: Images at a time. K passes back are one, of K times as many.
         extras: What the directions want to know of each image, `[N,...]` by name.
@@ -168,7 +169,7 @@ def alignment(
         >>> found.cosines.tolist()
         [[1.0, 1.0]]
     """
-    images = _checked(images)
+    images = _checked(gather(images).images)
     require_steps("batch_size", batch_size)
     features = {name: tf.convert_to_tensor(v) for name, v in (extras or {}).items()}
     for name, values in features.items():
@@ -218,7 +219,7 @@ def towards_classes(
 
     Args:
         model: As for an attack's call.
-        images: Floating `[N,H,W,C]` in [0, 1], N at least 1.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, N at least 1.
         eps: Radius of the ball, in the norm.
         steps: Gradient steps.
         classes: K, the model's.
@@ -246,7 +247,7 @@ def towards_classes(
         >>> found.ravel().round(4).tolist()
         [0.25, 0.75]
     """
-    images = _checked(images)
+    images = _checked(gather(images).images)
     require_steps("batch_size", batch_size)
     attack = PGD(
         norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=False
@@ -284,9 +285,9 @@ def agreement(
         judge: As for an attack's call; none of the models looked at.
         modified: Floating `[N,K,H,W,C]` in [0, 1], from `towards_classes`.
         batch_size: Moved images at a time.
-        clean: Floating `[N,H,W,C]` in [0, 1], the images as they were. Where given, a
-            class that the judge sees in the clean image already does not count as one
-            that it can be moved to.
+        clean: Floating `[N,H,W,C]` in [0, 1] in any form, the images as they were.
+            Where given, a class that the judge sees in the clean image already does not
+            count as one that it can be moved to.
 
     Returns:
         The judge's answers, and which of them count.
@@ -322,7 +323,7 @@ def agreement(
     predicted = _answers(classifier, pairs, batch_size).reshape(count, classes)
     if clean is None:
         return Agreement(predicted)
-    clean = _checked(clean, "clean")
+    clean = _checked(gather(clean, name="clean").images, "clean")
     if clean.shape != (count, *modified.shape[2:]):
         raise ValueError(
             f"`clean` must have shape {(count, *modified.shape[2:])}, as `modified` "

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfrobust.attacks import AttackOutcome, AttackResult, from_norm
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.settings import require_steps
 
 
@@ -203,7 +204,7 @@ def remeasure(
         result: What an attack found, adversarial images included. An `AttackOutcome`
             comes back as an `AttackResult`: the radius of its threat is not of this
             norm.
-        images: Floating `[B,H,W,C]`, the originals.
+        images: Floating `[B,H,W,C]` in any form, the originals.
         norm: 1, 2, `"inf"` or `math.inf`.
 
     Returns:
@@ -230,7 +231,7 @@ def remeasure(
             "`keep_images=True`. Received: adversarial=None"
         )
     adversarial = tf.convert_to_tensor(result.adversarial)
-    images = tf.cast(tf.convert_to_tensor(images), tf.float32)
+    images = tf.cast(tf.convert_to_tensor(gather(images).images), tf.float32)
     if images.shape != adversarial.shape:
         raise ValueError(
             "`images` must have the shape of the adversarial images, "

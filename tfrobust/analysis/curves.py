@@ -24,6 +24,7 @@ from tfrobust.analysis.filters import (
 )
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.images import check_classes, check_pixels
 from tfrobust.settings import require, require_steps
 
@@ -110,9 +111,9 @@ def filtered_accuracy(
     Args:
         model: As for an attack's call: a Keras model, a loaded SavedModel, or any
             callable from images to logits `[B,K]`.
-        images: Floating `[N,H,W,C]` in [0, 1], natural or adversarial, H and W at least
-            2. Of no images the accuracy is NaN.
-        labels: Integer `[N]`.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, natural or adversarial, H
+            and W at least 2. Of no images the accuracy is NaN.
+        labels: Integer `[N]`; `None` where `images` brings them.
         scales: Numbers in [0, sqrt(2)], at least one.
         kind: `"low"` shows what lies up to the scale, `"high"` what lies above.
         batch_size: Images at a time.
@@ -136,6 +137,7 @@ def filtered_accuracy(
         >>> [point.value for point in curve.accuracy]
         [0.0, 0.0, 1.0]
     """
+    images, labels = gather(images, labels, labelled=True)
     images = _checked_pixels("images", images)
     _check_kind(kind)
     keep = low_pass if kind == "low" else high_pass
@@ -164,9 +166,9 @@ def swapped_accuracy(
 
     Args:
         model: As for `filtered_accuracy`.
-        natural: Floating `[N,H,W,C]` in [0, 1], H and W at least 2.
-        adversarial: The same images after an attack.
-        labels: Integer `[N]`.
+        natural: Floating `[N,H,W,C]` in [0, 1] in any form, H and W at least 2.
+        adversarial: The same images after an attack, in any form.
+        labels: Integer `[N]`; `None` where `natural` brings them.
         scales: As for `filtered_accuracy`.
         kind: Which part comes from the adversarial images, `"high"` or `"low"`.
         batch_size: As for `filtered_accuracy`.
@@ -190,7 +192,9 @@ def swapped_accuracy(
         >>> [point.value for point in curve.accuracy]
         [0.0, 1.0]
     """
+    natural, labels = gather(natural, labels, "natural", labelled=True)
     natural = _checked_pixels("natural", natural)
+    adversarial = gather(adversarial, name="adversarial").images
     adversarial = _checked_pixels("adversarial", adversarial)
     check_same("adversarial", adversarial, natural, than="natural")
     _check_kind(kind)

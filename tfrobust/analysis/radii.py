@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfrobust.analysis.characteristics import remeasure
 from tfrobust.attacks import Attack, AttackResult, combine
+from tfrobust.core.examples import gather
 
 
 def smallest_success(
@@ -43,8 +44,8 @@ def smallest_success(
     Args:
         attack: An attack with a radius, such as `PGD`.
         model: As for an attack's call.
-        images: As for an attack's call.
-        labels: As for an attack's call.
+        images: As for an attack's call, in any form; see `tfrobust.analysis`.
+        labels: As for an attack's call; `None` where `images` brings them.
         eps: The radii, in the attack's norm.
         targets: As for an attack's call.
         norm: The norm in which distortions are compared and reported, as for
@@ -76,8 +77,7 @@ def smallest_success(
         0.2
     """
     radii = _sorted_radii(attack, eps)
-    images = tf.convert_to_tensor(images)
-    labels = tf.convert_to_tensor(labels)
+    images, labels = map(tf.convert_to_tensor, gather(images, labels, labelled=True))
     targets = None if targets is None else tf.convert_to_tensor(targets)
 
     def attacked(rows: tf.Tensor, radius: float) -> AttackResult:
@@ -123,8 +123,8 @@ def smallest_successes(
     Args:
         attack: As for `smallest_success`.
         model: As for an attack's call.
-        images: As for an attack's call.
-        labels: As for an attack's call.
+        images: As for an attack's call, in any form; see `tfrobust.analysis`.
+        labels: As for an attack's call; `None` where `images` brings them.
         eps: The radii, in the attack's norm.
         targets: As for an attack's call.
         norm: As for `remeasure`.
@@ -145,6 +145,7 @@ def smallest_successes(
         >>> bool(found.success_rounded[0]), bool(rounded.success_rounded[0])
         (False, True)
     """
+    images, labels = gather(images, labels, labelled=True)
     found = [
         remeasure(attack(model, images, labels, targets, eps=radius), images, norm)
         for radius in _sorted_radii(attack, eps)

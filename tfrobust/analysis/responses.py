@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfrobust.analysis.layers import Layers, chosen_layers, functional_network
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.settings import require_steps
 
@@ -184,8 +185,8 @@ def local_response(
         model: A functional or sequential Keras model with one input, or a
             `RobustModel` around one. Only layers of its own graph are seen, not those
             inside of a network nested in it.
-        natural: Floating `[N,H,W,C]` in [0, 1]; N may be 0.
-        adversarial: The same images, perturbed.
+        natural: Floating `[N,H,W,C]` in [0, 1] in any form; N may be 0.
+        adversarial: The same images, perturbed, in any form.
         layers: Names of layers, or `{label: name}`; `default_layers(model)` if left
             out. Of a layer that is called several times, its first call counts.
         batch_size: Pairs of images at a time. Nothing depends on it, up to rounding.
@@ -260,6 +261,9 @@ def local_responses(
         ['epoch 1', 'epoch 2']
     """
     found: dict[str, LocalResponse] = {}
+    natural = gather(natural, name="natural").images
+    if not callable(adversarial):
+        adversarial = gather(adversarial, name="adversarial").images
     pairs = models.items() if isinstance(models, Mapping) else models
     for name, model in pairs:
         if name in found:
@@ -274,7 +278,8 @@ def local_responses(
 def _pair(
     natural: Any, adversarial: Any, network: keras.Model
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    natural = check_batch("natural", natural)
+    natural = check_batch("natural", gather(natural, name="natural").images)
+    adversarial = gather(adversarial, name="adversarial").images
     adversarial = check_batch("adversarial", adversarial)
     if natural.shape != adversarial.shape:
         raise ValueError(
