@@ -1,5 +1,6 @@
-"""Images for the tests of frequencies, and a filter that is slow and plain."""
+"""Images, a filter that is slow and plain, and the arrays of any result."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -40,3 +41,14 @@ def slow_filter(stack, keeps):
             assert np.abs(back.imag).max() < 1e-12
             found[number, ..., channel] = back.real
     return found
+
+
+def numbers(found):
+    """All arrays of a result, in one order."""
+    if dataclasses.is_dataclass(found):
+        found = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    if isinstance(found, dict):
+        return [array for one in found.values() for array in numbers(one)]
+    if isinstance(found, tuple | list):
+        return [array for one in found for array in numbers(one)]
+    return [np.asarray(found)]

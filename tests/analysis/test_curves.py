@@ -68,7 +68,7 @@ def test_swapped_images_may_be_clipped():
         curve = swapped_accuracy(
             inside, clean, attacked, np.ones(4, int), [0.5], clip=clip
         )
-        assert curve.accuracy[0].value == expected
+        assert curve.means()[0.5].value == expected
 
 
 def test_a_model_is_traced_once():
@@ -98,10 +98,10 @@ def test_no_images_have_no_accuracy():
     empty = filtered_accuracy(model, images(0), np.zeros(0, int), [0.5, 1.0])
     assert empty.correct.shape == (2, 0)
     full = filtered_accuracy(model, images(3), [0, 1, 2], [0.5, 1.0])
-    for curve in (empty, full.among([False] * 3)):
-        assert np.isnan([point.value for point in curve.accuracy]).all()
+    for curve in (empty, full.select([False] * 3)):
+        assert np.isnan([point.value for point in curve.means().values()]).all()
     chosen = np.array([True, False, True])
-    np.testing.assert_array_equal(full.among(chosen).correct, full.correct[:, chosen])
+    np.testing.assert_array_equal(full.select(chosen).correct, full.correct[:, chosen])
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_no_images_have_no_accuracy():
             "Received: shape=(2, 3)",
         ),
         (
-            lambda: AccuracyCurve((0.5,), np.zeros((1, 3), bool)).among([0, 1, 1]),
-            "`chosen` must be bool of shape (3,). Received: int64 of shape (3,)",
+            lambda: AccuracyCurve((0.5,), np.zeros((1, 3), bool)).select([0, 1, 1]),
+            "`mask` must be bool [3], one for each image. Received: int64 [3]",
         ),
     ],
 )

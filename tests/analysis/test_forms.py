@@ -1,12 +1,11 @@
 """Functions of images take them in any form, with the numbers of plain arrays."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.analysis.common import numbers
 from tests.attacks.common import affine
 from tfrobust import analysis, pag
 from tfrobust.attacks import FGSM
@@ -115,17 +114,6 @@ CALLS = {
         labels=labels,
     ),
 }
-
-
-def numbers(found):
-    """All arrays of a result, in one order."""
-    if dataclasses.is_dataclass(found):
-        found = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-    if isinstance(found, dict):
-        return [array for one in found.values() for array in numbers(one)]
-    if isinstance(found, tuple | list):
-        return [array for one in found for array in numbers(one)]
-    return [np.asarray(found)]
 
 
 @pytest.mark.parametrize("form", FORMS)

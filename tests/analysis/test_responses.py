@@ -120,14 +120,14 @@ def test_means_over_all_and_over_a_mask():
     maximum = np.arange(8, dtype=np.float32).reshape(4, 2)
     found = LocalResponse(("a", "b"), maximum, 10 * maximum, maximum / 4)
     mask = np.array([True, False, True, True])
-    for row, column in zip(found.means(mask), maximum[mask].T, strict=True):
+    for row, column in zip(found.select(mask).means(), maximum[mask].T, strict=True):
         assert row.images == 3
         assert row.maximum.value == pytest.approx(column.mean())
         error = column.std(ddof=1) / math.sqrt(3)
         assert row.total.standard_error == pytest.approx(10 * error)
         assert row.relative.standard_error == pytest.approx(error / 4)
     success, failure = found.split(mask)
-    assert success.means() == found.means(mask)
+    assert success.means() == found.select(mask).means()
     np.testing.assert_array_equal(failure.total, 10 * maximum[1:2])
     assert [row.layer for row in found.means()] == ["a", "b"]
     assert found.means()[1].maximum.value == 4.0
@@ -230,8 +230,8 @@ def test_models_that_cannot_be_looked_into():
 def test_a_mask_has_a_bool_for_each_image(where):
     """Neither indices nor another length."""
     found = LocalResponse(("a",), np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(ValueError, match=r"`where` must be bool \[2\]"):
-        found.means(where)
+    with pytest.raises(ValueError, match=r"`mask` must be bool \[2\]"):
+        found.select(where)
 
 
 def test_arrays_have_a_column_a_layer():

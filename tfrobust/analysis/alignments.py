@@ -21,6 +21,7 @@ from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
 from tfrobust.core.gradients import class_gradients, linearise
 from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.selection import selected
 from tfrobust.core.vectors import cosine
 from tfrobust.pag import Directions
 from tfrobust.settings import require, require_steps
@@ -38,7 +39,7 @@ class Alignment:
 
     Example:
         >>> found = Alignment(np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
-        >>> found.mean().value, [one.value for one in found.by_class()]
+        >>> found.means()["cosine"].value, [one.value for one in found.by_class()]
         (0.25, [0.375, 0.125])
     """
 
@@ -53,9 +54,24 @@ class Alignment:
                 f"Received: shape={self.cosines.shape}"
             )
 
-    def mean(self) -> Estimate:
-        """The mean over images and classes, with its standard error over images."""
-        return mean(np.mean(self.cosines, axis=1, dtype=np.float64))
+    def select(self, mask: Any) -> Alignment:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        return Alignment(*selected([self.cosines], mask))
+
+    def means(self) -> dict[str, Estimate]:
+        """The mean over images and classes, with its standard error over images.
+
+        Returns:
+            `cosine`.
+        """
+        return {"cosine": mean(np.mean(self.cosines, axis=1, dtype=np.float64))}
 
     def by_class(self) -> tuple[Estimate, ...]:
         """The mean over images of each class's cosine."""
@@ -75,7 +91,7 @@ class Agreement:
 
     Example:
         >>> found = Agreement(np.array([[0, 1], [0, 0]]))
-        >>> found.mean().value, [one.value for one in found.by_class()]
+        >>> found.means()["reached"].value, [one.value for one in found.by_class()]
         (0.75, [1.0, 0.5])
     """
 
@@ -112,15 +128,29 @@ class Agreement:
         hits = np.sum(self.reached() & counted, axis=1)
         return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
-    def mean(self) -> Estimate:
+    def select(self, mask: Any) -> Agreement:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        return Agreement(*selected([self.predicted, self.counted], mask))
+
+    def means(self) -> dict[str, Estimate]:
         """The share that the judge sees in the class they were moved to.
 
         The mean over images of each image's share, and its standard error over images:
         what becomes of one image for one class and for another is not independent. An
         image of which nothing counts is left out.
+
+        Returns:
+            `reached`.
         """
         shares = self.shares()
-        return mean(shares[~np.isnan(shares)])
+        return {"reached": mean(shares[~np.isnan(shares)])}
 
     def by_class(self) -> tuple[Estimate, ...]:
         """The same share for each target class; NaN where nothing counts."""

@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfrobust.attacks import AttackOutcome, AttackResult, from_norm
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
+from tfrobust.core.selection import selected
 from tfrobust.settings import require_steps
 
 
@@ -72,6 +73,27 @@ class Characteristic:
         object.__setattr__(self, "distortion", distortion)
         object.__setattr__(self, "success", success)
         object.__setattr__(self, "index", index)
+
+    def select(self, mask: Any) -> Characteristic:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[M]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[M]`.
+        """
+        columns = [self.distortion, self.success, self.index]
+        names = ("distortion", "success", "index")
+        return Characteristic(**dict(zip(names, selected(columns, mask), strict=True)))
+
+    def means(self) -> dict[str, Estimate]:
+        """Both numbers of the paper's tables.
+
+        Returns:
+            `success`, from `success_rate`, and `distortion`, from `mean_distortion`.
+        """
+        return {"success": self.success_rate(), "distortion": self.mean_distortion()}
 
     def success_rate(self) -> Estimate:
         """P_suc, the share of images with a success; NaN without images."""

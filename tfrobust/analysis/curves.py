@@ -26,6 +26,7 @@ from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
 from tfrobust.core.images import check_classes, check_pixels
+from tfrobust.core.selection import selected
 from tfrobust.settings import require, require_steps
 
 
@@ -44,9 +45,9 @@ class AccuracyCurve:
 
     Example:
         >>> curve = AccuracyCurve((0.5, 1.0), [[True, False], [True, True]])
-        >>> [point.value for point in curve.accuracy]
-        [0.5, 1.0]
-        >>> curve.among([False, True]).accuracy[0].value
+        >>> [f"{scale}: {point.value}" for scale, point in curve.means().items()]
+        ['0.5: 0.5', '1.0: 1.0']
+        >>> curve.select([False, True]).means()[0.5].value
         0.0
     """
 
@@ -65,28 +66,30 @@ class AccuracyCurve:
         object.__setattr__(self, "scales", scales)
         object.__setattr__(self, "correct", correct)
 
-    @property
-    def accuracy(self) -> tuple[Estimate, ...]:
-        """The share of correct answers at each scale; NaN of no images."""
-        return tuple(mean(row) for row in self.correct)
-
-    def among(self, chosen: Any) -> AccuracyCurve:
+    def select(self, mask: Any) -> AccuracyCurve:
         """The same of some of the images, say those that an attack succeeded on.
 
         Args:
-            chosen: bool `[N]`. Where none is chosen, the accuracy is NaN.
+            mask: bool `[N]`. Where it holds nowhere, the accuracy is NaN.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
         """
-        chosen = np.asarray(chosen)
-        if chosen.dtype != bool or chosen.shape != self.correct.shape[1:]:
-            raise ValueError(
-                f"`chosen` must be bool of shape {self.correct.shape[1:]}. "
-                f"Received: {chosen.dtype} of shape {chosen.shape}"
-            )
-        return AccuracyCurve(self.scales, self.correct[:, chosen])
+        (columns,) = selected([self.correct.T], mask)
+        return AccuracyCurve(self.scales, columns.T)
+
+    def means(self) -> dict[float, Estimate]:
+        """The accuracy at each scale; NaN of no images.
+
+        Returns:
+            `{scale: share of correct answers}`, in the order of the scales.
+        """
+        rows = zip(self.scales, self.correct, strict=True)
+        return {scale: mean(row) for scale, row in rows}
 
     def points(self) -> tuple[list[float], list[float], list[float]]:
         """Scales, accuracy and its standard error, as `viz` takes a curve."""
-        found = self.accuracy
+        found = [mean(row) for row in self.correct]
         values = [point.value for point in found]
         return list(self.scales), values, [point.standard_error for point in found]
 
@@ -134,7 +137,7 @@ def filtered_accuracy(
         ...     return tf.stack([0.1 - contrast, contrast - 0.1], axis=1)
         >>> stripes = tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0]), [1, 2, 2, 1])
         >>> curve = filtered_accuracy(model, stripes, [1], [0.0, 0.5, 1.0])
-        >>> [point.value for point in curve.accuracy]
+        >>> [point.value for point in curve.means().values()]
         [0.0, 0.0, 1.0]
     """
     images, labels = gather(images, labels, labelled=True)
@@ -189,7 +192,7 @@ def swapped_accuracy(
         >>> stripes = tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0]), [1, 2, 2, 1])
         >>> grey = tf.fill([1, 2, 2, 1], 0.5)
         >>> curve = swapped_accuracy(model, stripes, grey, [1], [0.5, 1.0])
-        >>> [point.value for point in curve.accuracy]
+        >>> [point.value for point in curve.means().values()]
         [0.0, 1.0]
     """
     natural, labels = gather(natural, labels, "natural", labelled=True)

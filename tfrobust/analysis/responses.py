@@ -21,6 +21,7 @@ from tfrobust.analysis.layers import Layers, chosen_layers, functional_network
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
 from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.selection import selected
 from tfrobust.settings import require_steps
 
 
@@ -108,11 +109,11 @@ class LocalResponse:
         """Number of images, N."""
         return len(self.maximum)
 
-    def select(self, where: Any) -> LocalResponse:
+    def select(self, mask: Any) -> LocalResponse:
         """The responses of some of the images.
 
         Args:
-            where: bool `[N]`. It may hold nowhere.
+            mask: bool `[N]`. It may hold nowhere.
 
         Returns:
             Those where it holds, in their order.
@@ -120,15 +121,8 @@ class LocalResponse:
         Raises:
             ValueError: If it is no bool `[N]`.
         """
-        mask = np.asarray(where)
-        if mask.dtype != np.bool_ or mask.shape != (len(self),):
-            raise ValueError(
-                f"`where` must be bool [{len(self)}], one for each image. "
-                f"Received: {mask.dtype} {list(mask.shape)}"
-            )
-        return LocalResponse(
-            self.layers, self.maximum[mask], self.total[mask], self.relative[mask]
-        )
+        columns = self.maximum, self.total, self.relative
+        return LocalResponse(self.layers, *selected(columns, mask))
 
     def split(self, success: Any) -> tuple[LocalResponse, LocalResponse]:
         """The responses to the successful and to the unsuccessful examples.
@@ -148,22 +142,15 @@ class LocalResponse:
         successful = self.select(success)
         return successful, self.select(~success)
 
-    def means(self, where: Any = None) -> tuple[LayerMean, ...]:
+    def means(self) -> tuple[LayerMean, ...]:
         """Mean maximum, total and relative total of every layer, with their errors.
-
-        Args:
-            where: bool `[N]`, the images that count; all if left out.
 
         Returns:
             One row a layer. Of no image, the estimates are NaN and `images` is 0.
-
-        Raises:
-            ValueError: If `where` is no bool `[N]`.
         """
-        part = self if where is None else self.select(where)
-        columns = (part.maximum.T, part.total.T, part.relative.T)
+        columns = (self.maximum.T, self.total.T, self.relative.T)
         return tuple(
-            LayerMean(layer, len(part), *map(mean, found))
+            LayerMean(layer, len(self), *map(mean, found))
             for layer, *found in zip(self.layers, *columns, strict=True)
         )
 

@@ -13,6 +13,7 @@ from tfrobust.analysis.magnification import bilateral_filter
 from tfrobust.analysis.responses import LocalResponse
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
+from tfrobust.core.selection import checked_mask
 from tfrobust.settings import require_steps
 
 Classify = Callable[[tf.Tensor], np.ndarray]
@@ -39,12 +40,35 @@ class Transfer:
         ... )
         >>> found.counted("pgd").tolist(), found.rate("pgd").value
         ([True, True, False, False], 0.5)
+        >>> found.select([True, False, False, False]).means()["pgd"].value
+        1.0
     """
 
     clean_correct: np.ndarray
     success: dict[str, np.ndarray]
     fooled: dict[str, np.ndarray]
     responses: dict[str, LocalResponse] = dataclasses.field(default_factory=dict)
+
+    def select(self, mask: Any) -> Transfer:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        rows = checked_mask(mask, len(self.clean_correct))
+        return Transfer(
+            self.clean_correct[rows],
+            {name: success[rows] for name, success in self.success.items()},
+            {name: fooled[rows] for name, fooled in self.fooled.items()},
+            {name: one.select(rows) for name, one in self.responses.items()},
+        )
+
+    def means(self) -> dict[str, Estimate]:
+        """The `rate` of each attack."""
+        return {name: self.rate(name) for name in self.fooled}
 
     def counted(self, attack: str) -> np.ndarray:
         """Fooled the source, and the clean image does not fool the target; bool `[N]`.
