@@ -63,7 +63,7 @@ class Transfer:
             self.clean_correct[rows],
             {name: success[rows] for name, success in self.success.items()},
             {name: fooled[rows] for name, fooled in self.fooled.items()},
-            {name: one.select(rows) for name, one in self.responses.items()},
+            {name: each.select(rows) for name, each in self.responses.items()},
         )
 
     def means(self) -> dict[str, Estimate]:

@@ -99,17 +99,17 @@ def gather(
         >>> images.shape, labels
         ((5, 2, 2, 1), None)
     """
-    found = _gathered(images, name)
-    if labels is not None and found.labels is not None:
+    pixels, own = _gathered(images, name)
+    if labels is not None and own is not None:
         raise ValueError(
             f"`labels` must be None where `{name}` brings its own. Received: both"
         )
-    labels = found.labels if labels is None else labels
+    labels = own if labels is None else labels
     if labelled and labels is None:
         raise ValueError(
             f"`labels` must be given where `{name}` brings none. Received: labels=None"
         )
-    return Batch(found.images, labels)
+    return Batch(pixels, labels)
 
 
 def _gathered(given: Any, name: str) -> Batch:

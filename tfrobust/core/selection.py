@@ -21,15 +21,15 @@ def checked_mask(mask: Any, count: int) -> np.ndarray:
         >>> checked_mask([True, False], 2).tolist()
         [True, False]
     """
-    found = np.asarray(mask)
-    if found.dtype != np.bool_ and found.size == 0:
-        found = found.astype(bool)
-    if found.dtype != np.bool_ or found.shape != (count,):
+    rows = np.asarray(mask)
+    if rows.size == 0:  # an empty list has no type of its own
+        rows = rows.astype(bool)
+    if rows.dtype != np.bool_ or rows.shape != (count,):
         raise ValueError(
             f"`mask` must be bool [{count}], one for each image. "
-            f"Received: {found.dtype} {list(found.shape)}"
+            f"Received: {rows.dtype} {list(rows.shape)}"
         )
-    return found
+    return rows
 
 
 def selected(values: Iterable[Any], mask: Any) -> list[Any]:
