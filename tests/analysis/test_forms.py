@@ -80,6 +80,10 @@ CALLS = {
     "swapped_accuracy": lambda images, labels, form: analysis.swapped_accuracy(
         MODEL, images, form(MOVED)[0], labels, [0.3, 1.0]
     ),
+    "log_amplitude": lambda images, labels, form: analysis.log_amplitude(images),
+    "log_amplitude_difference": lambda images, labels, form: (
+        analysis.log_amplitude_difference(form(MOVED)[0], images)
+    ),
     "masking_check": lambda images, labels, form: analysis.masking_check(
         MODEL, images, labels, norm="inf", eps=0.1, restarts=1, steps=2, queries=5
     ),

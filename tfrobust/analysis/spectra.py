@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.analysis.filters import check_same, checked_images
+from tfrobust.core.examples import gather
 from tfrobust.settings import require_positive, require_steps
 
 # The amplitude, at every frequency, of one level of 8 bits in a single pixel.
@@ -30,7 +31,7 @@ def log_amplitude(
     is 1, everything is higher by log(255) and looks the same.
 
     Args:
-        images: Floating `[N,H,W,C]`, H and W at least 2, N at least 1.
+        images: Floating `[N,H,W,C]` in any form, H and W at least 2, N at least 1.
         offset: Above 0.
         per_channel: Whether to keep channels apart instead of averaging over them.
         batch_size: Images at a time.
@@ -50,7 +51,7 @@ def log_amplitude(
         >>> np.exp(found).round().tolist()
         [[1.0, 1.0], [1.0, 5.0]]
     """
-    images = checked_images("images", images)
+    images = checked_images("images", gather(images).images)
     require_positive("offset", offset)
     require_steps("batch_size", batch_size)
     if not len(images):
@@ -89,7 +90,8 @@ def log_amplitude_difference(images: Any, others: Any, **settings: Any) -> np.nd
         >>> (found / np.log(2.0)).round(2).tolist()
         [[0.0, 0.0], [0.0, 1.0]]
     """
-    images, others = checked_images("images", images), checked_images("others", others)
+    images = checked_images("images", gather(images).images)
+    others = checked_images("others", gather(others, name="others").images)
     check_same("others", others, images, first=1)
     return log_amplitude(images, **settings) - log_amplitude(others, **settings)
 
