@@ -129,7 +129,7 @@ def test_means_of_cosines():
     found, wide = Alignment(values), values.astype(np.float64)
     by_image = wide.mean(axis=1)
     expected = (by_image.mean(), by_image.std(ddof=1) / np.sqrt(6))
-    np.testing.assert_allclose(found.mean(), expected, rtol=1e-12)
+    np.testing.assert_allclose(found.means()["cosine"], expected, rtol=1e-12)
     expected = np.stack([wide.mean(0), wide.std(0, ddof=1) / np.sqrt(6)], axis=1)
     np.testing.assert_allclose(found.by_class(), expected, rtol=1e-12)
 
@@ -182,13 +182,13 @@ def test_agreement_counted_by_hand():
     found = agreement(brightness, moved, batch_size=4)
     assert found.predicted.tolist() == [[0, 1], [1, 1], [0, 0]]
     # Shares of an image: 2/2, 1/2, 1/2.
-    np.testing.assert_allclose(found.mean(), (2 / 3, np.sqrt(1 / 12 / 3)))
+    np.testing.assert_allclose(found.means()["reached"], (2 / 3, np.sqrt(1 / 12 / 3)))
     np.testing.assert_allclose([one.value for one in found.by_class()], [2 / 3] * 2)
     clean = grey(0.3, 0.7, 0.4)
     found = agreement(brightness, moved, clean=clean)
     assert found.counted.tolist() == [[False, True], [True, False], [False, True]]
     # Left are dark to bright (yes), bright to dark (no), dark to bright (no).
-    np.testing.assert_allclose(found.mean(), (1 / 3, 1 / 3))
+    np.testing.assert_allclose(found.means()["reached"], (1 / 3, 1 / 3))
     assert [one.value for one in found.by_class()] == [0.0, 0.5]
 
 
@@ -204,12 +204,12 @@ def test_errors_of_agreement_are_over_images():
         if counted[i].any()
     ]
     expected = (np.mean(shares), np.std(shares, ddof=1) / np.sqrt(len(shares)))
-    np.testing.assert_allclose(found.mean(), expected, rtol=1e-12)
+    np.testing.assert_allclose(found.means()["reached"], expected, rtol=1e-12)
     assert len(shares) < 9
     by_image = found.shares()
     np.testing.assert_allclose(by_image[counted.any(axis=1)], shares, rtol=1e-12)
     assert np.isnan(by_image[2])
-    nothing = Agreement(predicted, np.zeros_like(counted)).mean()
+    nothing = Agreement(predicted, np.zeros_like(counted)).means()["reached"]
     assert np.isnan(nothing.value)
 
 
@@ -220,7 +220,7 @@ def test_no_answer_is_no_agreement():
         return tf.stack([tf.reduce_mean(shown, [1, 2, 3]) * np.nan] * 2, axis=1)
 
     found = agreement(silent, np.full((2, 2, 1, 1, 1), 0.5, np.float32))
-    assert found.mean().value == 0.0
+    assert found.means()["reached"].value == 0.0
 
 
 def run_alignment(**changes):

@@ -158,7 +158,7 @@ def test_means_are_over_what_was_chosen_and_perturbed():
     np.testing.assert_allclose(every.sign_agreement, (0.75, 0.25))
     np.testing.assert_allclose(every.total_variation_ratio, (2.0, 2 / math.sqrt(3)))
     np.testing.assert_allclose(every.share_at_bound, (0.5, 0.5 / math.sqrt(3)))
-    some = found.means([False, True, True, False])
+    some = found.select([False, True, True, False]).means()
     assert some.images == 1 and some.total_variation_ratio.value == 2.0
     assert math.isnan(some.total_variation_ratio.standard_error)
     assert every.describe() == (
@@ -173,7 +173,7 @@ def test_no_successes_say_so(count):
     changes = np.full((count, 3, 3, 1), 0.1, np.float32)
     found = perturbation_statistics(changes, eps=0.1)
     with np.errstate(all="raise"):
-        means = found.means(np.zeros(count, bool))
+        means = found.select(np.zeros(count, bool)).means()
     assert means.images == 0 and means.describe() == "no perturbed images"
     assert np.isnan(np.array(means[1:])).all()
 
@@ -203,8 +203,8 @@ def test_no_successes_say_so(count):
         (
             lambda: perturbation_statistics(
                 np.zeros((1, 2, 2, 1), np.float32), 0.1
-            ).means([1]),
-            "`chosen` must be bool of shape (1,). Received: int64 of shape (1,)",
+            ).select([1]),
+            "`mask` must be bool [1], one for each image. Received: int64 [1]",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust import models
+from tests.analysis.networks import SHAPE, two_layers
 from tfrobust.analysis import (
     LocalResponse,
     default_layers,
@@ -15,8 +15,6 @@ from tfrobust.analysis import (
     local_responses,
 )
 from tfrobust.training import RobustModel
-
-SHAPE = (6, 5, 2)
 
 # Figure 4 of the paper, in units of 1/255.
 DISORDERED = np.array([[-1, 8, 0], [-8, 8, -2], [-4, 4, -4]], np.float64)
@@ -30,17 +28,6 @@ def some_images(count=5, seed=0):
     natural = random.uniform(0.2, 0.8, (count, *SHAPE)).astype(np.float32)
     noise = random.uniform(-0.1, 0.1, natural.shape).astype(np.float32)
     return natural, natural + noise
-
-
-def two_layers():
-    """A convolution with a ReLU inside, and a norm whose statistics are no defaults."""
-    image = keras.Input(SHAPE)
-    x = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(image)
-    norm = keras.layers.BatchNormalization(name="norm")
-    network = keras.Model(image, keras.layers.GlobalMaxPooling2D(name="pool")(norm(x)))
-    random = np.random.default_rng(1)
-    norm.set_weights([random.uniform(0.5, 2.0, 3) for _ in range(4)])
-    return network
 
 
 @pytest.mark.parametrize(
@@ -118,47 +105,6 @@ def test_batches_change_nothing_and_are_traced_once():
     np.testing.assert_allclose(found.total, whole.total, rtol=1e-6)
 
 
-@pytest.mark.parametrize("variant", ["standard", "lcnn"])
-@pytest.mark.parametrize(
-    ("make", "last"), [(models.ResNet18, (2, 2, 2, 2)), (models.ResNet34, (3, 4, 6, 3))]
-)
-def test_the_papers_layers_of_our_resnets(make, last, variant):
-    """By the shapes of the paper: the stem twice, then a stage each, even where images
-    are so small that two stages have one size.
-    """
-    network = make((4, 4, 3), 3, variant, width=1)
-    found = default_layers(network)
-    assert found == {
-        "Conv 1": "stem_conv",
-        "Layer 0": "stem_activation",
-        **{
-            f"Layer {i}": f"stage{i}_block{n}_activation" for i, n in enumerate(last, 1)
-        },
-    }
-    shapes = [network.get_layer(name).output.shape[1:] for name in found.values()]
-    assert shapes == [(4, 4, 1)] * 3 + [(2, 2, 2), (1, 1, 4), (1, 1, 8)]
-
-
-def test_layers_of_other_networks():
-    """VGG: the last layer of each resolution, which pooling begins. C4: no layer
-    twice. A dense network: every dense layer. An activation inside of a convolution.
-    """
-    vgg = default_layers(models.VGG11((32, 32, 3), width=1))
-    assert (vgg["Conv 1"], vgg["Layer 0"]) == ("block1_conv", "block1_activation")
-    sizes = [2**i for i in (4, 3, 2, 1)]
-    network = models.VGG11((32, 32, 3), width=1)
-    ends = [network.get_layer(vgg[f"Layer {i}"]).output.shape[1] for i in (1, 2, 3, 4)]
-    assert ends == sizes and all(
-        "activation" in vgg[f"Layer {i}"] for i in (1, 2, 3, 4)
-    )
-    assert list(vgg)[-1] == "Layer 4"
-    c4 = default_layers(models.C4())
-    assert len(set(c4.values())) == len(c4) >= 4
-    mlp = default_layers(models.MLP(SHAPE, 3, hidden=(4, 4)))
-    assert mlp == {"Dense 1": "hidden1", "Dense 2": "hidden2", "Dense 3": "logits"}
-    assert default_layers(two_layers()) == {"Conv 1": "conv", "Layer 0": "norm"}
-
-
 def test_a_model_in_training_is_its_network():
     """A `RobustModel` answers as the network that it trains; it stays as it was."""
     network, images = two_layers(), some_images()
@@ -174,14 +120,14 @@ def test_means_over_all_and_over_a_mask():
     maximum = np.arange(8, dtype=np.float32).reshape(4, 2)
     found = LocalResponse(("a", "b"), maximum, 10 * maximum, maximum / 4)
     mask = np.array([True, False, True, True])
-    for row, column in zip(found.means(mask), maximum[mask].T, strict=True):
+    for row, column in zip(found.select(mask).means(), maximum[mask].T, strict=True):
         assert row.images == 3
         assert row.maximum.value == pytest.approx(column.mean())
         error = column.std(ddof=1) / math.sqrt(3)
         assert row.total.standard_error == pytest.approx(10 * error)
         assert row.relative.standard_error == pytest.approx(error / 4)
     success, failure = found.split(mask)
-    assert success.means() == found.means(mask)
+    assert success.means() == found.select(mask).means()
     np.testing.assert_array_equal(failure.total, 10 * maximum[1:2])
     assert [row.layer for row in found.means()] == ["a", "b"]
     assert found.means()[1].maximum.value == 4.0
@@ -284,8 +230,8 @@ def test_models_that_cannot_be_looked_into():
 def test_a_mask_has_a_bool_for_each_image(where):
     """Neither indices nor another length."""
     found = LocalResponse(("a",), np.ones((2, 1)), np.ones((2, 1)))
-    with pytest.raises(ValueError, match=r"`where` must be bool \[2\]"):
-        found.means(where)
+    with pytest.raises(ValueError, match=r"`mask` must be bool \[2\]"):
+        found.select(where)
 
 
 def test_arrays_have_a_column_a_layer():

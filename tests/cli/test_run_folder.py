@@ -94,7 +94,7 @@ def test_killed_before_its_first_file(parse, tmp_path):
     folder = RunFolder(config.workdir)
     folder.path.mkdir()
     check(folder, config)
-    (folder.path / "run.flags.partial").write_text("--data")
+    (folder.path / "run.partial.flags").write_text("--data")
     check(folder, config)
     begin(folder, config)
     assert [path.name for path in folder.path.iterdir()] == ["run.flags"]

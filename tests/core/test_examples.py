@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrobust import data
-from tfrobust.core.examples import Batches
+from tfrobust.core.examples import Batches, gather
 
 IMAGES = np.arange(5 * 4, dtype=np.float32).reshape(5, 2, 2, 1)
 LABELS = np.array([3, 1, 4, 1, 5])
@@ -97,4 +97,73 @@ def test_arrays_can_be_gone_through_twice():
 def test_what_is_no_data_is_named(given, size, message):
     with pytest.raises(ValueError) as caught:
         list(Batches(given, size))
+    assert str(caught.value) == message
+
+
+def byte_images():
+    return data.Dataset("levels", np.uint8(51 * IMAGES), LABELS, tuple("abcdef"))
+
+
+# Images alone, of which labels are given beside them.
+ALONE = {
+    "array": lambda: IMAGES,
+    "tensor": lambda: tf.constant(IMAGES),
+    "nested lists": lambda: IMAGES.tolist(),
+    "list of images": lambda: list(IMAGES),
+    "two images": lambda: [IMAGES[0], IMAGES[1]],
+    "batches": lambda: (images for images, _ in PARTS),
+    "dataset": lambda: tf.data.Dataset.from_tensor_slices(IMAGES).batch(2),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_same_images_and_labels(form):
+    """To the last bit, and no row of padding."""
+    images, labels = gather(FORMS[form](), labelled=True)
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize("form", ALONE)
+def test_images_may_come_alone(form):
+    """Their labels, if any, are those that are given."""
+    expected = IMAGES[:2] if form == "two images" else IMAGES
+    for given in (None, LABELS):
+        images, labels = gather(ALONE[form](), given)
+        np.testing.assert_array_equal(images, expected)
+        assert labels is given
+
+
+def test_bytes_are_pixels_and_arrays_are_not_copied():
+    images, labels = gather(byte_images())
+    expected = np.uint8(51 * IMAGES).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(images, expected)
+    assert images.dtype == np.float32 and labels.tolist() == LABELS.tolist()
+    assert gather(IMAGES).images is IMAGES
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: gather(PARTS, LABELS),
+            "`labels` must be None where `images` brings its own. Received: both",
+        ),
+        (
+            lambda: gather(IMAGES, name="natural", labelled=True),
+            "`labels` must be given where `natural` brings none. Received: labels=None",
+        ),
+        (
+            lambda: gather(iter([]), name="clean"),
+            "`clean` must hold at least one batch. Received: none",
+        ),
+        (
+            lambda: gather({"images": IMAGES}),
+            "`images` must yield (images, labels). Received: a str",
+        ),
+    ],
+)
+def test_what_cannot_be_gathered_is_named(call, message):
+    with pytest.raises(ValueError) as caught:
+        call()
     assert str(caught.value) == message

@@ -57,9 +57,9 @@ def test_every_source_gives_the_same_values(network, expected, source):
         np.testing.assert_allclose(array, getattr(values, name), rtol=1e-4)
 
 
-def test_summary_has_means_and_standard_errors(network, expected):
+def test_means_have_values_and_standard_errors(network, expected):
     images, labels, values = expected
-    summary = geometry.measure(network, (images, labels), 4).summary()
+    summary = geometry.measure(network, (images, labels), 4).means()
     assert tuple(summary) == NAMES
     for name in NAMES:
         sample = np.asarray(getattr(values, name), np.float64)
@@ -69,7 +69,7 @@ def test_summary_has_means_and_standard_errors(network, expected):
 
 def test_one_example_has_no_standard_error(network, expected):
     images, labels, _ = expected
-    summary = geometry.measure(network, (images[:1], labels[:1]), 1).summary()
+    summary = geometry.measure(network, (images[:1], labels[:1]), 1).means()
     assert np.isnan(summary["curvature"].standard_error)
     assert summary["curvature"].value > 0
 

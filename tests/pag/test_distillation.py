@@ -1,8 +1,5 @@
 """The teacher's gradients on disk: right, resumed bit for bit, and of this teacher."""
 
-import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,52 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.pag.noise import CLASSES, COUNT, SHAPE, make_images, make_teacher
 from tfrobust import data, models, pag
 from tfrobust.pag import distillation
 
-CLASSES, SHAPE, COUNT = 3, (6, 5, 2), 11
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def make_teacher(activation="tanh", seed=0, outputs=CLASSES):
-    """Two convolutions and a dense layer, without symmetry."""
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [
-            keras.Input(SHAPE, name="images"),
-            keras.layers.Conv2D(3, 3, activation=activation, name="first"),
-            keras.layers.BatchNormalization(name="norm"),
-            keras.layers.Conv2D(4, 2, activation="softplus", name="second"),
-            keras.layers.Flatten(name="flat"),
-            keras.layers.Dense(outputs, name="logits"),
-        ],
-        name="teacher",
-    )
-
-
-def make_images(seed=0, name="noise", count=COUNT):
-    random = np.random.default_rng(seed)
-    images = random.integers(0, 256, (count, *SHAPE), np.uint8)
-    labels = random.integers(0, CLASSES, count)
-    return data.Dataset(name, images, labels, ("a", "b", "c"))
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    return make_teacher()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images()
-
-
-@pytest.fixture(scope="module")
-def whole(teacher, images, tmp_path_factory):
-    """A cache that nothing disturbed, in batches that do not divide it."""
-    folder = tmp_path_factory.mktemp("whole") / "cache"
-    pag.cache_directions(teacher, images, folder, batch_size=4)
-    return folder
 
 
 def by_class(network, images):
@@ -146,8 +102,8 @@ def test_it_goes_on_where_it_stopped(teacher, images, whole, tmp_path, rows):
     half = np.load(tmp_path / "directions.npy", mmap_mode="r+")
     half[rows:] = np.nan
     half.flush()
-    (tmp_path / "directions.json.partial").write_text("{")
-    (tmp_path / "directions.npy.partial").write_bytes(b"half")
+    (tmp_path / "directions.partial.json").write_text("{")
+    (tmp_path / "directions.partial.npy").write_bytes(b"half")
     told = []
     pag.cache_directions(
         teacher, images, tmp_path, batch_size=4, progress=lambda *n: told.append(n)
@@ -256,110 +212,6 @@ def test_another_cache_is_refused(make_network, make_data, differs, whole):
     assert {path: path.read_bytes() for path in whole.iterdir()} == before
 
 
-def cut(folder):
-    with (folder / "directions.npy").open("r+b") as file:
-        file.truncate(200)
-
-
-def of_other_type(folder):
-    np.save(folder / "directions.npy", np.zeros((COUNT, CLASSES, *SHAPE)))
-
-
-def uncounted(folder):
-    state = json.loads((folder / "directions.json").read_text())
-    del state["rows"]
-    (folder / "directions.json").write_text(json.dumps(state))
-
-
-def miscounted(folder):
-    state = json.loads((folder / "directions.json").read_text())
-    state["rows"] = COUNT + 1
-    (folder / "directions.json").write_text(json.dumps(state))
-
-
-def scribbled(folder):
-    (folder / "directions.json").write_text("[1, ")
-
-
-@pytest.mark.parametrize(
-    ("damage", "name"),
-    [
-        (cut, "directions.npy"),
-        (of_other_type, "directions.npy"),
-        (uncounted, "directions.json"),
-        (miscounted, "directions.json"),
-        (scribbled, "directions.json"),
-    ],
-)
-def test_a_damaged_cache_is_refused(teacher, images, whole, tmp_path, damage, name):
-    """With the file that is to blame."""
-    folder = shutil.copytree(whole, tmp_path / "copy")
-    damage(folder)
-    assert not pag.is_cache_complete(folder)
-    with pytest.raises(ValueError) as caught:
-        pag.cache_directions(teacher, images, folder)
-    assert str(caught.value) == (
-        f"`folder` must hold a whole cache, or none. Received: {folder}, whose {name} "
-        "is damaged: remove the folder"
-    )
-
-
-def test_without_its_rows_a_cache_begins_anew(teacher, images, whole, tmp_path):
-    """A count alone is worth nothing."""
-    folder = shutil.copytree(whole, tmp_path / "copy")
-    (folder / "directions.npy").unlink()
-    assert not pag.is_cache_complete(folder)
-    assert pag.cached_rows(teacher, images, folder) == 0
-    rows = pag.cache_directions(teacher, images, folder, batch_size=4)
-    np.testing.assert_array_equal(rows, np.load(whole / "directions.npy"))
-
-
-def test_a_file_that_is_not_a_caches_stays(teacher, images, tmp_path):
-    """An array of that name and nothing beside it is not replaced."""
-    np.save(tmp_path / "directions.npy", np.ones(3))
-    with pytest.raises(ValueError, match="which has one and no directions.json"):
-        pag.cache_directions(teacher, images, tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "directions.npy"), np.ones(3))
-
-
-def test_a_full_disk_is_refused_first(teacher, images, tmp_path, monkeypatch):
-    """In a sentence with both sizes; a byte less than enough is too little."""
-    needed = pag.cache_size(images, CLASSES)
-    assert needed == 2 * COUNT * CLASSES * 6 * 5 * 2
-    usage = shutil.disk_usage(tmp_path)
-    for free, fits in ((needed - 1, False), (needed, True)):
-        monkeypatch.setattr(
-            shutil, "disk_usage", lambda _, free=free: usage._replace(free=free)
-        )
-        if fits:
-            pag.cache_directions(teacher, images, tmp_path / str(free))
-            continue
-        with pytest.raises(ValueError) as caught:
-            pag.cache_directions(teacher, images, tmp_path / str(free))
-        assert str(caught.value) == (
-            "`folder` must be on a disk with 0.00 GB free. Received: "
-            f"{tmp_path / str(free)}, on one with 0.00 GB"
-        )
-        assert not list((tmp_path / str(free)).glob("*.npy*"))
-
-
-def test_space_that_runs_out_while_it_is_taken_is_given_back(
-    teacher, images, tmp_path, monkeypatch
-):
-    """What fails is an error, not a signal, and the next attempt starts afresh."""
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "posix_fallocate", full, raising=False)
-        with pytest.raises(OSError, match="No space left"):
-            pag.cache_directions(teacher, images, tmp_path)
-    assert not list(tmp_path.glob("*.npy*"))
-    assert pag.cached_rows(teacher, images, tmp_path) == 0
-    pag.cache_directions(teacher, images, tmp_path)
-
-
 def test_gradients_that_are_no_numbers_are_refused(images, tmp_path):
     """The rows before them are kept, those with them are not counted."""
     network = make_teacher()
@@ -446,23 +298,22 @@ def where(moved, image):
 
 FILL = """
 import sys, time
-sys.path[:0] = [{repository!r}, {here!r}]
-import test_distillation as t
+sys.path.insert(0, {repository!r})
+from tests.pag import noise
 from tfrobust import pag
 
 def slowly(done, total):
     print(done, flush=True)
     time.sleep({seconds} if done else 0)
 
-pag.cache_directions(t.make_teacher(), t.make_images(), {folder!r}, batch_size=4,
-                     progress=slowly)
+pag.cache_directions(noise.make_teacher(), noise.make_images(), {folder!r},
+                     batch_size=4, progress=slowly)
 """
 
 
 def start_filling(folder, seconds):
     values = dict(
         repository=str(REPOSITORY),
-        here=str(Path(__file__).parent),
         folder=str(folder),
         seconds=seconds,
     )

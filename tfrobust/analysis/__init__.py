@@ -1,4 +1,11 @@
-"""What attacks did, and what their images look like: results to tables and figures."""
+"""What attacks did, and what their images look like: results to tables and figures.
+
+Where a function says that it takes images `[N,H,W,C]` *in any form*, they may also be a
+pair of arrays, `(images, labels)`; batches of images or of such pairs in any iterable,
+for instance a `tf.data.Dataset`, where a third element of a batch marks padding by 0;
+or a `data.Dataset`. Labels that come with the images are not given again: `labels` is
+then left out, or `None`. All images are in memory at once.
+"""
 
 from tfrobust.analysis.alignments import (
     Agreement,
@@ -11,28 +18,27 @@ from tfrobust.analysis.characteristics import (
     Characteristic,
     characteristic,
     remeasure,
-    smallest_success,
-    smallest_successes,
 )
 from tfrobust.analysis.correlation import rank_correlation
-from tfrobust.analysis.frequency import (
+from tfrobust.analysis.curves import (
     AccuracyCurve,
-    band_pass,
     filtered_accuracy,
+    swapped_accuracy,
+)
+from tfrobust.analysis.filters import (
+    band_pass,
     frequency_radius,
     high_frequency_share,
     high_pass,
-    log_amplitude,
-    log_amplitude_difference,
     low_pass,
     swap_high,
-    swapped_accuracy,
 )
 from tfrobust.analysis.kernels import (
     KernelSmoothness,
     kernel_smoothness,
     kernel_variation,
 )
+from tfrobust.analysis.layers import default_layers
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
 from tfrobust.analysis.masking import MaskingReport, Sign, masking_check
 from tfrobust.analysis.perturbation import (
@@ -43,14 +49,15 @@ from tfrobust.analysis.perturbation import (
     sign_agreement,
     total_variation_ratio,
 )
+from tfrobust.analysis.radii import smallest_success, smallest_successes
 from tfrobust.analysis.responses import (
     LayerMean,
     LocalResponse,
-    default_layers,
     local_response,
     local_responses,
 )
-from tfrobust.analysis.transfer import Transfer, behind_filter
+from tfrobust.analysis.spectra import log_amplitude, log_amplitude_difference
+from tfrobust.analysis.transfers import Transfer, behind_filter, transfer
 
 __all__ = [
     "AccuracyCurve",
@@ -97,4 +104,5 @@ __all__ = [
     "to_display",
     "total_variation_ratio",
     "towards_classes",
+    "transfer",
 ]

@@ -18,8 +18,10 @@ import tensorflow as tf
 from tfrobust.attacks import PGD
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.gradients import class_gradients, linearise
 from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.selection import selected
 from tfrobust.core.vectors import cosine
 from tfrobust.pag import Directions
 from tfrobust.settings import require, require_steps
@@ -37,7 +39,7 @@ class Alignment:
 
     Example:
         >>> found = Alignment(np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
-        >>> found.mean().value, [one.value for one in found.by_class()]
+        >>> found.means()["cosine"].value, [one.value for one in found.by_class()]
         (0.25, [0.375, 0.125])
     """
 
@@ -52,9 +54,24 @@ class Alignment:
                 f"Received: shape={self.cosines.shape}"
             )
 
-    def mean(self) -> Estimate:
-        """The mean over images and classes, with its standard error over images."""
-        return mean(np.mean(self.cosines, axis=1, dtype=np.float64))
+    def select(self, mask: Any) -> Alignment:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        return Alignment(*selected([self.cosines], mask))
+
+    def means(self) -> dict[str, Estimate]:
+        """The mean over images and classes, with its standard error over images.
+
+        Returns:
+            `cosine`.
+        """
+        return {"cosine": mean(np.mean(self.cosines, axis=1, dtype=np.float64))}
 
     def by_class(self) -> tuple[Estimate, ...]:
         """The mean over images of each class's cosine."""
@@ -74,7 +91,7 @@ class Agreement:
 
     Example:
         >>> found = Agreement(np.array([[0, 1], [0, 0]]))
-        >>> found.mean().value, [one.value for one in found.by_class()]
+        >>> found.means()["reached"].value, [one.value for one in found.by_class()]
         (0.75, [1.0, 0.5])
     """
 
@@ -111,15 +128,29 @@ class Agreement:
         hits = np.sum(self.reached() & counted, axis=1)
         return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
-    def mean(self) -> Estimate:
+    def select(self, mask: Any) -> Agreement:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        return Agreement(*selected([self.predicted, self.counted], mask))
+
+    def means(self) -> dict[str, Estimate]:
         """The share that the judge sees in the class they were moved to.
 
         The mean over images of each image's share, and its standard error over images:
         what becomes of one image for one class and for another is not independent. An
         image of which nothing counts is left out.
+
+        Returns:
+            `reached`.
         """
         shares = self.shares()
-        return mean(shares[~np.isnan(shares)])
+        return {"reached": mean(shares[~np.isnan(shares)])}
 
     def by_class(self) -> tuple[Estimate, ...]:
         """The same share for each target class; NaN where nothing counts."""
@@ -144,7 +175,7 @@ def alignment(
     Args:
         model: As for an attack's call: a Keras model, a loaded SavedModel, or any
             callable from images to logits `[B,K]`.
-        images: Floating `[N,H,W,C]` in [0, 1], N at least 1.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, N at least 1.
         directions: Where g comes from, one of `tfrobust.pag`.
         batch_size: Images at a time. K passes back are one, of K times as many.
         extras: What the directions want to know of each image, `[N,...]` by name.
@@ -168,7 +199,7 @@ def alignment(
         >>> found.cosines.tolist()
         [[1.0, 1.0]]
     """
-    images = _checked(images)
+    images = _checked(gather(images).images)
     require_steps("batch_size", batch_size)
     features = {name: tf.convert_to_tensor(v) for name, v in (extras or {}).items()}
     for name, values in features.items():
@@ -218,7 +249,7 @@ def towards_classes(
 
     Args:
         model: As for an attack's call.
-        images: Floating `[N,H,W,C]` in [0, 1], N at least 1.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, N at least 1.
         eps: Radius of the ball, in the norm.
         steps: Gradient steps.
         classes: K, the model's.
@@ -246,7 +277,7 @@ def towards_classes(
         >>> found.ravel().round(4).tolist()
         [0.25, 0.75]
     """
-    images = _checked(images)
+    images = _checked(gather(images).images)
     require_steps("batch_size", batch_size)
     attack = PGD(
         norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=False
@@ -284,9 +315,9 @@ def agreement(
         judge: As for an attack's call; none of the models looked at.
         modified: Floating `[N,K,H,W,C]` in [0, 1], from `towards_classes`.
         batch_size: Moved images at a time.
-        clean: Floating `[N,H,W,C]` in [0, 1], the images as they were. Where given, a
-            class that the judge sees in the clean image already does not count as one
-            that it can be moved to.
+        clean: Floating `[N,H,W,C]` in [0, 1] in any form, the images as they were.
+            Where given, a class that the judge sees in the clean image already does not
+            count as one that it can be moved to.
 
     Returns:
         The judge's answers, and which of them count.
@@ -322,7 +353,7 @@ def agreement(
     predicted = _answers(classifier, pairs, batch_size).reshape(count, classes)
     if clean is None:
         return Agreement(predicted)
-    clean = _checked(clean, "clean")
+    clean = _checked(gather(clean, name="clean").images, "clean")
     if clean.shape != (count, *modified.shape[2:]):
         raise ValueError(
             f"`clean` must have shape {(count, *modified.shape[2:])}, as `modified` "

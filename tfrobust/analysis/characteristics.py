@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.attacks import Attack, AttackOutcome, AttackResult, combine, from_norm
+from tfrobust.attacks import AttackOutcome, AttackResult, from_norm
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
+from tfrobust.core.selection import selected
 from tfrobust.settings import require_steps
 
 
@@ -72,6 +73,27 @@ class Characteristic:
         object.__setattr__(self, "distortion", distortion)
         object.__setattr__(self, "success", success)
         object.__setattr__(self, "index", index)
+
+    def select(self, mask: Any) -> Characteristic:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[M]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[M]`.
+        """
+        columns = [self.distortion, self.success, self.index]
+        names = ("distortion", "success", "index")
+        return Characteristic(**dict(zip(names, selected(columns, mask), strict=True)))
+
+    def means(self) -> dict[str, Estimate]:
+        """Both numbers of the paper's tables.
+
+        Returns:
+            `success`, from `success_rate`, and `distortion`, from `mean_distortion`.
+        """
+        return {"success": self.success_rate(), "distortion": self.mean_distortion()}
 
     def success_rate(self) -> Estimate:
         """P_suc, the share of images with a success; NaN without images."""
@@ -204,7 +226,7 @@ def remeasure(
         result: What an attack found, adversarial images included. An `AttackOutcome`
             comes back as an `AttackResult`: the radius of its threat is not of this
             norm.
-        images: Floating `[B,H,W,C]`, the originals.
+        images: Floating `[B,H,W,C]` in any form, the originals.
         norm: 1, 2, `"inf"` or `math.inf`.
 
     Returns:
@@ -231,7 +253,7 @@ def remeasure(
             "`keep_images=True`. Received: adversarial=None"
         )
     adversarial = tf.convert_to_tensor(result.adversarial)
-    images = tf.cast(tf.convert_to_tensor(images), tf.float32)
+    images = tf.cast(tf.convert_to_tensor(gather(images).images), tf.float32)
     if images.shape != adversarial.shape:
         raise ValueError(
             "`images` must have the shape of the adversarial images, "
@@ -245,164 +267,4 @@ def remeasure(
         success_rounded=tf.convert_to_tensor(result.success_rounded),
         distortion_rounded=constraint.distance(rounded - images),
         already=tf.convert_to_tensor(result.already),
-    )
-
-
-def smallest_success(
-    attack: Attack,
-    model: Any,
-    images: Any,
-    labels: Any,
-    eps: Sequence[float],
-    *,
-    targets: Any = None,
-    norm: float | str | None = None,
-    rounded: bool = False,
-    early_stop: bool = False,
-) -> AttackResult:
-    """The least distorted success of an attack over several radii, for each image.
-
-    How an attack that aims at a distortion is compared with one that minimises it. The
-    attack's own radius is not used; the radii share one graph. Its `step_size` should
-    be left to follow the radius. How small the distortions get is decided by how fine
-    the radii are: the next radius above an image's smallest perturbation breaks it.
-
-    A larger radius may give a smaller distortion: an iterated attack takes longer steps
-    there, and stops at the first success, anywhere within the ball. So an image is
-    attacked at every radius, except where it was misclassified from the start.
-
-    Args:
-        attack: An attack with a radius, such as `PGD`.
-        model: As for an attack's call.
-        images: As for an attack's call.
-        labels: As for an attack's call.
-        eps: The radii, in the attack's norm.
-        targets: As for an attack's call.
-        norm: The norm in which distortions are compared and reported, as for
-            `remeasure`; the attack's own if `None`.
-        rounded: Whether the success to keep is that of the image rounded to 8 bits,
-            with its distortion.
-        early_stop: Leave an image alone above the smallest radius that breaks it. For
-            `FGSM` that is as good: a pixel moves the farther, the larger the radius.
-            For others it may only raise a distortion. On a small MNIST network 20 to 25
-            radii of `BIM` and L2 `PGD` then took a quarter and half of the time, and
-            mean distortions rose by 1.5 % and 1.1 %.
-
-    Returns:
-        One result. Where no radius succeeds, that of the smallest.
-
-    Raises:
-        ValueError: If the attack has no radius, there are no radii or one is not a
-            finite number above 0, and as for an attack's call.
-
-    Example:
-        >>> from tfrobust import attacks
-        >>> images = tf.fill([1, 2, 2, 1], 0.5)
-        >>> def model(x):
-        ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
-        ...     return tf.stack([total, 3.5 - total], axis=-1)
-        >>> attack = attacks.FGSM(eps=1.0, norm=2)
-        >>> result = smallest_success(attack, model, images, [0], [0.1, 0.2, 0.5])
-        >>> round(float(result.distortion[0]), 3)
-        0.2
-    """
-    radii = _sorted_radii(attack, eps)
-    images = tf.convert_to_tensor(images)
-    labels = tf.convert_to_tensor(labels)
-    targets = None if targets is None else tf.convert_to_tensor(targets)
-
-    def attacked(rows: tf.Tensor, radius: float) -> AttackResult:
-        chosen = tf.gather(images, rows)
-        goal = None if targets is None else tf.gather(targets, rows)
-        found = attack(model, chosen, tf.gather(labels, rows), goal, eps=radius)
-        found = found if norm is None else remeasure(found, chosen, norm)
-        return _exchanged(found) if rounded else found
-
-    best = attacked(tf.range(len(images)), radii[0])
-    for radius in radii[1:]:
-        done = best.already | best.success if early_stop else best.already
-        rows = tf.where(~done)
-        if not len(rows):
-            break
-        so_far = AttackResult(*(tf.gather_nd(field, rows) for field in best))
-        found = combine([so_far, attacked(rows[:, 0], radius)])
-        best = AttackResult(
-            *(
-                tf.tensor_scatter_nd_update(field, rows, new)
-                for field, new in zip(best, found, strict=True)
-            )
-        )
-    return _exchanged(best) if rounded else best
-
-
-def smallest_successes(
-    attack: Attack,
-    model: Any,
-    images: Any,
-    labels: Any,
-    eps: Sequence[float],
-    *,
-    targets: Any = None,
-    norm: float | str = 2,
-) -> tuple[AttackResult, AttackResult]:
-    """`smallest_success` of the images as found and of the rounded ones, in one go.
-
-    The radii are run through once and two choices made from what they found: the least
-    distorted success, and the least distorted one after rounding to 8 bits, which may
-    be that of another radius.
-
-    Args:
-        attack: As for `smallest_success`.
-        model: As for an attack's call.
-        images: As for an attack's call.
-        labels: As for an attack's call.
-        eps: The radii, in the attack's norm.
-        targets: As for an attack's call.
-        norm: As for `remeasure`.
-
-    Returns:
-        What `smallest_success` returns with `rounded` false, and with it true.
-
-    Raises:
-        ValueError: As for `smallest_success`.
-
-    Example:
-        >>> from tfrobust import attacks
-        >>> images = tf.fill([1, 1, 1, 1], 0.2)
-        >>> def model(x):
-        ...     return tf.concat([x[:, 0, 0], tf.fill([tf.shape(x)[0], 1], 0.1985)], 1)
-        >>> found, rounded = smallest_successes(
-        ...     attacks.FGSM(eps=1.0), model, images, [0], [0.0018, 0.003])
-        >>> bool(found.success_rounded[0]), bool(rounded.success_rounded[0])
-        (False, True)
-    """
-    found = [
-        remeasure(attack(model, images, labels, targets, eps=radius), images, norm)
-        for radius in _sorted_radii(attack, eps)
-    ]
-    rounded = combine([_exchanged(result) for result in found])
-    return combine(found), _exchanged(rounded)
-
-
-def _sorted_radii(attack: Attack, eps: Sequence[float]) -> list[float]:
-    if attack.budget is None:
-        raise ValueError(
-            f"`attack` must have a radius. Received: {type(attack).__name__}, which "
-            "looks for the smallest perturbation by itself"
-        )
-    radii = sorted({float(radius) for radius in np.ravel(eps)})
-    if not radii or not all(0 < radius < math.inf for radius in radii):
-        raise ValueError(
-            f"`eps` must hold finite numbers above 0. Received: eps={radii}"
-        )
-    return radii
-
-
-def _exchanged(result: AttackResult) -> AttackResult:
-    """The fields of the image as found and of the rounded one, each for the other."""
-    return result._replace(
-        success=result.success_rounded,
-        distortion=result.distortion_rounded,
-        success_rounded=result.success,
-        distortion_rounded=result.distortion,
     )

@@ -27,6 +27,7 @@ from tfrobust.attacks import (
 )
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.gradients import has_gradient, values_and_gradient
 from tfrobust.core.images import check_classes, check_images
 from tfrobust.settings import require, require_positive, require_steps
@@ -94,7 +95,7 @@ class MaskingReport:
 def masking_check(
     model: Any,
     images: Any,
-    labels: Any,
+    labels: Any = None,
     *,
     norm: float | str,
     eps: float,
@@ -127,8 +128,8 @@ def masking_check(
 
     Args:
         model: As for an attack's call.
-        images: Floating `[N, H, W, C]` in [0, 1].
-        labels: Integer `[N]`.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form; see `tfrobust.analysis`.
+        labels: Integer `[N]`, unless `images` brings them.
         norm: 2, `"inf"` or `math.inf`.
         eps: Radius in pixel units of [0, 1], above 0.
         restarts: Of PGD on the margin and on the difference of logits ratio.
@@ -160,6 +161,7 @@ def masking_check(
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
         require_steps(name, value)
+    images, labels = gather(images, labels, labelled=True)
     images = check_images(images, pixels=True)
     labels = check_classes("labels", labels, images)
     if not len(images):

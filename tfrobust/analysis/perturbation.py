@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.images import check_batch
+from tfrobust.core.selection import selected
 from tfrobust.settings import require, require_positive, require_steps
 
 # Above the rounding of `(x + d) - x` in float32, far below a level of 8 bits.
@@ -32,7 +33,7 @@ class PerturbationMeans(NamedTuple):
     """Means over some of the images.
 
     Attributes:
-        images: How many images were chosen and perturbed at all.
+        images: How many images were perturbed at all.
         sign_agreement: As the function of this name, over those where it is defined.
         total_variation_ratio: As the function of this name.
         share_at_bound: As the function of this name.
@@ -66,35 +67,36 @@ class PerturbationStatistics:
     Example:
         >>> flat = np.full((1, 2, 2, 1), 0.1, np.float32)
         >>> found = perturbation_statistics(flat, eps=0.1)
-        >>> found.means().sign_agreement.value, found.means([False]).describe()
-        (1.0, 'no perturbed images')
+        >>> found.means().sign_agreement.value
+        1.0
+        >>> found.select([False]).means().describe()
+        'no perturbed images'
     """
 
     sign_agreement: np.ndarray
     total_variation_ratio: np.ndarray
     share_at_bound: np.ndarray
 
-    def means(self, chosen: Any = None) -> PerturbationMeans:
-        """Means over the images that were chosen and perturbed.
-
-        An image that was left as it is, such as one that the model got wrong from the
-        start, has nothing to measure and is left out.
+    def select(self, mask: Any) -> PerturbationStatistics:
+        """The same of some of the images, an attack's successes, say.
 
         Args:
-            chosen: bool `[N]`, an attack's successes, say; all if `None`. Where none is
-                left the means are NaN and `images` is 0.
+            mask: bool `[N]`. It may hold nowhere.
 
         Raises:
-            ValueError: If `chosen` is not bool `[N]`.
+            ValueError: If it is no bool `[N]`.
         """
-        perturbed = ~np.isnan(self.total_variation_ratio)
-        chosen = np.ones_like(perturbed) if chosen is None else np.asarray(chosen)
-        if chosen.dtype != bool or chosen.shape != perturbed.shape:
-            raise ValueError(
-                f"`chosen` must be bool of shape {perturbed.shape}. "
-                f"Received: {chosen.dtype} of shape {chosen.shape}"
-            )
-        rows = chosen & perturbed
+        columns = self.sign_agreement, self.total_variation_ratio, self.share_at_bound
+        return PerturbationStatistics(*selected(columns, mask))
+
+    def means(self) -> PerturbationMeans:
+        """Means over the images that were perturbed.
+
+        An image that was left as it is, such as one that the model got wrong from the
+        start, has nothing to measure and is left out. Where none is left the means are
+        NaN and `images` is 0.
+        """
+        rows = ~np.isnan(self.total_variation_ratio)
         return PerturbationMeans(
             int(np.sum(rows)),
             mean(self.sign_agreement[rows & ~np.isnan(self.sign_agreement)]),

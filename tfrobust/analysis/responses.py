@@ -10,37 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrobust import layers as own_layers
+from tfrobust.analysis.layers import Layers, chosen_layers, functional_network
 from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
 from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.selection import selected
 from tfrobust.settings import require_steps
-
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv2D,
-    own_layers.SpectralConv2D,
-)
-# They only move values about; what they give is no layer's answer.
-_MOVERS = (
-    keras.layers.ZeroPadding2D,
-    keras.layers.Cropping2D,
-    keras.layers.UpSampling2D,
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-)
-_DENSE = (keras.layers.Dense, own_layers.SpectralDense)
-
-Layers = Sequence[str] | Mapping[str, str]
-"""Names of layers, or what to call each in the result: `{label: name}`."""
 
 
 class LayerMean(NamedTuple):
@@ -127,11 +109,11 @@ class LocalResponse:
         """Number of images, N."""
         return len(self.maximum)
 
-    def select(self, where: Any) -> LocalResponse:
+    def select(self, mask: Any) -> LocalResponse:
         """The responses of some of the images.
 
         Args:
-            where: bool `[N]`. It may hold nowhere.
+            mask: bool `[N]`. It may hold nowhere.
 
         Returns:
             Those where it holds, in their order.
@@ -139,15 +121,8 @@ class LocalResponse:
         Raises:
             ValueError: If it is no bool `[N]`.
         """
-        mask = np.asarray(where)
-        if mask.dtype != np.bool_ or mask.shape != (len(self),):
-            raise ValueError(
-                f"`where` must be bool [{len(self)}], one for each image. "
-                f"Received: {mask.dtype} {list(mask.shape)}"
-            )
-        return LocalResponse(
-            self.layers, self.maximum[mask], self.total[mask], self.relative[mask]
-        )
+        columns = self.maximum, self.total, self.relative
+        return LocalResponse(self.layers, *selected(columns, mask))
 
     def split(self, success: Any) -> tuple[LocalResponse, LocalResponse]:
         """The responses to the successful and to the unsuccessful examples.
@@ -167,22 +142,15 @@ class LocalResponse:
         successful = self.select(success)
         return successful, self.select(~success)
 
-    def means(self, where: Any = None) -> tuple[LayerMean, ...]:
+    def means(self) -> tuple[LayerMean, ...]:
         """Mean maximum, total and relative total of every layer, with their errors.
-
-        Args:
-            where: bool `[N]`, the images that count; all if left out.
 
         Returns:
             One row a layer. Of no image, the estimates are NaN and `images` is 0.
-
-        Raises:
-            ValueError: If `where` is no bool `[N]`.
         """
-        part = self if where is None else self.select(where)
-        columns = (part.maximum.T, part.total.T, part.relative.T)
+        columns = (self.maximum.T, self.total.T, self.relative.T)
         return tuple(
-            LayerMean(layer, len(part), *map(mean, found))
+            LayerMean(layer, len(self), *map(mean, found))
             for layer, *found in zip(self.layers, *columns, strict=True)
         )
 
@@ -204,8 +172,8 @@ def local_response(
         model: A functional or sequential Keras model with one input, or a
             `RobustModel` around one. Only layers of its own graph are seen, not those
             inside of a network nested in it.
-        natural: Floating `[N,H,W,C]` in [0, 1]; N may be 0.
-        adversarial: The same images, perturbed.
+        natural: Floating `[N,H,W,C]` in [0, 1] in any form; N may be 0.
+        adversarial: The same images, perturbed, in any form.
         layers: Names of layers, or `{label: name}`; `default_layers(model)` if left
             out. Of a layer that is called several times, its first call counts.
         batch_size: Pairs of images at a time. Nothing depends on it, up to rounding.
@@ -230,8 +198,8 @@ def local_response(
         >>> found.maximum.ravel().tolist()
         [0.5, 0.5, 0.5]
     """
-    network = _network(model)
-    chosen = _chosen(network, layers)
+    network = functional_network(model)
+    chosen = chosen_layers(network, layers)
     natural, adversarial = _pair(natural, adversarial, network)
     require_steps("batch_size", batch_size)
     compare = _comparison(network, list(chosen.values()), natural.shape[1:])
@@ -280,6 +248,9 @@ def local_responses(
         ['epoch 1', 'epoch 2']
     """
     found: dict[str, LocalResponse] = {}
+    natural = gather(natural, name="natural").images
+    if not callable(adversarial):
+        adversarial = gather(adversarial, name="adversarial").images
     pairs = models.items() if isinstance(models, Mapping) else models
     for name, model in pairs:
         if name in found:
@@ -291,121 +262,11 @@ def local_responses(
     return found
 
 
-def default_layers(model: keras.Model) -> dict[str, str]:
-    """Where to look at a network: the paper's layers, or their like.
-
-    On a ResNet of `tfrobust.models`: `Conv 1` is the output of the first convolution,
-    `Layer 0` what its norm and activation make of it, `Layer 1` to `Layer 4` the output
-    of each stage.
-
-    On another network with convolutions: `Conv 1` is the first convolution; `Layer 0`
-    the last layer of the same shape before the next one, if there is any; and
-    `Layer 1`, `Layer 2` and so on the last layer behind it of each height and width, in
-    the order of the network, pooling and padding left out. Where there are skip
-    connections, such a layer may lie within a branch. A network without convolutions
-    gives each dense layer, before its activation where that is a layer of its own, as
-    `Dense 1`, `Dense 2`.
-
-    Args:
-        model: As for `local_response`.
-
-    Returns:
-        Names of layers by label, in the order of the network.
-
-    Raises:
-        ValueError: If the model is of another kind, or has neither convolutions nor
-            dense layers of its own.
-
-    Example:
-        >>> from tfrobust import models
-        >>> default_layers(models.ResNet18((8, 8, 3), width=1))["Layer 2"]
-        'stage2_block2_activation'
-    """
-    network = _network(model)
-    names = _layer_names(network)
-    kept = [layer for layer in network.layers if layer.name in names]
-    convolutions = [i for i, one in enumerate(kept) if isinstance(one, _CONVOLUTIONS)]
-    if convolutions:
-        return _stages_of_resnet(names) or _resolutions(kept, convolutions)
-    dense = [layer.name for layer in kept if isinstance(layer, _DENSE)]
-    if not dense:
-        raise ValueError(
-            "`model` must have a convolution or dense layer of its own, or `layers` "
-            f"must be given. Received: a model of layers {', '.join(names)}"
-        )
-    return {f"Dense {i}": name for i, name in enumerate(dense, start=1)}
-
-
-def _stages_of_resnet(names: Sequence[str]) -> dict[str, str]:
-    """The paper's layers by the names that `models.ResNet18` gives, if these are."""
-    pattern = re.compile(r"stage(\d+)_block\d+_activation")
-    matches = filter(None, map(pattern.fullmatch, names))
-    # Blocks are in their order: the last of a stage stays.
-    ends = {f"Layer {match[1]}": match[0] for match in matches}
-    stem = {"Conv 1": "stem_conv", "Layer 0": "stem_activation"}
-    return stem | ends if ends and set(stem.values()) <= set(names) else {}
-
-
-def _resolutions(kept: list[keras.Layer], convolutions: list[int]) -> dict[str, str]:
-    first = convolutions[0]
-    second = convolutions[1] if len(convolutions) > 1 else len(kept)
-    shape = kept[first].output.shape
-    alike = [one for one in kept[first:second] if one.output.shape == shape]
-    chosen = {"Conv 1": kept[first].name}
-    if alike[-1] is not kept[first]:
-        chosen["Layer 0"] = alike[-1].name
-    start = kept.index(alike[-1]) + 1
-    behind = [one for one in kept[start:] if not isinstance(one, _MOVERS)]
-    images = [one for one in behind if len(one.output.shape) == 4]
-    last = {one.output.shape[1:3]: one.name for one in images}
-    order = [one.name for one in images if one.name in last.values()]
-    return chosen | {f"Layer {i}": name for i, name in enumerate(order, start=1)}
-
-
-def _network(model: Any) -> keras.Model:
-    """The functional network that a model is, or that a `RobustModel` trains."""
-    network = own_layers.network_of(model)
-    inputs = getattr(network, "inputs", None)
-    if not isinstance(network, keras.Model) or not inputs or len(inputs) != 1:
-        raise ValueError(
-            "`model` must be a functional or sequential Keras model with one input, "
-            f"whose layers can be looked at. Received: {type(model).__name__}"
-        )
-    return network
-
-
-def _layer_names(network: keras.Model) -> list[str]:
-    """Layers that answer with one tensor, a row an image."""
-    names = []
-    for layer in network.layers:
-        output = getattr(layer, "output", None)
-        if isinstance(output, keras.KerasTensor) and len(output.shape) > 1:
-            names.append(layer.name)
-    return names
-
-
-def _chosen(network: keras.Model, layers: Layers | None) -> dict[str, str]:
-    if layers is None:
-        return default_layers(network)
-    if isinstance(layers, str) or not layers:
-        raise ValueError(
-            "`layers` must be one or more names in a list, or {label: name}. "
-            f"Received: {layers!r}"
-        )
-    chosen = dict(layers) if isinstance(layers, Mapping) else {n: n for n in layers}
-    names = _layer_names(network)
-    for name in chosen.values():
-        if name not in names:
-            raise ValueError(
-                f"`layers` must be among {', '.join(names)}. Received: {name!r}"
-            )
-    return chosen
-
-
 def _pair(
     natural: Any, adversarial: Any, network: keras.Model
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    natural = check_batch("natural", natural)
+    natural = check_batch("natural", gather(natural, name="natural").images)
+    adversarial = gather(adversarial, name="adversarial").images
     adversarial = check_batch("adversarial", adversarial)
     if natural.shape != adversarial.shape:
         raise ValueError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from tfrobust.cli.json_values import plain
 from tfrobust.cli.program import UsageError
+from tfrobust.core.files import partial_path, replacing
 
 EVALUATION = "evaluation.json"
 """What an evaluation writes last, and so what says that one is complete."""
@@ -68,7 +69,7 @@ class RunFolder:
 
     def _occupied(self) -> bool:
         # A run that was killed in its very first moment leaves the one exception.
-        unborn = _aside(self.flags)
+        unborn = partial_path(self.flags)
         return self.path.is_dir() and any(
             entry != unborn for entry in self.path.iterdir()
         )
@@ -176,14 +177,9 @@ def versions() -> dict[str, str]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file aside and renames it into place, so that it is never half there."""
-    aside = _aside(path)
-    aside.write_text(text)
-    os.replace(aside, path)
-
-
-def _aside(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + ".partial")
+    """Writes a text file that is never half there."""
+    with replacing(path) as partial:
+        partial.write_text(text)
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,3 +87,13 @@ def mean(values: Any) -> Estimate:
     if values.size > 1:
         error = float(np.std(values, ddof=1) / math.sqrt(values.size))
     return Estimate(float(np.mean(values)), error)
+
+
+def means(values: Mapping[str, Any]) -> dict[str, Estimate]:
+    """`mean` of each sample, by name.
+
+    Example:
+        >>> means({"curvature": [1.0, 3.0]})
+        {'curvature': Estimate(value=2.0, standard_error=1.0)}
+    """
+    return {name: mean(sample) for name, sample in values.items()}

@@ -88,9 +88,11 @@ def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
             f"`{name}` must be integers. Received: dtype={classes.dtype.name}"
         )
     if not classes.shape.is_compatible_with(images.shape[:1]):
+        count = images.shape[0]
+        each = "image" if count is None else f"of the {count} images"
         raise ValueError(
-            f"`{name}` must have shape [B], one class for each of the "
-            f"{images.shape[0]} images. Received: shape={classes.shape}"
+            f"`{name}` must have shape [B], one class for each {each}. "
+            f"Received: shape={classes.shape}"
         )
     return tf.cast(classes, tf.int32)
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
+from tfrobust.core.estimates import Estimate, means
 from tfrobust.core.gradients import gradient_and_hessian, input_gradient
+from tfrobust.core.selection import selected
 from tfrobust.core.vectors import norms, spread, unit
 from tfrobust.geometry.loss import evaluate
 from tfrobust.settings import require_positive, require_seed, require_steps
@@ -32,6 +34,21 @@ class Curvature(NamedTuple):
     gradient_norm: tf.Tensor
     hessian_norm: tf.Tensor
     curvature: tf.Tensor
+
+    def select(self, mask: Any) -> Curvature:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[B]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[B]`.
+        """
+        return Curvature(*selected(self, mask))
+
+    def means(self) -> dict[str, Estimate]:
+        """Mean and standard error of each quantity, by name."""
+        return means(self._asdict())
 
 
 def gradient_norm(model: Any, images: Any, labels: Any) -> tf.Tensor:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, means
 from tfrobust.core.gradients import linearise
 from tfrobust.core.images import check_images
+from tfrobust.core.selection import selected
 from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvatures import EPSILON, curvature
 
@@ -40,6 +43,27 @@ class Robustness(NamedTuple):
     curvature: tf.Tensor
     distance_linear: tf.Tensor
     distance: tf.Tensor
+
+    def select(self, mask: Any) -> Robustness:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[B]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[B]`.
+        """
+        return Robustness(*selected(self, mask))
+
+    def means(self) -> dict[str, Estimate]:
+        """Mean and standard error of each quantity but the classes, by name.
+
+        Of distances some of which are infinite the mean is too, its error NaN.
+        """
+        values = self._asdict()
+        del values["classes"]
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            return means(values)
 
 
 def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Robustness:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean, means
 from tfrobust.core.examples import Batches
+from tfrobust.core.selection import selected
 from tfrobust.core.terminal import columns
 from tfrobust.geometry.curvatures import EPSILON, curvature
 
@@ -31,7 +32,7 @@ class Measurement:
     Example:
         >>> import numpy as np
         >>> ones = np.ones(4, np.float32)
-        >>> Measurement(ones, ones, ones).summary()["curvature"]
+        >>> Measurement(ones, ones, ones).means()["curvature"]
         Estimate(value=1.0, standard_error=0.0)
     """
 
@@ -39,9 +40,23 @@ class Measurement:
     hessian_norm: np.ndarray
     curvature: np.ndarray
 
-    def summary(self) -> dict[str, Estimate]:
+    def select(self, mask: Any) -> Measurement:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        return Measurement(*selected(self._values().values(), mask))
+
+    def means(self) -> dict[str, Estimate]:
         """Mean and standard error of each quantity, `{name: (mean, error)}`."""
-        return {name: mean(getattr(self, name)) for name in _NAMES}
+        return means(self._values())
+
+    def _values(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in _NAMES}
 
 
 def measure(
@@ -86,7 +101,7 @@ def measure(
         >>> from tfrobust import geometry
         >>> model = lambda x: tf.concat([x, -x], axis=-1)
         >>> data = (np.zeros((3, 1), np.float32), np.zeros(3, np.int32))
-        >>> geometry.measure(model, data, batch_size=2).summary()["hessian_norm"]
+        >>> geometry.measure(model, data, batch_size=2).means()["hessian_norm"]
         Estimate(value=1.0, standard_error=0.0)
     """
     parts = []

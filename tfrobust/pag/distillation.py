@@ -1,46 +1,31 @@
 """A teacher's gradients for a whole training set, computed once and kept on disk.
 
-A folder holds the gradients, `directions.npy`, and in `directions.json` of what they
-are and how many rows of them are there. Rows reach the disk before they are counted and
-the count is replaced in one piece, so that a process may be killed at any moment and
-the next goes on where it was.
+What is on the disk, and what becomes of it where a process is killed, is said in
+`tfrobust.pag.cache_folder`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import pathlib
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.lib import format as npy
 
 from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
 from tfrobust.pag.base import Directions
+from tfrobust.pag.cache_folder import CacheFolder, is_complete
 from tfrobust.pag.teacher import Teacher
 from tfrobust.settings import require_steps
 
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes should not fill one folder.
-    fcntl = None  # type: ignore[assignment]
-
 Progress = Callable[[int, int], Any]
 """Told the number of finished rows and that of all."""
-
-_ROWS, _STATE, _LOCK = "directions.npy", "directions.json", "directions.lock"
-
-# What tells caches apart, by the name that a sentence gives it.
-_IDENTITY = {"teacher": "teacher", "data": "data set", "shape": "shape"}
 
 
 def cache_size(dataset: Dataset, classes: int) -> int:
@@ -90,7 +75,7 @@ def cached_rows(
         0
     """
     teacher = _checked_teacher(network, dataset)
-    return _finished(pathlib.Path(folder).expanduser(), _identity(teacher, dataset))
+    return CacheFolder(folder, _identity(teacher, dataset)).finished()
 
 
 def is_cache_complete(folder: str | os.PathLike[str]) -> bool:
@@ -117,13 +102,7 @@ def is_cache_complete(folder: str | os.PathLike[str]) -> bool:
         ...     before, is_cache_complete(folder)
         (False, True)
     """
-    place = pathlib.Path(folder).expanduser()
-    try:
-        state = json.loads((place / _STATE).read_text())
-        identity = {name: state[name] for name in _IDENTITY}
-        return 0 < _finished(place, identity) == identity["shape"][0]
-    except (LookupError, OSError, TypeError, ValueError):
-        return False
+    return is_complete(folder)
 
 
 def cache_directions(
@@ -177,13 +156,11 @@ def cache_directions(
     """
     require_steps("batch_size", batch_size)
     teacher = _checked_teacher(network, dataset)
-    identity = _identity(teacher, dataset)
-    place = pathlib.Path(folder).expanduser()
-    if _finished(place, identity) < len(dataset):
-        place.mkdir(parents=True, exist_ok=True)
-        with _alone(place):
-            _fill(place, identity, teacher, dataset, batch_size, progress)
-    return np.load(place / _ROWS, mmap_mode="r")
+    cache = CacheFolder(folder, _identity(teacher, dataset))
+    if cache.finished() < cache.total:
+        with cache.alone():
+            _fill(cache, teacher, dataset, batch_size, progress)
+    return cache.rows()
 
 
 class CachedDirections(Directions):
@@ -271,79 +248,19 @@ def _identity(teacher: Teacher, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _finished(place: pathlib.Path, identity: dict[str, Any]) -> int:
-    """The rows that are there, 0 where nothing is; `ValueError` where others are."""
-    if not (place / _STATE).exists():
-        if (place / _ROWS).exists():
-            raise ValueError(
-                f"`folder` must have no {_ROWS} that is not a cache's. Received: "
-                f"{place}, which has one and no {_STATE}"
-            )
-        return 0
-    try:
-        state = json.loads((place / _STATE).read_text())
-        count = int(state["rows"])
-        found = {name: state[name] for name in identity}
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(place, _STATE) from error
-    _check_identity(place, found, identity)
-    if not 0 <= count <= identity["shape"][0]:
-        raise _damaged(place, _STATE)
-    if not (place / _ROWS).exists():
-        return 0
-    try:
-        rows = np.load(place / _ROWS, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise _damaged(place, _ROWS) from error
-    if list(rows.shape) != identity["shape"] or rows.dtype != np.float16:
-        raise _damaged(place, _ROWS)
-    return count
-
-
-def _check_identity(
-    place: pathlib.Path, found: dict[str, Any], identity: dict[str, Any]
-) -> None:
-    differ = [_IDENTITY[part] for part in identity if found[part] != identity[part]]
-    if differ:
-        raise ValueError(
-            "`folder` must hold the gradients of this teacher for these images, or "
-            f"none. Received: {place}, a cache of another "
-            f"{' and another '.join(differ)}"
-        )
-
-
-def _damaged(place: pathlib.Path, name: str) -> ValueError:
-    return ValueError(
-        "`folder` must hold a whole cache, or none. Received: "
-        f"{place}, whose {name} is damaged: remove the folder"
-    )
-
-
-@contextlib.contextmanager
-def _alone(place: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process fills the folder; ends with this one, if killed."""
-    with (place / _LOCK).open("a") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _fill(
-    place: pathlib.Path,
-    identity: dict[str, Any],
+    cache: CacheFolder,
     teacher: Teacher,
     dataset: Dataset,
     batch_size: int,
     progress: Progress | None,
 ) -> None:
     """Computes the rows that are missing, by now, and writes them."""
-    done, total = _finished(place, identity), len(dataset)
-    if not (place / _ROWS).exists():
-        _write_state(place, identity, 0)
-        _reserve(place, identity["shape"])
+    done, total = cache.finished(), cache.total
+    cache.reserve()
     if progress is not None and done < total:
         progress(done, total)
-    rows = npy.open_memmap(place / _ROWS, mode="r+")
+    rows = cache.writable_rows()
     gradients = _compiled(teacher, dataset, batch_size)
     for first in range(done, total, batch_size):
         images = dataset.images[first : first + batch_size]
@@ -357,7 +274,7 @@ def _fill(
             )
         rows[first:last] = found
         rows.flush()
-        _write_state(place, identity, last)
+        cache.count(last)
         if progress is not None:
             progress(last, total)
 
@@ -375,38 +292,3 @@ def _compiled(
         return tf.cast(by_largest_entry(found, skip=2), tf.float16)
 
     return gradients
-
-
-def _reserve(place: pathlib.Path, shape: list[int]) -> None:
-    """Makes the file of all rows, of zeros, in one piece.
-
-    Writing to a mapped file whose disk has become full kills the process; so the space
-    is taken now, where the lack of it is an error.
-    """
-    aside = place / (_ROWS + ".partial")
-    aside.unlink(missing_ok=True)
-    needed, free = 2 * math.prod(shape), shutil.disk_usage(place).free
-    if free < needed:
-        raise ValueError(
-            f"`folder` must be on a disk with {needed / 1e9:.2f} GB free. Received: "
-            f"{place}, on one with {free / 1e9:.2f} GB"
-        )
-    npy.open_memmap(aside, mode="w+", dtype=np.float16, shape=tuple(shape))
-    try:
-        with aside.open("r+b") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, aside.stat().st_size)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
-    os.replace(aside, place / _ROWS)
-
-
-def _write_state(place: pathlib.Path, identity: dict[str, Any], rows: int) -> None:
-    aside = place / (_STATE + ".partial")
-    with aside.open("w") as file:
-        json.dump({**identity, "rows": rows}, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, place / _STATE)

@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust import geometry, layers, models
+from tfrobust.core.files import replacing
 from tfrobust.training.distribute import is_chief
 
 
@@ -181,12 +182,10 @@ class MetricsTable(keras.callbacks.Callback):
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        aside = self.path.with_name(self.path.name + ".partial")
-        with open(aside, "w", newline="") as file:
+        with replacing(self.path) as partial, open(partial, "w", newline="") as file:
             table = csv.DictWriter(file, columns, restval="")
             table.writeheader()
             table.writerows(self.rows)
-        os.replace(aside, self.path)
 
 
 def read_table(path: str | os.PathLike[str]) -> list[dict[str, float]]:

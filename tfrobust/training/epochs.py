@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from tfrobust.core.files import replacing
 from tfrobust.settings import require_steps
 
 _NAME = re.compile(r"epoch-(\d+)\.keras")
@@ -62,11 +63,8 @@ class KeepEpochs(keras.callbacks.Callback):
         if not self.write:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.path(epoch)
-        # Keras asks for the ending.
-        aside = path.with_name(path.stem + ".partial.keras")
-        self.model.network.save(aside)
-        os.replace(aside, path)
+        with replacing(self.path(epoch)) as partial:
+            self.model.network.save(partial)
 
 
 def kept_epochs(folder: str | os.PathLike[str]) -> dict[int, pathlib.Path]:

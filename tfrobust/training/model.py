@@ -20,9 +20,8 @@ from tfrobust.layers import (
 )
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.settings import require
-
-# What Keras's loops hand to a train function; `train_on_batch` hands over a generator.
-_ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
+from tfrobust.training.batches import unpack
+from tfrobust.training.steps import RunningMeans, distributed
 
 # What the step itself reports; a penalty of the same name would be lost.
 _OWN_NAMES = ("loss", "accuracy", "cross_entropy", "gradient_norm", "beta", "gamma")
@@ -74,7 +73,7 @@ class RobustModel(NetworkWrapper):
         self.penalties: tuple[Penalty, ...] = ()
         self.adversary: Attack | None = None
         self.adversary_share = 1.0
-        self._running = _RunningMeans(())
+        self._running = RunningMeans(())
 
     def compile(
         self,
@@ -137,7 +136,7 @@ class RobustModel(NetworkWrapper):
         )
         with strategy.scope():
             self.optimizer.build(self.network.trainable_variables)
-            self._running = _RunningMeans(self._tracker_names())
+            self._running = RunningMeans(self._tracker_names())
 
     def _tracker_names(self) -> list[str]:
         names = ["loss", "accuracy", "cross_entropy"]
@@ -160,7 +159,7 @@ class RobustModel(NetworkWrapper):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one (per-replica) batch of images and integer labels."""
-        images, labels, weights, extras = _unpack(data)
+        images, labels, weights, extras = unpack(data)
         if self.adversary is not None:
             images = self._attacked(self.adversary, images, labels)
         with tf.GradientTape() as tape:
@@ -186,7 +185,7 @@ class RobustModel(NetworkWrapper):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Loss and accuracy on one (per-replica) batch; weights may mask padding."""
-        images, labels, weights, _ = _unpack(data)
+        images, labels, weights, _ = unpack(data)
         logits = tf.cast(self.network(images, training=False), tf.float32)
         context = StepContext(
             network=self.network,
@@ -287,86 +286,17 @@ class RobustModel(NetworkWrapper):
         return self.test_function
 
     def _distributed(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        strategy = self.distribute_strategy
-        steps = self.steps_per_execution
-        # AutoGraph would wrap every error of the step in several lines of its own.
-        if self.jit_compile and not self.run_eagerly:
-            step = tf.function(
-                step, jit_compile=True, reduce_retracing=True, autograph=False
-            )
-        names: list[str] = []
-
-        def on_replica(batch: Any) -> tf.Tensor:
-            """The step's values, each times its weight and beside it, `[N,2]`."""
-            values = step(batch)
-            names[:] = values
-            weights = [self._running.weight(name) for name in names]
-            return tf.stack(
-                [
-                    (weight * tf.cast(value, tf.float32), weight)
-                    for value, weight in zip(values.values(), weights, strict=True)
-                ]
-            )
-
-        def on_all(batch: Any) -> dict[str, tf.Tensor]:
-            """The step on every replica, its values as means over all of them."""
-            # One sum for all values, since on a network each has its latency. Replicas
-            # count by their examples: padding may have left one with fewer.
-            sums = strategy.reduce(
-                "SUM", strategy.run(on_replica, args=(batch,)), axis=None
-            )
-            means = tf.math.divide_no_nan(sums[:, 0], sums[:, 1])
-            return dict(zip(names, tf.unstack(means), strict=True))
-
-        def run(iterator: Any) -> dict[str, tf.Tensor]:
-            def another(done: tf.Tensor, values: Any) -> tuple[tf.Tensor, Any]:
-                batch = iterator.get_next_as_optional()
-                return done + 1, tf.cond(
-                    batch.has_value(),
-                    lambda: on_all(batch.get_value()),
-                    lambda: values,
-                )
-
-            values = on_all(next(iterator))
-            if steps > 1:
-                _, values = tf.while_loop(
-                    lambda done, _: done < steps, another, (tf.constant(1), values)
-                )
-            return values
-
-        if not self.run_eagerly:
-            run = tf.function(run, reduce_retracing=True, autograph=False)
-
-        def run_on_any(iterator: Any) -> dict[str, tf.Tensor]:
-            if not isinstance(iterator, _ITERATORS):  # from `train_on_batch`
-                batch = [part for part in next(iterator) if part is not None]
-                iterator = iter(tf.data.Dataset.from_tensors(tuple(batch)))
-            return run(iterator)
-
-        return run_on_any
+        return distributed(
+            step,
+            self.distribute_strategy,
+            self._running.weight,
+            steps=self.steps_per_execution,
+            eagerly=self.run_eagerly,
+            jit_compile=self.jit_compile,
+        )
 
     def get_compile_config(self) -> None:
         """Nothing: penalties are not saved, and a loaded model is compiled anew."""
-
-
-class _RunningMeans:
-    """The epoch's running means, by name.
-
-    Held outside of Keras's tracking: a built model refuses new state, and these are
-    made anew by each `compile`, whose penalties name them.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-
-    def results(self, names: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
-        names = tuple(self.trackers) if names is None else names
-        return {name: self.trackers[name].result() for name in names}
-
-    def weight(self, name: str) -> tf.Tensor:
-        """What stands behind a value: its examples, or 1 if it is not a mean."""
-        tracker = self.trackers.get(name)
-        return tf.constant(1.0) if tracker is None else tf.identity(tracker.count.value)
 
 
 def _check_network(network: keras.Model) -> None:
@@ -418,44 +348,6 @@ def _rows(share: float, images: tf.Tensor) -> int | tf.Tensor:
     # In double precision, as Python: the same number of rows in any kind of graph.
     size = tf.cast(tf.shape(images)[0], tf.float64)
     return tf.maximum(1, tf.cast(tf.round(share * size), tf.int32))
-
-
-def _unpack(
-    data: Any,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, dict[str, tf.Tensor]]:
-    """Images, labels, weights, and what else a dictionary around the images holds."""
-    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    extras = dict(images) if isinstance(images, dict) else {"images": images}
-    if "images" not in extras:
-        raise ValueError(
-            "A dictionary of a batch must hold its `images`. "
-            f"Received: {', '.join(sorted(extras))}"
-        )
-    images = extras.pop("images")
-    if labels is None:
-        raise ValueError(
-            "Training and evaluation need batches of (images, labels). "
-            "Received: images alone"
-        )
-    images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-    if not images.dtype.is_floating:
-        raise ValueError(
-            "`images` must be floating point, in [0, 1]. "
-            f"Received: images.dtype={images.dtype.name}"
-        )
-    if not labels.dtype.is_integer or labels.shape.rank != 1:
-        raise ValueError(
-            "`labels` must be integers of shape (batch,). "
-            f"Received: labels.dtype={labels.dtype.name}, labels.shape={labels.shape}"
-        )
-    if weights is not None:
-        weights = tf.cast(weights, tf.float32)
-        if weights.shape.rank != 1:
-            raise ValueError(
-                "`sample_weight` must have shape (batch,). "
-                f"Received: sample_weight.shape={weights.shape}"
-            )
-    return images, tf.cast(labels, tf.int32), weights, extras
 
 
 def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

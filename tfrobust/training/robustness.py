@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
+from tfrobust.core.files import replacing
 from tfrobust.settings import require, require_steps
 
 
@@ -163,7 +164,5 @@ class KeepBest(keras.callbacks.Callback):
     def _save(self) -> None:
         if not self.write:
             return
-        # Keras asks for the ending.
-        aside = self.path.with_name(self.path.stem + ".partial.keras")
-        self.model.network.save(aside)
-        os.replace(aside, self.path)
+        with replacing(self.path) as partial:
+            self.model.network.save(partial)

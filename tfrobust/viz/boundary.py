@@ -11,6 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tfrobust.viz.style import legend_below
+
 _COLOURS = ("#2166ac", "#b2182b")
 # Both ends are pale, so that points of their colour stand out.
 _SURFACE = LinearSegmentedColormap.from_list(
@@ -74,13 +76,7 @@ def decision_boundaries(
         axes.set(xlim=extent[:2], ylim=extent[2:])
         axes.set_aspect("equal")
         _name_axes(axes, axis_names, first=axes is row[0])
-    figure.legend(
-        handles=_legend(class_names),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        fontsize=8,
-    )
+    legend_below(figure, handles=_legend(class_names), ncols=3, fontsize=8)
     return figure
 
 

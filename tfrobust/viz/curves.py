@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tfrobust.viz.style import frame
+
 
 def training_curves(rows: Sequence[dict[str, float]]) -> Figure:
     """Loss, accuracy, gradient norm, and every beta and gamma, over the epochs.
@@ -45,8 +47,7 @@ def training_curves(rows: Sequence[dict[str, float]]) -> Figure:
         axes.set_title(_TITLES.get(panel[0], panel[0]), loc="left", fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8)
     return figure

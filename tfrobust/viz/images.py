@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
+
+from tfrobust.viz.style import bare, show_image
 
 
 def image_rows(
@@ -51,11 +52,7 @@ def image_rows(
     for line, (title, (images, answers)) in zip(grid, rows.items(), strict=True):
         line[0].set_title(title, loc="left", fontsize=9)
         for axes, image, answer, name in zip(line, images, answers, truth, strict=True):
-            # Colours and limits apply to single-channel images only.
-            axes.imshow(np.clip(np.asarray(image), 0, 1), cmap="gray", vmin=0, vmax=1)
+            show_image(bare(axes), image)
             color = "black" if answer == name else "red"
             axes.set_xlabel(answer, fontsize=8, color=color)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
     return figure

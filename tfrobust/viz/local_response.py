@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from tfrobust.analysis.responses import LocalResponse
+from tfrobust.viz.style import color_of, frame, legend_below, marker_of, width_of
 
 # What is drawn in each row, and what the row is called.
 _ROWS = {"maximum": "largest difference", "total": "sum of differences"}
@@ -138,11 +139,10 @@ def _draw_layers(
         range(len(estimates)),
         [one.value for one in estimates],
         _errors([one.standard_error for one in estimates]),
-        color=f"C{place % 10}",
-        marker="os^Dv"[place % 5],
+        color=color_of(place),
+        marker=marker_of(place),
         markersize=4,
-        # Thinner and thinner: a line under another can be seen.
-        linewidth=max(1.2, 2.4 - 0.4 * place),
+        linewidth=width_of(place),
         capsize=2,
         label=name,
     )
@@ -163,7 +163,7 @@ def _draw_epochs(
             [one.value for one in estimates],
             _errors([one.standard_error for one in estimates]),
             color=colours[place],
-            marker="os^Dv"[place % 5],
+            marker=marker_of(place),
             markersize=3,
             linewidth=1.5,
             capsize=2,
@@ -186,18 +186,10 @@ def _finished(figure: Figure, grid: np.ndarray) -> Figure:
             axes.set_yscale("log", nonpositive="mask")
             axes.yaxis.set_major_formatter(_Plain())
             axes.yaxis.set_minor_formatter(_Plain(minor_thresholds=(2, 0.5)))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
     by_name = {bars.get_label(): bars for axes in grid[0] for bars in axes.containers}
     if by_name:
-        figure.legend(
-            by_name.values(),
-            by_name.keys(),
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-            fontsize=9,
-        )
+        legend_below(figure, by_name.values(), by_name.keys(), ncols=3)
     return figure
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import bare, show_image
+
 Pair = tuple[Any, Any]
 
 
@@ -65,10 +67,7 @@ def magnified(columns: Mapping[str, Pair]) -> Figure:
         # Image 0, image 0 magnified, image 1 and so on.
         shown = np.stack(pair, axis=1).reshape(rows, *first[1:])
         for axes, image in zip(column, shown, strict=True):
-            axes.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            show_image(bare(axes), image)
     for row, axes in enumerate(grid[:, 0]):
         axes.set_ylabel("magnified" if row % 2 else "as it is", fontsize=8)
     return figure

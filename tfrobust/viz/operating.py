@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import color_of, frame, legend_below, width_of
+
 Curve = tuple[Sequence[float], Sequence[float]]
 
 # Told apart without colour as well.
@@ -58,21 +60,17 @@ def operating_characteristics(
             [0.0, *distortions, end],
             [100 * share for share in (0.0, *shares, last)],
             drawstyle="steps-post",
-            color=f"C{index % 10}",
+            color=color_of(index),
             linestyle=_STYLES[index % len(_STYLES)],
-            # Thinner and thinner: a curve under another can be seen.
-            linewidth=max(1.2, 2.6 - 0.4 * index),
+            linewidth=width_of(index, first=2.6),
             label=name,
         )
     axes.set_xlim(0, limit)
     axes.set_ylim(0, 102)
     axes.set_xlabel(f"distortion D, {norm}")
     axes.set_ylabel("images fooled within D, %")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=4
-    )
+    frame(axes)
+    legend_below(figure, ncols=3, handlelength=4)
     return figure
 
 

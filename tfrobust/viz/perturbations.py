@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from tfrobust.settings import require_positive
+from tfrobust.viz.style import bare, show_image
 
 # An odd number of colours, so that 0 has one of its own.
 _COLOURS = LinearSegmentedColormap.from_list(
@@ -70,12 +71,12 @@ def perturbation_panels(
         axes.set_title(title, fontsize=8)
     for row, image, other in zip(grid, images, adversarial, strict=True):
         change = other - image
-        _show(row[0], image)
-        _show(row[1], other)
+        show_image(bare(row[0]), image, "nearest")
+        show_image(bare(row[1]), other, "nearest")
         if images.shape[-1] == 1:
             _show_change(row[2], change[..., 0], eps)
             continue
-        _show(row[2], 0.5 + change / (2.0 * eps))
+        show_image(bare(row[2]), 0.5 + change / (2.0 * eps), "nearest")
         _show_change(row[3], change.mean(axis=-1), eps)
         for axes, channel in zip(row[4:], np.moveaxis(change, -1, 0), strict=True):
             _show_change(axes, channel, eps)
@@ -85,21 +86,9 @@ def perturbation_panels(
     return figure
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
-    shown = np.clip(image, 0, 1)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _strip(axes)
-
-
 def _show_change(axes: Axes, change: np.ndarray, eps: float) -> None:
     axes.imshow(change, cmap=_COLOURS, vmin=-eps, vmax=eps, interpolation="nearest")
-    _strip(axes)
-
-
-def _strip(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
+    bare(axes)
 
 
 def _add_bar(figure: Figure, grid: np.ndarray, eps: float) -> None:

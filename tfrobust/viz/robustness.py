@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import color_of, frame, legend_below, marker_of, width_of
+
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
 
@@ -43,18 +45,16 @@ def accuracy_over_eps(curves: Mapping[str, Curve], norm: str = "L2") -> Figure:
             eps,
             [100 * value for value in accuracy],
             [100 * value for value in error],
-            color=f"C{index % 10}",
-            marker="os^Dv"[index % 5],
+            color=color_of(index),
+            marker=marker_of(index),
             markersize=4,
             capsize=3,
-            # Thinner and thinner: a curve under another can be seen.
-            linewidth=max(1.2, 2.4 - 0.4 * index),
+            linewidth=width_of(index),
             label=name,
         )
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"eps, {norm}")
     axes.set_ylabel("accuracy under attack, %")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    frame(axes)
+    legend_below(figure, ncols=2)
     return figure

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import band, color_of, frame, legend_below, marker_of, width_of
+
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
 _STYLES = ("-", "--", "-.", ":")
@@ -104,22 +106,15 @@ def accuracy_over_scale(
         axes.set_xlim(0, math.sqrt(2))
         axes.set_ylim(0, 102)
         axes.set_xlabel(shown)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
     row[0].set_ylabel("accuracy, %")
     # A curve may be missing from a panel: the legend has each name once.
     handles: dict[Any, Any] = {}
     for axes in row:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(
-        [handles[name] for name in names],
-        names,
-        loc="outside lower center",
-        ncols=min(4, len(names)),
-        frameon=False,
-        fontsize=9,
-    )
+    kept = [handles[name] for name in names]
+    legend_below(figure, kept, names, ncols=min(4, len(names)))
     return figure
 
 
@@ -132,20 +127,19 @@ def _draw(axes: Axes, title: str, name: str, curve: Curve, place: int) -> None:
             f"Received: lengths {lengths} for {name!r} of {title!r}"
         )
     scales, accuracy, error = (np.asarray(part, np.float64) for part in curve)
-    colour = f"C{place % 10}"
+    colour = color_of(place)
     axes.plot(
         scales,
         100 * accuracy,
         color=colour,
         linestyle=_STYLES[place % len(_STYLES)],
-        marker="os^Dv"[place % 5],
+        marker=marker_of(place),
         markersize=3,
-        # Thinner and thinner: a curve under another can be seen.
-        linewidth=max(1.2, 2.2 - 0.3 * place),
+        linewidth=width_of(place, first=2.2, step=0.3),
         label=name,
     )
     low, high = 100 * (accuracy - error), 100 * (accuracy + error)
-    axes.fill_between(scales, low, high, color=colour, alpha=0.2, linewidth=0)
+    band(axes, scales, low, high, colour)
 
 
 def _show_group(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import band, color_of, frame, legend_below, marker_of, width_of
+
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float] | None]
 
 
@@ -46,30 +48,28 @@ def gradient_stability(curves: Mapping[str, Curve]) -> Figure:
                 "`curves` must hold sequences of one length. Received: lengths "
                 f"{sorted(lengths)} for {name!r}"
             )
-        colour = f"C{index % 10}"
-        # Thinner and thinner: a curve under another can be seen.
+        colour = color_of(index)
         axes.plot(
             radii,
             mean,
             color=colour,
-            marker="os^Dv"[index % 5],
+            marker=marker_of(index),
             markersize=4,
-            linewidth=max(1.2, 2.4 - 0.4 * index),
+            linewidth=width_of(index),
             label=name,
         )
         low, high = np.subtract(mean, error), np.add(mean, error)
         # A logarithmic axis has no place for what a wide error takes below zero.
         low = np.where(low > 0, low, np.multiply(mean, 0.1))
-        axes.fill_between(radii, low, high, color=colour, alpha=0.2, linewidth=0)
+        band(axes, radii, low, high, colour)
         if bound is not None:
             axes.plot(radii, bound, color=colour, linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("radius of the noise, L2")
     axes.set_ylabel("relative change of the gradient")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    frame(axes)
     if any(bound is not None for *_, bound in curves.values()):
         axes.plot([], [], color="0.5", linestyle="--", linewidth=1, label="bound")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    legend_below(figure, ncols=2)
     return figure

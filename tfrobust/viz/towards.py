@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from tfrobust.viz.style import bare, show_image
 
 # Height of the gap between one image's rows and the next one's, in images.
 _GAP = 0.15
@@ -61,30 +62,17 @@ def towards_classes(
     for place, image in enumerate(clean):
         for line, (name, part) in enumerate(moved.items()):
             row = place * (len(moved) + 1) + line
-            cells = [_bare(figure.add_subplot(grid[row, i])) for i in range(columns)]
+            cells = [bare(figure.add_subplot(grid[row, i])) for i in range(columns)]
             cells[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
             # The original is shown once, above nothing.
             for axes, shown in zip(
                 cells[line > 0 :], [image, *part[place]][line > 0 :], strict=True
             ):
-                axes.imshow(
-                    np.clip(shown, 0, 1),
-                    cmap="gray",
-                    vmin=0,
-                    vmax=1,
-                    interpolation="nearest",
-                )
+                show_image(axes, shown, "nearest")
             if not row:
                 for axes, title in zip(cells, titles, strict=True):
                     axes.set_title(title, fontsize=8)
     return figure
-
-
-def _bare(axes: Axes) -> Axes:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    return axes
 
 
 def _check(clean: np.ndarray, moved: Mapping[str, np.ndarray], classes: int) -> None:

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from tfrobust.viz.style import color_of, frame
+
 # A strength, the curvature and the accuracy that it leads to, each with its error.
 Point = tuple[str, tuple[float, float], tuple[float, float]]
 
@@ -39,7 +41,7 @@ def accuracy_against_beta(
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
     for index, (name, (beta, accuracy, error)) in enumerate(points.items()):
-        colour = f"C{index % 10}"
+        colour = color_of(index)
         if beta is None:
             axes.axhline(100 * accuracy, color=colour, linestyle="--", label=name)
             continue
@@ -91,7 +93,7 @@ def accuracy_against_curvature(
             [100 * value for value in accuracies],
             [100 * value for value in y_errors],
             x_errors,
-            color=f"C{index % 10}",
+            color=color_of(index),
             marker="o",
             capsize=3,
             label=method,
@@ -115,6 +117,5 @@ def _finish(axes: Axes, label: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(label)
     axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    frame(axes)
     axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfrobust.viz.style import bare, show_image
+
 Cases = tuple[Any, Any, Any]
 
 # Blocks beside each other; one below the other they make a strip.
@@ -63,9 +65,7 @@ def worst_cases(cases: Mapping[str, Cases], digits: int = 2) -> Figure:
         block.suptitle(name, fontsize=10, fontweight="bold")
         grid = block.subplots(len(_ROWS), count, squeeze=False)
         for axes in grid.flat:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            bare(axes)
         for axes, row in zip(grid[:, 0], _ROWS, strict=True):
             axes.set_ylabel(row, fontsize=8)
         for column, image, other, distortion in zip(
@@ -73,7 +73,7 @@ def worst_cases(cases: Mapping[str, Cases], digits: int = 2) -> Figure:
         ):
             column[0].set_title(f"D = {distortion:.{digits}f}", fontsize=8)
             for axes, shown in zip(column, (image, other), strict=False):
-                axes.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
+                show_image(axes, shown)
             _show_change(column[2], other - image)
     return figure
 
@@ -81,7 +81,7 @@ def worst_cases(cases: Mapping[str, Cases], digits: int = 2) -> Figure:
 def _show_change(axes: Axes, change: np.ndarray) -> None:
     largest = float(np.abs(change).max())
     shown = 0.5 + 0.5 * change / (largest or 1.0)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
+    show_image(axes, shown)
     axes.set_xlabel(f"up to {255 * largest:.3g}/255", fontsize=7)
 
 

@@ -96,5 +96,5 @@ def _measure(
         float(np.mean(np.argmax(network(points), axis=-1) == labels))
         for points, labels in (train, test)
     ]
-    found = geometry.measure(network, test, power_iterations=10).summary()
+    found = geometry.measure(network, test, power_iterations=10).means()
     return *accuracies, found["gradient_norm"][0], found["curvature"][0]

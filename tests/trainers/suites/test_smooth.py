@@ -21,7 +21,6 @@ from tests.trainers.suites.common import (
     refusal,
 )
 from tfrobust import analysis, attacks, data, smoothing
-from tfrobust.analysis import transfer as smooth_transfer
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.records import Records
@@ -346,7 +345,7 @@ def test_transfer_counted_by_hand():
     moved = np.float32([0.7, 0.7, 0.9, 0.4, 0.9])
     adversarial = {"a": np.tile(moved[:, None, None, None], [1, 2, 2, 1])}
     success = {"a": np.array([True, True, True, True, False])}
-    found = smooth_transfer.transfer(classify, images, adversarial, success, 2)
+    found = analysis.transfer(classify, images, adversarial, success, 2)
     assert found.clean_correct.tolist() == [True, False, True, True, True]
     assert found.fooled["a"].tolist() == [True, True, False, False, True]
     # Counted are images 0, 2 and 3: of those one is fooled.
@@ -366,8 +365,8 @@ def test_a_filter_takes_back_a_lone_pixel():
     image[0, 4, 4, 0] = 0.6
     shown = tf.constant(image)
     assert classify(shown).tolist() == [1]
-    assert smooth_transfer.behind_filter(classify, 5.0, 0.5)(shown).tolist() == [0]
-    assert smooth_transfer.behind_filter(classify, 5.0, 0.01)(shown).tolist() == [1]
+    assert analysis.behind_filter(classify, 5.0, 0.5)(shown).tolist() == [0]
+    assert analysis.behind_filter(classify, 5.0, 0.01)(shown).tolist() == [1]
 
 
 def test_the_first_correct_images():

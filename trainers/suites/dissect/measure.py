@@ -319,19 +319,22 @@ class Measurer:
     def _transfer(self, source: str, own: Seen, target: Seen) -> Iterator[Record]:
         """What one model's adversarial examples do to another."""
         adversarial = own.main.adversarial
-        counted = own.main.broken & ~target.main.outcome.already
-        fooled = self._answers(target.model, adversarial) != self.sample.labels
+        found = analysis.transfer(
+            lambda shown: np.argmax(parts.logits_of(target.model, shown), axis=-1),
+            self.pixels,
+            {self.first: adversarial},
+            {self.first: own.main.broken},
+            self.run.batch_size,
+            labels=self.sample.labels,
+            clean_correct=~target.main.outcome.already,
+        )
+        counted, fooled = found.counted(self.first), found.fooled[self.first]
         response = self._response(target.model, self.pixels, adversarial)
         target.transferred[source] = counted, response
         of, name = self.sample.first(), target.model.name
         about: dict[str, Any] = {"source": source, "attack": self.first}
         yield measured(name, "transfer", _among(fooled, counted), of, **about)
         yield from _responses(target.model, response, counted, of, about, "transferred")
-
-    def _answers(self, model: Loaded, images: np.ndarray) -> np.ndarray:
-        batches = self._parts(len(images))
-        logits = [parts.logits_of(model, images[part]) for part in batches]
-        return np.argmax(np.concatenate(logits), axis=-1)
 
 
 def _among(values: Any, chosen: np.ndarray) -> np.ndarray:

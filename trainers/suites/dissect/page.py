@@ -117,7 +117,9 @@ def _curve_table(curves: figures.Curves) -> Table:
         for what, curve in by_name.items()
     }
     scales = next(iter(columns.values())).scales
-    cells = [[cell(point) for point in curve.accuracy] for curve in columns.values()]
+    cells = [
+        [cell(point) for point in curve.means().values()] for curve in columns.values()
+    ]
     rows = [[f"{scale:.3g}", *row] for scale, *row in zip(scales, *cells, strict=True)]
     peaks = [_peak(curve) for curve in columns.values()]
     rows.append(["highest at scale", *(f"{scale:.3g}" for scale in peaks)])
@@ -329,5 +331,5 @@ def _text_or(form: Form) -> Form:
 
 
 def _peak(curve: analysis.AccuracyCurve) -> float:
-    values = [point.value for point in curve.accuracy]
+    values = [point.value for point in curve.means().values()]
     return curve.scales[int(np.argmax(values))]

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrobust import analysis, attacks, data, smoothing
-from tfrobust.analysis.transfer import Classify, behind_filter, transfer
+from tfrobust.analysis.transfers import Classify, behind_filter, transfer
 from tfrobust.attacks import AttackResult
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError

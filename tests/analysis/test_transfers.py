@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import analysis
-from tfrobust.analysis.transfer import transfer
 from tfrobust.data import Dataset
 
 # The target calls a pixel bright from 1/2 on.
@@ -34,7 +33,7 @@ def test_what_transfers_is_counted_by_hand():
     Attack a fooled the source on 0, 1 and 2 of the others, and the target on 0 and 1 of
     these; on 3 the target alone. Attack b fooled the source on image 4 alone.
     """
-    found = transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 2)
+    found = analysis.transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 2)
     assert found.clean_correct.tolist() == [True, True, True, True, False]
     assert found.fooled["a"].tolist() == [True, True, False, True, True]
     assert found.counted("a").tolist() == [True, True, True, False, False]
@@ -50,9 +49,9 @@ def test_what_transfers_is_counted_by_hand():
 
 
 def test_the_batch_size_makes_no_difference():
-    expected = transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 5)
+    expected = analysis.transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 5)
     for size in (1, 2, 3):
-        found = transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, size)
+        found = analysis.transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, size)
         for name in ADVERSARIAL:
             np.testing.assert_array_equal(found.fooled[name], expected.fooled[name])
 
@@ -60,7 +59,7 @@ def test_the_batch_size_makes_no_difference():
 def test_a_result_is_public_and_frozen():
     assert dataclasses.is_dataclass(analysis.Transfer)
     assert isinstance(
-        transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 2), analysis.Transfer
+        analysis.transfer(classify, IMAGES, ADVERSARIAL, SUCCESS, 2), analysis.Transfer
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,9 @@ import tensorflow as tf
 from tfrobust.analysis.magnification import bilateral_filter
 from tfrobust.analysis.responses import LocalResponse
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.data import Dataset
+from tfrobust.core.examples import gather
+from tfrobust.core.selection import checked_mask
+from tfrobust.settings import require_steps
 
 Classify = Callable[[tf.Tensor], np.ndarray]
 """Maps float32 images `[B, H, W, C]` to classes, int `[B]`."""
@@ -37,12 +40,35 @@ class Transfer:
         ... )
         >>> found.counted("pgd").tolist(), found.rate("pgd").value
         ([True, True, False, False], 0.5)
+        >>> found.select([True, False, False, False]).means()["pgd"].value
+        1.0
     """
 
     clean_correct: np.ndarray
     success: dict[str, np.ndarray]
     fooled: dict[str, np.ndarray]
     responses: dict[str, LocalResponse] = dataclasses.field(default_factory=dict)
+
+    def select(self, mask: Any) -> Transfer:
+        """The same of some of the images.
+
+        Args:
+            mask: bool `[N]`. It may hold nowhere.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        rows = checked_mask(mask, len(self.clean_correct))
+        return Transfer(
+            self.clean_correct[rows],
+            {name: success[rows] for name, success in self.success.items()},
+            {name: fooled[rows] for name, fooled in self.fooled.items()},
+            {name: each.select(rows) for name, each in self.responses.items()},
+        )
+
+    def means(self) -> dict[str, Estimate]:
+        """The `rate` of each attack."""
+        return {name: self.rate(name) for name in self.fooled}
 
     def counted(self, attack: str) -> np.ndarray:
         """Fooled the source, and the clean image does not fool the target; bool `[N]`.
@@ -67,24 +93,35 @@ class Transfer:
 
 def transfer(
     classify: Classify,
-    images: Dataset,
-    adversarial: Mapping[str, np.ndarray],
+    images: Any,
+    adversarial: Mapping[str, Any],
     success: Mapping[str, np.ndarray],
-    batch_size: int,
+    batch_size: int = 128,
+    *,
+    labels: Any = None,
+    clean_correct: Any = None,
 ) -> Transfer:
     """Shows a target the clean and the adversarial images of a source.
 
     Args:
         classify: The target.
-        images: The clean images and their labels, N of them.
-        adversarial: For each attack float32 `[N, H, W, C]`.
+        images: The clean images, float32 `[N,H,W,C]` in [0, 1] in any form, such as a
+            `data.Dataset`; see `tfrobust.analysis`.
+        adversarial: For each attack float32 `[N,H,W,C]` in any form.
         success: For each attack bool `[N]`, whether it fooled the source.
         batch_size: Images at a time.
+        labels: Integer `[N]`, unless `images` brings them.
+        clean_correct: bool `[N]`, whether the target has the clean images right, where
+            that was measured before; it is measured if left out.
 
     Returns:
         What the target made of them.
 
+    Raises:
+        ValueError: If labels are missing or `batch_size` is out of range.
+
     Example:
+        >>> from tfrobust.data import Dataset
         >>> images = Dataset(
         ...     images=np.uint8([0, 255]).reshape(2, 1, 1, 1), labels=[0, 1],
         ...     class_names=("dark", "bright"), name="two")
@@ -96,15 +133,19 @@ def transfer(
         >>> found.rate("pgd").value
         0.5
     """
-    clean = images.images.astype(np.float32) / np.float32(255)
+    require_steps("batch_size", batch_size)
+    clean, labels = gather(images, labels, labelled=True)
 
-    def wrong(shown: np.ndarray) -> np.ndarray:
+    def wrong(given: Any, name: str) -> np.ndarray:
+        shown = gather(given, name=name).images
         starts = range(0, len(shown), batch_size)
         parts = [classify(tf.constant(shown[i : i + batch_size])) for i in starts]
-        return np.asarray(np.concatenate(parts) != images.labels)
+        return np.asarray(np.concatenate(parts) != labels)
 
-    fooled = {name: wrong(shown) for name, shown in adversarial.items()}
-    return Transfer(~wrong(clean), dict(success), fooled)
+    if clean_correct is None:
+        clean_correct = ~wrong(clean, "images")
+    fooled = {name: wrong(shown, "adversarial") for name, shown in adversarial.items()}
+    return Transfer(np.asarray(clean_correct), dict(success), fooled)
 
 
 def behind_filter(classify: Classify, std: float, range_std: float) -> Classify:

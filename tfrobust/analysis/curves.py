@@ -1,0 +1,258 @@
+"""A network's accuracy over the part of the spectrum that it is shown.
+
+The first part of "Dissecting Local Properties of Adversarial Examples": images are
+filtered at a threshold, or swap what lies above it, and go to a network. Scales are
+those of `tfrobust.analysis.filters`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrobust.analysis.filters import (
+    check_same,
+    checked_images,
+    checked_scale,
+    high_pass,
+    low_pass,
+    swap_high,
+)
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.examples import gather
+from tfrobust.core.images import check_classes, check_pixels
+from tfrobust.core.selection import selected
+from tfrobust.settings import require, require_steps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AccuracyCurve:
+    """Which of N images a network got right at each of S scales.
+
+    Attributes:
+        scales: S numbers in [0, sqrt(2)].
+        correct: bool `[S,N]`.
+
+    Raises:
+        ValueError: If `correct` does not have a row for each scale.
+
+    Reference: Dissect, figures 1 and 6.
+
+    Example:
+        >>> curve = AccuracyCurve((0.5, 1.0), [[True, False], [True, True]])
+        >>> [f"{scale}: {point.value}" for scale, point in curve.means().items()]
+        ['0.5: 0.5', '1.0: 1.0']
+        >>> curve.select([False, True]).means()[0.5].value
+        0.0
+    """
+
+    scales: tuple[float, ...]
+    correct: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Check the arrays and bring them to their types."""
+        scales = tuple(float(scale) for scale in self.scales)
+        correct = np.asarray(self.correct, bool)
+        if correct.ndim != 2 or len(correct) != len(scales):
+            raise ValueError(
+                f"`correct` must have shape [S, N] with S={len(scales)}, as `scales` "
+                f"says. Received: shape={correct.shape}"
+            )
+        object.__setattr__(self, "scales", scales)
+        object.__setattr__(self, "correct", correct)
+
+    def select(self, mask: Any) -> AccuracyCurve:
+        """The same of some of the images, say those that an attack succeeded on.
+
+        Args:
+            mask: bool `[N]`. Where it holds nowhere, the accuracy is NaN.
+
+        Raises:
+            ValueError: If it is no bool `[N]`.
+        """
+        (columns,) = selected([self.correct.T], mask)
+        return AccuracyCurve(self.scales, columns.T)
+
+    def means(self) -> dict[float, Estimate]:
+        """The accuracy at each scale; NaN of no images.
+
+        Returns:
+            `{scale: share of correct answers}`, in the order of the scales.
+        """
+        rows = zip(self.scales, self.correct, strict=True)
+        return {scale: mean(row) for scale, row in rows}
+
+    def points(self) -> tuple[list[float], list[float], list[float]]:
+        """Scales, accuracy and its standard error, as `viz` takes a curve."""
+        found = [mean(row) for row in self.correct]
+        values = [point.value for point in found]
+        return list(self.scales), values, [point.standard_error for point in found]
+
+
+def filtered_accuracy(
+    model: Any,
+    images: Any,
+    labels: Any,
+    scales: Sequence[float],
+    kind: str = "low",
+    batch_size: int = 100,
+    clip: bool = False,
+) -> AccuracyCurve:
+    """How well a network recognises images of which only a part is left.
+
+    At the scale sqrt(2) the low-pass leaves the accuracy on whole images.
+
+    Filtered images are shown as they are by default, also where they leave [0, 1]:
+    clipping would bring back frequencies that the filter took, and would cut off half
+    of a high-pass, whose mean is 0. `clip` shows what a picture file could hold.
+
+    Args:
+        model: As for an attack's call: a Keras model, a loaded SavedModel, or any
+            callable from images to logits `[B,K]`.
+        images: Floating `[N,H,W,C]` in [0, 1] in any form, natural or adversarial, H
+            and W at least 2. Of no images the accuracy is NaN.
+        labels: Integer `[N]`; `None` where `images` brings them.
+        scales: Numbers in [0, sqrt(2)], at least one.
+        kind: `"low"` shows what lies up to the scale, `"high"` what lies above.
+        batch_size: Images at a time.
+        clip: Whether to clip filtered images to [0, 1].
+
+    Returns:
+        The curve. Logits that are not finite count as a wrong answer.
+
+    Raises:
+        ValueError: If images or labels are of a wrong shape, type or range, or a
+            setting is out of range.
+
+    Reference: Dissect, figure 1.
+
+    Example:
+        >>> def model(images):  # are there stripes?
+        ...     contrast = tf.math.reduce_std(images, axis=[1, 2, 3])
+        ...     return tf.stack([0.1 - contrast, contrast - 0.1], axis=1)
+        >>> stripes = tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0]), [1, 2, 2, 1])
+        >>> curve = filtered_accuracy(model, stripes, [1], [0.0, 0.5, 1.0])
+        >>> [point.value for point in curve.means().values()]
+        [0.0, 0.0, 1.0]
+    """
+    images, labels = gather(images, labels, labelled=True)
+    images = _checked_pixels("images", images)
+    _check_kind(kind)
+    keep = low_pass if kind == "low" else high_pass
+
+    def shown(scale: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        return keep(batch, scale)
+
+    return _accuracy(model, shown, (images,), labels, scales, batch_size, clip)
+
+
+def swapped_accuracy(
+    model: Any,
+    natural: Any,
+    adversarial: Any,
+    labels: Any,
+    scales: Sequence[float],
+    kind: str = "high",
+    batch_size: int = 100,
+    clip: bool = False,
+) -> AccuracyCurve:
+    """How well a network recognises images with a part taken from adversarial ones.
+
+    With `kind="high"` what lies above the scale is adversarial, so that the curve ends,
+    at sqrt(2), at the accuracy on natural images; with `"low"` what lies up to the
+    scale is, and it ends at that on adversarial ones.
+
+    Args:
+        model: As for `filtered_accuracy`.
+        natural: Floating `[N,H,W,C]` in [0, 1] in any form, H and W at least 2.
+        adversarial: The same images after an attack, in any form.
+        labels: Integer `[N]`; `None` where `natural` brings them.
+        scales: As for `filtered_accuracy`.
+        kind: Which part comes from the adversarial images, `"high"` or `"low"`.
+        batch_size: As for `filtered_accuracy`.
+        clip: As for `filtered_accuracy`.
+
+    Returns:
+        The curve. Logits that are not finite count as a wrong answer.
+
+    Raises:
+        ValueError: If the two differ in shape, and as for `filtered_accuracy`.
+
+    Reference: Dissect, figure 6.
+
+    Example:
+        >>> def model(images):  # are there stripes?
+        ...     contrast = tf.math.reduce_std(images, axis=[1, 2, 3])
+        ...     return tf.stack([0.1 - contrast, contrast - 0.1], axis=1)
+        >>> stripes = tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0]), [1, 2, 2, 1])
+        >>> grey = tf.fill([1, 2, 2, 1], 0.5)
+        >>> curve = swapped_accuracy(model, stripes, grey, [1], [0.5, 1.0])
+        >>> [point.value for point in curve.means().values()]
+        [0.0, 1.0]
+    """
+    natural, labels = gather(natural, labels, "natural", labelled=True)
+    natural = _checked_pixels("natural", natural)
+    adversarial = gather(adversarial, name="adversarial").images
+    adversarial = _checked_pixels("adversarial", adversarial)
+    check_same("adversarial", adversarial, natural, than="natural")
+    _check_kind(kind)
+    # In the order of the spectrum: up to the scale, above it.
+    parts = (natural, adversarial) if kind == "high" else (adversarial, natural)
+
+    def shown(scale: tf.Tensor, below: tf.Tensor, above: tf.Tensor) -> tf.Tensor:
+        return swap_high(below, above, scale)
+
+    return _accuracy(model, shown, parts, labels, scales, batch_size, clip)
+
+
+def _accuracy(
+    model: Any,
+    shown: Callable[..., tf.Tensor],
+    parts: tuple[tf.Tensor, ...],
+    labels: Any,
+    scales: Sequence[float],
+    batch_size: int,
+    clip: bool,
+) -> AccuracyCurve:
+    """Answers to what `shown(scale, *batches)` makes of the images, by one graph."""
+    labels = check_classes("labels", labels, parts[0])
+    require_steps("batch_size", batch_size)
+    steps = [checked_scale("scales", scale) for scale in scales]
+    if not steps:
+        raise ValueError("`scales` must hold at least one number. Received: none")
+    classifier = as_classifier(model)
+
+    def right(scale: tf.Tensor, truth: tf.Tensor, *batches: tf.Tensor) -> tf.Tensor:
+        seen = shown(scale, *batches)
+        seen = tf.ensure_shape(seen, batches[0].shape)
+        logits = classifier(tf.clip_by_value(seen, 0.0, 1.0) if clip else seen)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+        return finite & (tf.argmax(logits, axis=1, output_type=truth.dtype) == truth)
+
+    specs = [tf.TensorSpec([None, *part.shape[1:]]) for part in parts]
+    truth = tf.TensorSpec([None], labels.dtype)
+    # A `tf.function` would warn of retracing from one call to the next.
+    graph = tf.function(right, autograph=False)
+    graph = graph.get_concrete_function(tf.TensorSpec([]), truth, *specs)
+    correct = np.zeros((len(steps), len(labels)), bool)
+    for start in range(0, len(labels), batch_size):
+        rows = slice(start, start + batch_size)
+        for index, scale in enumerate(steps):
+            batches = (part[rows] for part in parts)
+            correct[index, rows] = graph(scale, labels[rows], *batches).numpy()
+    return AccuracyCurve(tuple(scales), correct)
+
+
+def _checked_pixels(name: str, value: Any) -> tf.Tensor:
+    images = checked_images(name, value)
+    check_pixels(name, images)
+    return images
+
+
+def _check_kind(kind: str) -> None:
+    require(kind in ("low", "high"), "kind", kind, '"low" or "high"')
