@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model, limits
-from export import inputs as checks
 from export.signatures import (
     NAMES,
     WITH_GRADIENTS,
@@ -224,14 +223,6 @@ def test_numbers_out_of_range_are_refused(loaded, case):
         tensors[key][1] = value
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         ask(loaded, name, **tensors)
-
-
-def test_images_of_any_size_have_a_limit():
-    """As many numbers as so many images of 224 x 224 x 3, for a network of any size."""
-    free = (None, None, 3)
-    assert checks.checked_images(tf.zeros([1, 448, 224, 3]), free, 2).shape[1] == 448
-    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 301056 numbers"):
-        checks.checked_images(tf.zeros([1, 449, 224, 3]), free, 2)
 
 
 def test_signatures_a_model_cannot_have_are_refused(network, tmp_path):
