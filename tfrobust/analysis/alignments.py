@@ -9,12 +9,13 @@ recognise in the result the class that it was led to?
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import any_number, in_batches, traced
 from tfrobust.attacks import PGD
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
@@ -218,16 +219,16 @@ def alignment(
         found = class_gradients(pull, chosen, classes)
         return cosine(found, directions(batch, chosen, known))
 
-    graph = _traced(
+    graph = traced(
         compared,
-        _any_number(images),
-        {name: _any_number(values) for name, values in features.items()},
+        any_number(images),
+        {name: any_number(values) for name, values in features.items()},
     )
 
     def work(rows: slice) -> tf.Tensor:
         return graph(images[rows], {k: v[rows] for k, v in features.items()})
 
-    return Alignment(_in_batches(work, len(images), batch_size))
+    return Alignment(in_batches(work, len(images), batch_size))
 
 
 def towards_classes(
@@ -290,13 +291,13 @@ def towards_classes(
         # Labels play no part where there are targets.
         return attack.perturb(classifier, batch, targets, targets)
 
-    graph = _traced(moved, _any_number(images), tf.TensorSpec([None], tf.int32))
+    graph = traced(moved, any_number(images), tf.TensorSpec([None], tf.int32))
 
     def work(rows: slice) -> tf.Tensor:
         pairs = tf.range(rows.start, rows.stop)
         return graph(tf.gather(images, pairs // classes), pairs % classes)
 
-    pairs = _in_batches(work, len(images) * classes, batch_size)
+    pairs = in_batches(work, len(images) * classes, batch_size)
     return pairs.reshape(len(images), classes, *images.shape[1:])
 
 
@@ -371,8 +372,8 @@ def _answers(classifier: Any, images: tf.Tensor, batch_size: int) -> np.ndarray:
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
         return tf.where(finite, tf.argmax(logits, axis=1), -1)
 
-    graph = _traced(answer, _any_number(images))
-    return _in_batches(lambda rows: graph(images[rows]), len(images), batch_size)
+    graph = traced(answer, any_number(images))
+    return in_batches(lambda rows: graph(images[rows]), len(images), batch_size)
 
 
 def _checked(value: Any, name: str = "images") -> tf.Tensor:
@@ -385,22 +386,3 @@ def _checked(value: Any, name: str = "images") -> tf.Tensor:
 
 def _classes_of(classifier: Any, images: tf.Tensor) -> int:
     return int(classifier(images[:1]).shape[1])
-
-
-def _traced(function: Callable[..., tf.Tensor], *specs: Any) -> Any:
-    """One graph. A `tf.function` would warn of retracing from one call to the next."""
-    return tf.function(function, autograph=False).get_concrete_function(*specs)
-
-
-def _any_number(values: tf.Tensor) -> tf.TensorSpec:
-    """A signature under which the smaller last batch needs no graph of its own."""
-    return tf.TensorSpec([None, *values.shape[1:]], values.dtype)
-
-
-def _in_batches(
-    work: Callable[[slice], tf.Tensor], count: int, batch_size: int
-) -> np.ndarray:
-    """What `work` makes of all rows, so many at a time."""
-    starts = range(0, count, batch_size)
-    parts = [work(slice(i, min(i + batch_size, count))).numpy() for i in starts]
-    return np.concatenate(parts)
