@@ -49,7 +49,6 @@ from tfrobust.analysis.perturbation import (
     sign_agreement,
     total_variation_ratio,
 )
-from tfrobust.analysis.radii import smallest_success, smallest_successes
 from tfrobust.analysis.responses import (
     LayerMean,
     LocalResponse,
@@ -57,6 +56,7 @@ from tfrobust.analysis.responses import (
     local_responses,
 )
 from tfrobust.analysis.spectra import log_amplitude, log_amplitude_difference
+from tfrobust.analysis.success_over_radii import smallest_success, smallest_successes
 from tfrobust.analysis.transfers import Transfer, behind_filter, transfer
 
 __all__ = [

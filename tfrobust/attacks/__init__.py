@@ -19,9 +19,9 @@ from tfrobust.attacks.evaluation import (
 )
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.naming import describe, names, parse, register, spec, title
 from tfrobust.attacks.pgd import PGD
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.registry import describe, names, parse, register, spec, title
 from tfrobust.attacks.smooth import SmoothCarliniWagner, SmoothPGD
 from tfrobust.attacks.square import Square
 from tfrobust.attacks.threat import ThreatModel

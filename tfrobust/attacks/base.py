@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
-from tfrobust.attacks import checks
+from tfrobust.attacks import validation
 from tfrobust.attacks.constraints import Constraint
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
@@ -157,18 +157,18 @@ class Attack(abc.ABC):
         labels = check_classes("labels", labels, images)
         if targets is not None:
             targets = check_classes("targets", targets, images)
-        eps = checks.check_eps(eps, images, self.budget, type(self).__name__)
+        eps = validation.check_eps(eps, images, self.budget, type(self).__name__)
         goal = _goal(labels, targets)
         if not tf.executing_eagerly():
             # Shapes that vary are left out: the caller may be compiled by XLA.
             return self._search(as_classifier(model), images, goal, eps, False)[0]
-        checks.check_values(images, labels, targets, eps)
+        validation.check_values(images, labels, targets, eps)
         if images.shape[0] == 0:
             none, zero = tf.zeros([0], tf.bool), tf.zeros([0])
             return AttackResult(images, none, zero, none, zero, none)
         search = _compiled(self, model, images, goal)
         result, logits = search(images, goal.classes, eps)
-        checks.check_logits(logits, labels, targets)
+        validation.check_logits(logits, labels, targets)
         return result
 
     def perturb(
@@ -219,7 +219,7 @@ class Attack(abc.ABC):
             classifier=as_classifier(model),
             images=images,
             goal=_goal(labels, targets),
-            eps=checks.check_eps(eps, images, self.budget, type(self).__name__),
+            eps=validation.check_eps(eps, images, self.budget, type(self).__name__),
             wanted=tf.ones_like(labels, tf.bool),
             compact=False,
         )
@@ -354,7 +354,7 @@ def _goal(labels: tf.Tensor, targets: tf.Tensor | None) -> Goal:
 def _compiled(attack: Attack, model: Any, images: tf.Tensor, goal: Goal) -> Any:
     """The attack's search on this model as a graph for any batch size."""
     if not _GRAPHS.knows(model):
-        checks.check_gradients(as_classifier(model), images, goal)
+        validation.check_gradients(as_classifier(model), images, goal)
     shape, targeted = images.shape[1:], goal.targeted
     attack = attack.template()
     trace = functools.partial(_trace, attack, shape, targeted)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrobust.attacks.base import MinimumNorm
-from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.registry import register
 from tfrobust.attacks.spaces import Clipped, Space, Tanh
 from tfrobust.core.loops import loop
 from tfrobust.settings import (

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
+from tfrobust.attacks.registry import register
 from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.naming import register
 from tfrobust.attacks.pgd import LOSSES, PGD
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.registry import register
 from tfrobust.settings import require
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.naming import register
 from tfrobust.attacks.problem import Problem, inward
+from tfrobust.attacks.registry import register
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import (

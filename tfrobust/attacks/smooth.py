@@ -11,9 +11,9 @@ import math
 import tensorflow as tf
 
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
-from tfrobust.attacks.naming import register
 from tfrobust.attacks.pgd import PGD, Direction
 from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.registry import register
 from tfrobust.attacks.spaces import Smoothed, Space
 from tfrobust.settings import require, require_not_negative, require_steps
 from tfrobust.smoothing import Smoother, iterations_for

@@ -21,7 +21,7 @@ from absl import flags
 
 from tfrobust.cli.flagfiles import expand_flagfiles, packaged_flagfiles
 from tfrobust.cli.program import UsageError
-from tfrobust.core.radii import Eps, parse_fraction, parse_radii
+from tfrobust.core.fractions import Eps, parse_fraction, parse_radii
 
 FLAGS = flags.FLAGS
 

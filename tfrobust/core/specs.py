@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from tfrobust.core.radii import format_fraction, parse_fraction
+from tfrobust.core.fractions import format_fraction, parse_fraction
 
 _Object = TypeVar("_Object")
 
@@ -90,7 +90,7 @@ def settings_of(kind: Callable[..., Any]) -> dict[str, Any]:
         are left out.
 
     Example:
-        >>> from tfrobust.core.radii import Eps
+        >>> from tfrobust.core.fractions import Eps
         >>> settings_of(Eps)
         {'value': <class 'float'>, 'text': <class 'str'>}
         >>> def smooth(images, *, width: int = 3, rule="mean"): ...
@@ -117,7 +117,7 @@ def parameters_of(kind: Callable[..., Any]) -> tuple[str, ...]:
     """Names of all parameters that a class or function takes by name.
 
     Example:
-        >>> from tfrobust.core.radii import Eps
+        >>> from tfrobust.core.fractions import Eps
         >>> parameters_of(Eps)
         ('value', 'text')
     """
@@ -155,7 +155,7 @@ def build(
             type, or the class refuses one.
 
     Example:
-        >>> from tfrobust.core.radii import Eps
+        >>> from tfrobust.core.fractions import Eps
         >>> build(Eps, Spec.parse("eps:value=51/255"), {"text": "a fifth"})
         Eps(value=0.2, text='a fifth')
         >>> def repeat(word, times: int = 2): return word * times
@@ -193,7 +193,7 @@ def read(kind: Callable[..., Any], spec: Spec, skip: int = 0) -> dict[str, Any]:
         ValueError: If a setting does not exist or a value is of another type.
 
     Example:
-        >>> from tfrobust.core.radii import Eps
+        >>> from tfrobust.core.fractions import Eps
         >>> read(Eps, Spec.parse("eps:value=51/255"))
         {'value': 0.2}
     """
@@ -227,7 +227,7 @@ def spec_of(name: str, found: Any) -> Spec:
         ValueError: If a setting other than its default cannot be written as text.
 
     Example:
-        >>> from tfrobust.core.radii import Eps
+        >>> from tfrobust.core.fractions import Eps
         >>> str(spec_of("eps", Eps(8 / 255, "small")))
         'eps:value=8/255,text=small'
     """

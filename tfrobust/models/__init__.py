@@ -11,7 +11,7 @@ from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
 from tfrobust.models.loading import LoadedClassifier, LoadError, load
 from tfrobust.models.mlp import MLP
-from tfrobust.models.naming import build, names, register, settings
+from tfrobust.models.registry import build, names, register, settings
 from tfrobust.models.resnet import ResNet18, ResNet34
 from tfrobust.models.vgg import VGG11
 from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card

@@ -8,6 +8,7 @@ import keras
 
 from tfrobust.layers import SpectralConv2D
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.models.registry import register
 from tfrobust.settings import require_steps
 
 # (channels as a multiple of `width`, kernel size, stride, padding) of each convolution.
@@ -16,6 +17,7 @@ _CONVOLUTIONS = ((1, 8, 2, "same"), (2, 6, 2, "valid"), (2, 5, 1, "valid"))
 _SMALLEST = 27
 
 
+@register("c4")
 def C4(
     input_shape: tuple[int, int, int] = (28, 28, 1),
     classes: int = 10,

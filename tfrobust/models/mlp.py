@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from tfrobust.models.parts import Parts
+from tfrobust.models.registry import register
 from tfrobust.settings import require_steps
 
 
@@ -53,3 +54,16 @@ def MLP(
         x = parts.dense(x, int(units), name=f"hidden{index}")
         x = parts.activation(x, name=f"hidden{index}_activation")
     return keras.Model(inputs, parts.dense(x, classes, name="logits"), name=name)
+
+
+@register("mlp")
+def _mlp(
+    input_shape: tuple[int, ...],
+    classes: int,
+    variant: str = "standard",
+    width: int = 256,
+    *,
+    beta: float = 5.0,
+) -> keras.Model:
+    """Two hidden layers of `width` units each."""
+    return MLP(input_shape, classes, variant, (width, width), beta=beta)

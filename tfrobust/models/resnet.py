@@ -7,9 +7,11 @@ from typing import Any
 import keras
 
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.models.registry import register
 from tfrobust.settings import require_steps
 
 
+@register("resnet18")
 def ResNet18(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
@@ -59,6 +61,7 @@ def ResNet18(
     return _resnet((2, 2, 2, 2), input_shape, classes, width, parts, name)
 
 
+@register("resnet34")
 def ResNet34(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,

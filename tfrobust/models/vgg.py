@@ -5,12 +5,14 @@ from __future__ import annotations
 import keras
 
 from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.models.registry import register
 from tfrobust.settings import require_steps
 
 # Channels as multiples of `width`; None halves the resolution by max pooling.
 _VGG11 = (1, None, 2, None, 4, 4, None, 8, 8, None, 8, 8, None)
 
 
+@register("vgg11")
 def VGG11(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,

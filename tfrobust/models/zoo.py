@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from tfrobust.layers import SpectralConv2D, SpectralDense, find_layers
-from tfrobust.models import naming
+from tfrobust.models import registry
 
 # The right singular vector follows from the left one by one round of iteration.
 _DERIVED = "right"
@@ -97,7 +97,7 @@ def pretrained(name: str) -> keras.Model:
 def build(settings: dict[str, Any]) -> keras.Model:
     """An untrained network from the part of a card that describes it."""
     arguments = dict(settings)
-    return naming.build(arguments.pop("architecture"), **arguments)
+    return registry.build(arguments.pop("architecture"), **arguments)
 
 
 def pack(network: keras.Model) -> dict[str, np.ndarray]:

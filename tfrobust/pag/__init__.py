@@ -17,7 +17,7 @@ from tfrobust.pag.distillation import (
     cached_rows,
     is_cache_complete,
 )
-from tfrobust.pag.naming import build, goal, names, register, settings
+from tfrobust.pag.registry import build, goal, names, register, settings
 from tfrobust.pag.representatives import (
     ClassMean,
     Cluster,

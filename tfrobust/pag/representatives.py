@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrobust.pag.base import Directions
 from tfrobust.pag.clusters import k_means
+from tfrobust.pag.registry import register
 from tfrobust.settings import require, require_positive, require_steps
 
 # Difference of every pixel below which a candidate is the image itself: less than what
@@ -36,6 +37,7 @@ class _Towards(Directions):
         raise NotImplementedError
 
 
+@register("one_image", "one image of each class")
 class OneImage(_Towards):
     """`r_t - x`, r_t one training image of class t, the same for every x.
 
@@ -70,6 +72,7 @@ class OneImage(_Towards):
         return tf.gather(self.representatives, chosen)
 
 
+@register("class_mean", "the mean of each class")
 class ClassMean(OneImage):
     """`r_t - x`, r_t a constant times the mean of the training images of class t.
 
@@ -118,6 +121,7 @@ class ClassMean(OneImage):
             require_positive("scale", scale)
 
 
+@register("nearest_neighbor", "the nearest of some images of each class")
 class NearestNeighbor(_Towards):
     """`r_t - x`, r_t the nearest image to x in a sample of class t, x itself excluded.
 
@@ -181,6 +185,7 @@ class NearestNeighbor(_Towards):
         return self._search(images, chosen, extras.get("index"))
 
 
+@register("cluster", "the nearest of some centers of each class")
 class Cluster(_Towards):
     """`r_t - x`, r_t the nearest to x of the centres into which class t falls.
 

@@ -5,7 +5,7 @@ from tfrobust.penalties.base import Penalty, StepContext
 from tfrobust.penalties.cure import Cure
 from tfrobust.penalties.curvature import Curvature
 from tfrobust.penalties.gradient_norm import GradientNorm
-from tfrobust.penalties.naming import names, parse, register
+from tfrobust.penalties.registry import names, parse, register
 from tfrobust.penalties.trades import Trades
 from tfrobust.penalties.weight_decay import WeightDecay
 

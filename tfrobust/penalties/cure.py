@@ -8,11 +8,13 @@ import tensorflow as tf
 from tfrobust.core.gradients import gradient_scale, input_gradient
 from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
+from tfrobust.penalties.registry import register
 from tfrobust.settings import require, require_positive
 
 _DIRECTIONS = ("sign", "gradient")
 
 
+@register("cure")
 class Cure(Penalty):
     """`weight * mean_i ||grad loss(x_i + step * z_i) - grad loss(x_i)||^2`.
 

@@ -13,8 +13,10 @@ from tfrobust.layers import (
     learnable_activations,
 )
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
+from tfrobust.penalties.registry import register
 
 
+@register("curvature")
 class Curvature(Penalty):
     """`beta * sum_i beta_i + gamma * sum_j log(gamma_j)` over a network's layers.
 

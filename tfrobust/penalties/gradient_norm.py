@@ -6,8 +6,10 @@ import tensorflow as tf
 
 from tfrobust.core.vectors import squared_norms
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
+from tfrobust.penalties.registry import register
 
 
+@register("gradient_norm")
 class GradientNorm(Penalty):
     """`weight * mean_i ||grad_x loss(f(x_i), y_i)||^2`.
 

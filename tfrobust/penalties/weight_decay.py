@@ -5,8 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
+from tfrobust.penalties.registry import register
 
 
+@register("weight_decay")
 class WeightDecay(Penalty):
     """`weight / 2 * sum ||w||^2` over the trainable weights, beta and gamma left out.
 

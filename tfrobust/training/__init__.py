@@ -1,5 +1,6 @@
 """Training any Keras classifier with penalties and adversaries, on any device."""
 
+from tfrobust.training.best import Best, KeepBest
 from tfrobust.training.callbacks import (
     MetricsTable,
     RefreshSpectralNorms,
@@ -18,9 +19,9 @@ from tfrobust.training.distribute import (
     make_strategy,
 )
 from tfrobust.training.epochs import KeepEpochs, kept_epochs
-from tfrobust.training.model import RobustModel
 from tfrobust.training.progress import Progress
-from tfrobust.training.robustness import Best, KeepBest, WatchRobustAccuracy
+from tfrobust.training.robust_model import RobustModel
+from tfrobust.training.robustness import WatchRobustAccuracy
 from tfrobust.training.schedules import step_decay
 
 __all__ = [

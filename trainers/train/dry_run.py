@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.loading import Loaded
-from tfrobust.core.radii import format_fraction
+from tfrobust.core.fractions import format_fraction
 from tfrobust.training import step_decay
 from trainers.train import build, networks
 from trainers.train.options import TrainConfig, decay_shares

@@ -20,7 +20,7 @@ from tests.trainers.suites.common import (
 )
 from tfrobust import attacks, data
 from tfrobust.cli.loading import load_classifier
-from tfrobust.core.radii import Eps
+from tfrobust.core.fractions import Eps
 from trainers.suites.lcnn import measure as lcnn_suite
 
 EPS = ("0.5", "8/255", "1.5")

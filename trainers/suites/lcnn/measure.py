@@ -18,7 +18,7 @@ from tfrobust import attacks, data, geometry
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import Record, measured
-from tfrobust.core.radii import Eps
+from tfrobust.core.fractions import Eps
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.lcnn.suite import LcnnSettings

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfrobust.cli.flags import radii
-from tfrobust.core.radii import Eps
+from tfrobust.core.fractions import Eps
 from trainers.suites.options import GeometrySettings
 from trainers.suites.suite import Suite, register
 

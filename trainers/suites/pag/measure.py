@@ -16,7 +16,7 @@ from tfrobust import analysis, attacks, data, pag
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import Record, measured
-from tfrobust.core.radii import Eps
+from tfrobust.core.fractions import Eps
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig

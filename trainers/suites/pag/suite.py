@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tfrobust.cli.flags import Need, Settings, boolean, integer, radii, string
 from tfrobust.cli.program import UsageError
-from tfrobust.core.radii import Eps
+from tfrobust.core.fractions import Eps
 from trainers.suites.options import check_among
 from trainers.suites.suite import Suite, register
 

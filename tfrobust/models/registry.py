@@ -8,10 +8,6 @@ from typing import Any, TypeVar
 import keras
 
 from tfrobust.core.registry import Makers
-from tfrobust.models.c4 import C4
-from tfrobust.models.mlp import MLP
-from tfrobust.models.resnet import ResNet18, ResNet34
-from tfrobust.models.vgg import VGG11
 
 _NETWORKS: Makers[keras.Model] = Makers("network")
 
@@ -106,25 +102,3 @@ def build(
             f"Received: {received} of {text}"
         )
     return network
-
-
-@register("mlp")
-def _mlp(
-    input_shape: tuple[int, ...],
-    classes: int,
-    variant: str = "standard",
-    width: int = 256,
-    *,
-    beta: float = 5.0,
-) -> keras.Model:
-    """Two hidden layers of `width` units each."""
-    return MLP(input_shape, classes, variant, (width, width), beta=beta)
-
-
-for _name, _build in {
-    "c4": C4,
-    "resnet18": ResNet18,
-    "resnet34": ResNet34,
-    "vgg11": VGG11,
-}.items():
-    register(_name)(_build)

@@ -4,7 +4,7 @@ import pytest
 
 from tfrobust import penalties
 from tfrobust.core.registry import Makers
-from tfrobust.penalties import naming
+from tfrobust.penalties import registry
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_text_makes_the_penalty(text, kind, settings):
 
 
 def test_an_own_penalty(monkeypatch):
-    monkeypatch.setattr(naming, "_PENALTIES", Makers("penalty"))
+    monkeypatch.setattr(registry, "_PENALTIES", Makers("penalty"))
 
     @penalties.register("zero")
     class Zero(penalties.Penalty):

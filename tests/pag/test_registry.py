@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrobust import models, pag
 from tfrobust.core.registry import Makers
-from tfrobust.pag import naming
+from tfrobust.pag import registry
 
 IMAGES = np.random.default_rng(0).random((12, 3, 2, 1), np.float32)
 LABELS = np.arange(12) % 3
@@ -63,8 +63,8 @@ def test_settings_are_refused_before_there_are_images():
 
 
 def test_own_directions(monkeypatch):
-    monkeypatch.setattr(naming, "_DIRECTIONS", Makers("directions"))
-    monkeypatch.setattr(naming, "_GOALS", {})
+    monkeypatch.setattr(registry, "_DIRECTIONS", Makers("directions"))
+    monkeypatch.setattr(registry, "_GOALS", {})
 
     @pag.register("up", "more light")
     class Up(pag.Directions):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tfrobust.attacks.base import Attack
-from tfrobust.core.radii import format_fraction
+from tfrobust.core.fractions import format_fraction
 from tfrobust.core.registry import Makers
 from tfrobust.core.specs import settings_of, spec_of
 

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 from tfrobust.core.registry import Makers
 from tfrobust.core.specs import Spec
 from tfrobust.pag.base import Directions
-from tfrobust.pag.representatives import ClassMean, Cluster, NearestNeighbor, OneImage
-from tfrobust.pag.teacher import Teacher
 
 _DIRECTIONS: Makers[Directions] = Makers("directions")
 _GOALS: dict[str, str] = {}
@@ -130,18 +128,3 @@ def build(
         2
     """
     return _DIRECTIONS.make(text, images, labels, classes, **defaults)
-
-
-@register("rigd", "the gradients of a teacher")
-def _rigd(images: Any, labels: Any, classes: int, *, teacher: Any) -> Directions:
-    """A teacher knows its directions without any images."""
-    return Teacher(teacher)
-
-
-for _name, _goal, _kind in (
-    ("one_image", "one image of each class", OneImage),
-    ("class_mean", "the mean of each class", ClassMean),
-    ("nearest_neighbor", "the nearest of some images of each class", NearestNeighbor),
-    ("cluster", "the nearest of some centers of each class", Cluster),
-):
-    register(_name, _goal)(_kind)

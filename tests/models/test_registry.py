@@ -5,7 +5,7 @@ import pytest
 
 from tfrobust import models
 from tfrobust.core.registry import Makers
-from tfrobust.models import naming
+from tfrobust.models import registry
 
 SHAPE = (32, 32, 3)
 
@@ -13,7 +13,7 @@ SHAPE = (32, 32, 3)
 @pytest.fixture
 def own(monkeypatch):
     """An empty registry for this test alone."""
-    monkeypatch.setattr(naming, "_NETWORKS", Makers("network"))
+    monkeypatch.setattr(registry, "_NETWORKS", Makers("network"))
 
 
 def flat(input_shape, classes, use_bias: bool = True, units: int | None = None):

@@ -7,10 +7,6 @@ from typing import TypeVar
 
 from tfrobust.core.registry import Makers
 from tfrobust.penalties.base import Penalty
-from tfrobust.penalties.cure import Cure
-from tfrobust.penalties.curvature import Curvature
-from tfrobust.penalties.gradient_norm import GradientNorm
-from tfrobust.penalties.weight_decay import WeightDecay
 
 _PENALTIES: Makers[Penalty] = Makers("penalty")
 
@@ -75,12 +71,3 @@ def parse(text: str) -> Penalty:
         'gradient'
     """
     return _PENALTIES.make(text)
-
-
-for _name, _kind in {
-    "cure": Cure,
-    "curvature": Curvature,
-    "gradient_norm": GradientNorm,
-    "weight_decay": WeightDecay,
-}.items():
-    register(_name)(_kind)
