@@ -1,4 +1,4 @@
-"""Figures of the dissect suite, of what its measurer has seen."""
+"""Figures of the dissect suite, from the results of its measurer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def spectra(about: Measurer) -> Figure:
     """The natural spectrum, and by how much the first attack raises it on each model.
 
     Args:
-        about: What was seen.
+        about: The measurer.
     """
     differences = {name: seen.difference for name, seen in about.seen.items()}
     return viz.amplitude_spectra({"natural": about.natural}, differences)
@@ -42,7 +42,7 @@ def panels(about: Measurer, title: str, shown: Mapping[str, np.ndarray]) -> Figu
     """Images before and after an attack, and the change between them.
 
     Args:
-        about: What was seen.
+        about: The measurer.
         title: Title of the attack.
         shown: Which images of each model.
     """
@@ -62,7 +62,7 @@ def responses(about: Measurer) -> Figure:
     """Differences over the layers, a column a model.
 
     Args:
-        about: What was seen.
+        about: The measurer.
     """
     panels: dict[str, dict[str, analysis.LocalResponse]] = {}
     for model, seen in about.seen.items():
@@ -83,15 +83,15 @@ def epochs(about: Measurer, runs: Sequence[str]) -> Figure:
     """Differences of each layer over the epochs, a column a run.
 
     Args:
-        about: What was seen.
+        about: The measurer.
         runs: Names of runs whose networks share their layers.
     """
     return viz.local_responses_over_epochs(
         {
             run: {
-                epoch: one.response.select(one.broken)
-                for epoch, one in about.epochs[run].items()
-                if one.response is not None
+                epoch: measured.response.select(measured.broken)
+                for epoch, measured in about.epochs[run].items()
+                if measured.response is not None
             }
             for run in runs
         }
