@@ -34,7 +34,7 @@ def spectra(about: Measurer) -> Figure:
     Args:
         about: The measurer.
     """
-    differences = {name: seen.difference for name, seen in about.seen.items()}
+    differences = {name: own.difference for name, own in about.results.items()}
     return viz.amplitude_spectra({"natural": about.natural}, differences)
 
 
@@ -49,7 +49,7 @@ def panels(about: Measurer, title: str, shown: Mapping[str, np.ndarray]) -> Figu
     natural, adversarial, names = [], [], []
     for model, rows in shown.items():
         natural.append(about.pixels[rows])
-        adversarial.append(about.seen[model].attacked[title].adversarial[rows])
+        adversarial.append(about.results[model].attacked[title].adversarial[rows])
         names += [model] * len(rows)
     before, after = np.concatenate(natural), np.concatenate(adversarial)
     threat = about.attacks[title].threat
@@ -65,14 +65,14 @@ def responses(about: Measurer) -> Figure:
         about: The measurer.
     """
     panels: dict[str, dict[str, analysis.LocalResponse]] = {}
-    for model, seen in about.seen.items():
-        main = seen.main
+    for model, own in about.results.items():
+        main = own.main
         if main.response is None:
             continue
         groups = {
             group: main.response.select(chosen) for group, chosen in main.groups.items()
         }
-        for source, (counted, response) in seen.transferred.items():
+        for source, (counted, response) in own.transferred.items():
             if response is not None:
                 groups[f"from {source}"] = response.select(counted)
         panels[model] = groups

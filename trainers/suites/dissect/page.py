@@ -53,7 +53,7 @@ def sections(records: Records, about: Measurer) -> list[Section]:
         _correlations,
     )
     # Records of epochs, and of all models together, have tables of their own.
-    own = Records(record for record in records if record.model in about.seen)
+    own = Records(record for record in records if record.model in about.results)
     own = own.where(None, epoch=None)
     made = [
         make_one(prose, records if make_one in (_epochs, _correlations) else own, about)
@@ -72,8 +72,8 @@ def _accuracy(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
 
 def _curves(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     """A column a curve, a row a scale, and where each curve is highest."""
-    absent = [name for name, seen in about.seen.items() if not seen.curves]
-    if len(absent) == len(about.seen):
+    absent = [name for name, own in about.results.items() if not own.curves]
+    if len(absent) == len(about.results):
         return
     without = (
         f" Without {', '.join(absent)}, which takes no pixels outside of [0, 1]."
@@ -98,15 +98,15 @@ def _curves_of(about: Measurer, block: str) -> figures.Curves:
     return {
         model: {
             sides[kind] if block == "swapped" else images: curve
-            for (images, kind), curve in seen.curves.items()
+            for (images, kind), curve in own.curves.items()
             if (
                 images == "swapped"
                 if block == "swapped"
                 else images != "swapped" and kind == block
             )
         }
-        for model, seen in about.seen.items()
-        if seen.curves
+        for model, own in about.results.items()
+        if own.curves
     }
 
 
@@ -128,7 +128,7 @@ def _curve_table(curves: figures.Curves) -> Table:
 
 def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns = [Column("scales", numeric=False), Column("natural", number)]
-    columns += [Column(f"{name}, difference", number) for name in about.seen]
+    columns += [Column(f"{name}, difference", number) for name in about.results]
     first = records.models[0]
     rows: list[list[Any]] = []
     for low, high in zip(BANDS, BANDS[1:], strict=False):
@@ -136,7 +136,7 @@ def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
         natural = records.cell(first, "log_amplitude", **band)
         differences = [
             records.cell(model, "log_amplitude_difference", **band)
-            for model in about.seen
+            for model in about.results
         ]
         rows.append([f"{low:g} to {high:.3g}", natural, *differences])
     yield prose.section(
@@ -150,10 +150,8 @@ def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 def _panels(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     for place, title in enumerate(about.attacks):
         shown = {
-            model: np.flatnonzero(seen.attacked[title].broken)[
-                : about.own.dissect_shown
-            ]
-            for model, seen in about.seen.items()
+            model: np.flatnonzero(own.attacked[title].broken)[: about.own.dissect_shown]
+            for model, own in about.results.items()
         }
         if any(len(rows) for rows in shown.values()):
             yield prose.section(
@@ -174,7 +172,7 @@ def _consistency(prose: Prose, records: Records, about: Measurer) -> Iterator[Se
         "high_frequency_share": (f"energy above {high:g}", percent),
     }
     rows = []
-    for model in about.seen:
+    for model in about.results:
         for title in about.attacks:
             counted = records.get(model, "total_variation_ratio", attack=title)
             cells = [records.cell(model, key, attack=title) for key in columns]
@@ -225,7 +223,7 @@ def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Sect
     transfers = records.where("transfer")
     if not transfers:
         return
-    order = {name: place for place, name in enumerate(about.seen)}
+    order = {name: place for place, name in enumerate(about.results)}
     rows = [
         [
             f"{record.setting['source']} to {record.model}",
@@ -302,7 +300,7 @@ def _kernels(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 
 def _measures(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     rows = []
-    for model in about.seen:
+    for model in about.results:
         measured = [measure(records, model, name, about.first) for name in MEASURES]
         rows.append(
             [
@@ -319,7 +317,7 @@ def _measures(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
 
 
 def _correlations(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
-    if len(about.seen) < 3:
+    if len(about.results) < 3:
         return
     rows = [
         [
@@ -333,7 +331,7 @@ def _correlations(prose: Prose, records: Records, about: Measurer) -> Iterator[S
     ]
     heads = [Column("measure", numeric=False)]
     heads += [Column(title, formatted("{:.2f}")) for title in MEASURES]
-    yield prose.section("correlations", Table(heads, rows), count=len(about.seen))
+    yield prose.section("correlations", Table(heads, rows), count=len(about.results))
 
 
 def _text_or(form: Form) -> Form:
