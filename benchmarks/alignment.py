@@ -37,9 +37,9 @@ class Plain(penalties.GradientAlignment):
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 logit = context.network(images, training=True)[:, t]
-            found = tape.gradient(logit, images)[:, None]
+            gradients = tape.gradient(logit, images)[:, None]
             chosen = tf.fill([tf.shape(images)[0], 1], t)
-            total += 1.0 - cosine(found, self.directions(images, chosen))
+            total += 1.0 - cosine(gradients, self.directions(images, chosen))
         return self.weight * tf.reduce_mean(total)
 
 
@@ -54,10 +54,12 @@ class Tiled(penalties.GradientAlignment):
             tape.watch(copies)
             logits = context.network(copies, training=True)
             own = tf.gather(logits, chosen, batch_dims=1)
-        found = tape.gradient(own, copies)
-        wanted = self.directions(copies, chosen[:, None])
+        gradients = tape.gradient(own, copies)
+        goals = self.directions(copies, chosen[:, None])
         return (
-            self.weight * CLASSES * tf.reduce_mean(1.0 - cosine(found[:, None], wanted))
+            self.weight
+            * CLASSES
+            * tf.reduce_mean(1.0 - cosine(gradients[:, None], goals))
         )
 
 
@@ -67,9 +69,9 @@ class OneByOne(penalties.GradientAlignment):
     def __call__(self, context: penalties.StepContext) -> tf.Tensor:
         shape = [tf.shape(context.images)[0], CLASSES]
         chosen = tf.broadcast_to(tf.range(CLASSES), shape)
-        found = class_gradients(context.pullback, chosen, CLASSES, vectorise=False)
-        wanted = self.directions(context.images, chosen)
-        missing = tf.reduce_sum(1.0 - cosine(found, wanted), axis=1)
+        gradients = class_gradients(context.pullback, chosen, CLASSES, vectorise=False)
+        goals = self.directions(context.images, chosen)
+        missing = tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1)
         return self.weight * tf.reduce_mean(missing)
 
 

@@ -67,7 +67,7 @@ def _ask(end: Connection) -> tuple[float, float]:
 def _serve(
     end: Connection, deterministic: bool, setting: str, width: int, batch_size: int
 ) -> None:
-    """Takes a step whenever it is asked to, and answers with what it took."""
+    """Takes a step on request, and answers with what it took."""
     start_tensorflow()
     from benchmarks.steps import training_step
     from tfrobust import models, penalties

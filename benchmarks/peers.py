@@ -137,7 +137,9 @@ def main(argv: list[str] | None = None) -> None:
         for row in _rows(model, attack, timed, images, labels):
             rows.append(row)
             print(_markdown(row), flush=True)
-        kept |= {(attack, name): found for name, (found, _, _) in timed.items()}
+        kept |= {
+            (attack, name): adversarial for name, (adversarial, _, _) in timed.items()
+        }
     summary = _floor(model, kept, images, labels)
     print(f"\n{summary}")
     if arguments.out:
@@ -188,7 +190,7 @@ def _ours(model: keras.Model, attack: str) -> list[Entry]:
     linf = attacks.PGD(norm="inf", eps=0.3, steps=steps, step_size=_LINF_STEP)
     l2 = attacks.PGD(norm=2, eps=2.0, steps=steps, step_size=_L2_STEP)
     all_steps = f"{OURS}, every step"
-    found: dict[str, dict[str, attacks.Attack]] = {
+    variants: dict[str, dict[str, attacks.Attack]] = {
         "fgsm": {OURS: attacks.FGSM(eps=0.3)},
         "bim": {OURS: bim, all_steps: dataclasses.replace(bim, early_stop=False)},
         "pgd_linf": {
@@ -209,7 +211,10 @@ def _ours(model: keras.Model, attack: str) -> list[Entry]:
             f"{OURS}, rounding": attacks.DDN(steps=steps, rounding=True),
         },
     }
-    runs = {name: _found_by(model, one) for name, one in found.get(attack, {}).items()}
+    runs = {
+        name: _runner(model, variant)
+        for name, variant in variants.get(attack, {}).items()
+    }
     if attack == "combination":
         runs[f"{OURS}: DDN, 2 targeted DDN"] = _combination(model)
     entries = []
@@ -223,7 +228,7 @@ def _probe(run: Run) -> Run:
     return lambda images, labels: run(images[:_PROBED], labels[:_PROBED])
 
 
-def _found_by(model: keras.Model, attack: attacks.Attack) -> Run:
+def _runner(model: keras.Model, attack: attacks.Attack) -> Run:
     return lambda images, labels: attack(model, images, labels).adversarial.numpy()
 
 
@@ -231,8 +236,8 @@ def _combination(model: keras.Model) -> Run:
     """DDN as it comes, and towards the two most likely wrong classes."""
 
     def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        found = attacks.multi_target(attacks.DDN(), model, images, labels, count=2)
-        return found.adversarial.numpy()
+        result = attacks.multi_target(attacks.DDN(), model, images, labels, count=2)
+        return result.adversarial.numpy()
 
     return run
 
@@ -410,7 +415,7 @@ def _as_graph(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     return _GRAPHS[id(model)]
 
 
-# The images found, seconds `[rounds, 2]` of wall clock and CPU, and a note.
+# The adversarial images, seconds `[rounds, 2]` of wall clock and CPU, and a note.
 Timed = tuple[np.ndarray | None, np.ndarray, str]
 
 
@@ -428,12 +433,12 @@ def _attack(
     entries = [entry for entry in entries if notes[entry.library] is not None]
     ready = [entry for entry in entries if not notes[entry.library]]
     seconds: dict[str, list[tuple[float, float]]] = {e.library: [] for e in entries}
-    found: dict[str, np.ndarray | None] = {e.library: None for e in entries}
+    results: dict[str, np.ndarray | None] = {e.library: None for e in entries}
     for _ in range(arguments.rounds):
         for entry in list(ready):
             wall, cpu = time.perf_counter(), time.process_time()
             try:
-                found[entry.library] = entry.run(images, labels)
+                results[entry.library] = entry.run(images, labels)
             except Exception as error:
                 notes[entry.library] = _first_line(error)
                 ready.remove(entry)
@@ -441,8 +446,8 @@ def _attack(
             spent = time.perf_counter() - wall, time.process_time() - cpu
             seconds[entry.library].append(spent)
     return {
-        name: (found[name], np.array(seconds[name]), notes[name] or "")
-        for name in found
+        name: (results[name], np.array(seconds[name]), notes[name] or "")
+        for name in results
     }
 
 
@@ -491,10 +496,10 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     """One row of the table for each version of an attack."""
     base = next(iter(timed.values()))[1]
-    for name, (found, seconds, note) in timed.items():
+    for name, (adversarial, seconds, note) in timed.items():
         row: dict[str, object] = {"attack": attack, "library": name, "note": note}
-        if found is not None:
-            whole, rounded = found, np.round(found * 255.0) / 255.0
+        if adversarial is not None:
+            whole, rounded = adversarial, np.round(adversarial * 255.0) / 255.0
             success, distance = _judge(model, attack, whole, images, labels)
             row |= {"success": success.mean(), "D": _mean(distance[success])}
             success, distance = _judge(model, "", rounded, images, labels)
@@ -510,17 +515,17 @@ def _rows(
 def _judge(
     model: keras.Model,
     attack: str,
-    found: np.ndarray,
+    adversarial: np.ndarray,
     images: np.ndarray,
     labels: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which images are adversarial and allowed, bool `[N]`, and L2 distances `[N]`."""
-    logits = model.predict(found, batch_size=len(found), verbose=0)
-    delta = (found - images).reshape(len(images), -1).astype(np.float64)
+    logits = model.predict(adversarial, batch_size=len(adversarial), verbose=0)
+    delta = (adversarial - images).reshape(len(images), -1).astype(np.float64)
     distance = np.linalg.norm(delta, axis=-1)
     norm, eps = _BUDGETS.get(attack, (2, np.inf))
     inside = np.linalg.norm(delta, norm, axis=-1) <= eps * (1.0 + _SLACK)
-    inside &= ((found >= 0.0) & (found <= 1.0)).all(axis=(1, 2, 3))
+    inside &= ((adversarial >= 0.0) & (adversarial <= 1.0)).all(axis=(1, 2, 3))
     wrong = (logits.argmax(axis=-1) != labels) & np.isfinite(logits).all(axis=-1)
     return wrong & inside, distance
 
@@ -537,9 +542,9 @@ def _floor(
 ) -> str:
     """The smallest distortion of each image over all attacks, ours and the peers'."""
     least = {True: np.full(len(images), np.inf), False: np.full(len(images), np.inf)}
-    for (attack, name), found in kept.items():
-        if found is not None:
-            success, distance = _judge(model, attack, found, images, labels)
+    for (attack, name), adversarial in kept.items():
+        if adversarial is not None:
+            success, distance = _judge(model, attack, adversarial, images, labels)
             ours = name.startswith(OURS)
             found_least = np.where(success, distance, np.inf)
             least[ours] = np.minimum(least[ours], found_least)

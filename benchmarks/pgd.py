@@ -10,7 +10,7 @@ It takes turns with three ways of running the attack, for each norm:
 - `perturb`: the search alone, as adversarial training runs it. Every gradient is taken.
 - `every gradient`: a call with `early_stop=False` on images that the network classifies
   as labelled, so that none drops out. The verdict adds forward passes: of the clean,
-  the last, the found and the rounded images.
+  the last, the adversarial and the rounded images.
 - `call`: a call as it comes, where an image that is fooled or misclassified drops out.
   How much this saves hangs on the network. Labels are the real ones with `--model`.
 

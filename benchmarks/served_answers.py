@@ -82,7 +82,9 @@ def _files(
         decoders={"image": tfds.decode.SkipDecoding()},
         shuffle_files=False,
     )
-    pairs = [(one["image"], one["label"]) for one in stored.as_numpy_iterator()]
+    pairs = [
+        (example["image"], example["label"]) for example in stored.as_numpy_iterator()
+    ]
     files, labels = zip(*pairs, strict=True)
     return list(files), np.array(labels)
 
@@ -122,8 +124,8 @@ def _served(
         version = export_saved_model(
             network, folder / "net", signatures=signatures, folded=True
         )
-        asked = write_requests(folder / "requests", requests)
-        command = ["replay", str(version), str(asked), str(folder / "answers")]
+        requests_file = write_requests(folder / "requests", requests)
+        command = ["replay", str(version), str(requests_file), str(folder / "answers")]
         build.run(*command, "--threads=1")
         answers = read_answers(folder / "answers")
     bad = [answer for answer in answers if answer.code != "OK"]
@@ -131,10 +133,13 @@ def _served(
         raise RuntimeError(f"{bad[0].code}: {bad[0].message}")
     tensors = [answer.tensors for answer in answers]
     predicted = tensors[: -(-len(files) // BATCH)]
-    told = tensors[len(predicted) :]
+    measured = tensors[len(predicted) :]
     return (
-        np.concatenate([one["logits"] for one in predicted]),
-        {name: np.concatenate([one[name] for one in told]) for name in SAFE + FRAIL},
+        np.concatenate([rows["logits"] for rows in predicted]),
+        {
+            name: np.concatenate([rows[name] for rows in measured])
+            for name in SAFE + FRAIL
+        },
     )
 
 
@@ -158,12 +163,12 @@ def _area(values: np.ndarray, broken: np.ndarray) -> float:
 
 def _error(values: np.ndarray, broken: np.ndarray) -> float:
     """Standard error over 500 resamplings of the images."""
-    random, found = np.random.default_rng(0), []
-    while len(found) < 500:
+    random, areas = np.random.default_rng(0), []
+    while len(areas) < 500:
         rows = random.integers(0, len(values), len(values))
         if 0 < broken[rows].sum() < len(rows):
-            found.append(_area(values[rows], broken[rows]))
-    return float(np.std(found))
+            areas.append(_area(values[rows], broken[rows]))
+    return float(np.std(areas))
 
 
 def _table(answers: dict[str, np.ndarray], broken: np.ndarray) -> str:

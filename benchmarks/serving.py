@@ -124,8 +124,8 @@ def _time(
     """Seconds of every round, by export and signature."""
     command = ["time", f"--repeats={repeats}"]
     for name, export in exports.items():
-        asked = write_requests(scratch / f"{name}.requests", _requests(name, size))
-        command += [str(export), str(asked)]
+        requests = write_requests(scratch / f"{name}.requests", _requests(name, size))
+        command += [str(export), str(requests)]
     names = list(exports)
     return {
         (names[run["model"]], run["signature"]): np.array(run["seconds"])
@@ -139,10 +139,10 @@ def _table(seconds: dict[Key, np.ndarray]) -> str:
     for (name, signature), times in seconds.items():
         lines.append(f"{f'{name}: {signature}':<44}{1e3 * np.median(times):>9.2f}")
     lines.append(f"{'':<44}{'ratio':>9}{'+-':>8}")
-    for told, (one, other) in _RATIOS.items():
-        ratios = seconds[one] / seconds[other]
+    for title, (first, second) in _RATIOS.items():
+        ratios = seconds[first] / seconds[second]
         error = np.std(ratios) / np.sqrt(len(ratios))
-        lines.append(f"{told:<44}{np.median(ratios):>9.3f}{error:>8.3f}")
+        lines.append(f"{title:<44}{np.median(ratios):>9.3f}{error:>8.3f}")
     return "\n".join(lines)
 
 

@@ -79,9 +79,9 @@ def _request(signature: str, count: int) -> Request:
 
 def _peak(version: Path, request: Request, scratch: Path) -> float:
     """Bytes that the process had at its peak."""
-    asked = write_requests(scratch / "requests", [request])
+    requests = write_requests(scratch / "requests", [request])
     options = ("--requests=2", "--threads=1")
-    report = build.run("load", str(version), str(asked), *options)
+    report = build.run("load", str(version), str(requests), *options)
     if set(report["codes"]) != {"OK"}:
         raise RuntimeError(f"{request[0]} was answered {report['codes']}")
     return 2.0**20 * report["peak_mib"]

@@ -64,7 +64,7 @@ def main() -> None:
         lambda attack=attack: attack(network, images, labels)
         for attack in chosen.values()
     ]
-    found = [run() for run in runs]
+    results = [run() for run in runs]
     seconds = np.swapaxes(alternate(runs, arguments.rounds), 0, 1)
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     print(
@@ -75,7 +75,7 @@ def main() -> None:
         f"{'':<22}{'wall s':>10}{'wall ratio':>12}{'CPU ratio':>12}{'P_suc':>8}{'D':>8}"
     )
     for name, times, ratio, result in zip(
-        chosen, np.median(seconds, axis=0), ratios, found, strict=True
+        chosen, np.median(seconds, axis=0), ratios, results, strict=True
     ):
         success = result.success.numpy()
         print(
@@ -120,7 +120,7 @@ def _memory(
     if len(chosen) != 1:
         raise SystemExit("--memory wants one row in --attacks: a peak never falls.")
     attack = next(iter(chosen.values()))
-    # One gradient of the network has been seen, so what is left is the attack's.
+    # One gradient of the network was measured before: the rest is the attack's.
     attacks.FGSM(eps=0.1)(network, images, labels)
     before = _peak()
     attack(network, images, labels)

@@ -370,17 +370,17 @@ def _looped(
     def run() -> list[np.ndarray]:
         x, answers = first, []
         for b in signals[1:]:
-            found = solve(b, x)
-            x = None if first is None else found
-            answers.append(found.numpy())
+            solution = solve(b, x)
+            x = None if first is None else solution
+            answers.append(solution.numpy())
         return answers
 
     return run
 
 
-def _error(found: np.ndarray, exact: np.ndarray) -> float:
+def _error(solution: np.ndarray, exact: np.ndarray) -> float:
     """Of the worst image, relative."""
-    missing = (found - exact).reshape(len(exact), -1)
+    missing = (solution - exact).reshape(len(exact), -1)
     size = np.linalg.norm(exact.reshape(len(exact), -1), axis=1)
     return float(np.max(np.linalg.norm(missing, axis=1) / size))
 

@@ -163,7 +163,10 @@ def compare_evaluations(
     records = _together(paths)
     drawn = dict(_curve(text, records) for text in curves)
     rows: list[Row] = list(
-        {one.label: (one.label, one.quantity, one.setting) for one in records}.values()
+        {
+            record.label: (record.label, record.quantity, record.setting)
+            for record in records
+        }.values()
     )
     table = table_by_model(records, "quantity", rows)
     print(table.markdown())
@@ -178,11 +181,11 @@ def _together(paths: Sequence[str]) -> Records:
     read = {str(path): read_evaluation(path).records for path in paths}
     names = [name for records in read.values() for name in records.models]
     return Records(
-        dataclasses.replace(one, model=f"{one.model}, {path}")
-        if names.count(one.model) > 1
-        else one
+        dataclasses.replace(record, model=f"{record.model}, {path}")
+        if names.count(record.model) > 1
+        else record
         for path, records in read.items()
-        for one in records
+        for record in records
     )
 
 

@@ -162,7 +162,7 @@ def states(attack, model, images, labels):
         images=tf.constant(images),
         goal=Goal(tf.constant(labels, tf.int32), targeted=False),
         eps=None,
-        wanted=tf.ones([len(images)], tf.bool),
+        active=tf.ones([len(images)], tf.bool),
         compact=False,
     )
     space = attack._space(problem)

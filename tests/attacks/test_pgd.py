@@ -232,7 +232,7 @@ def test_divergence_is_what_is_climbed():
             images=tf.constant(images),
             goal=None,
             eps=tf.fill([5], 0.05),
-            wanted=None,
+            active=None,
             compact=False,
         ),
         0,

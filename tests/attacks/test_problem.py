@@ -24,7 +24,7 @@ def problem(compact, classifier=None):
         images=tf.constant(images),
         goal=Goal(tf.constant(np.arange(COUNT) % 3), targeted=False),
         eps=None,
-        wanted=tf.ones([COUNT], tf.bool),
+        active=tf.ones([COUNT], tf.bool),
         compact=compact,
     )
 
@@ -78,7 +78,7 @@ def test_a_model_without_a_path_is_refused():
     """In one sentence."""
     flat = problem(False, lambda x: affine(3)(tf.stop_gradient(x)))
     with pytest.raises(ValueError) as caught:
-        flat.gradient(flat.images, margin, flat.wanted)
+        flat.gradient(flat.images, margin, flat.active)
     assert str(caught.value) == (
         "`model` must be differentiable in its images. Received: a model whose logits "
         "have no gradient path to them"

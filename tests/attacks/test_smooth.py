@@ -196,7 +196,7 @@ def some_problem(images, labels):
         images=tf.constant(images),
         goal=Goal(tf.constant(labels, tf.int32), targeted=False),
         eps=None,
-        wanted=tf.ones([len(images)], tf.bool),
+        active=tf.ones([len(images)], tf.bool),
         compact=False,
     )
 

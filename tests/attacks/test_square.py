@@ -48,7 +48,7 @@ def queries_of(attack, model, images, labels, eps=None):
         images=images,
         goal=Goal(tf.constant(labels, tf.int32), targeted=False),
         eps=tf.broadcast_to(tf.constant(radius, tf.float32), images.shape[:1]),
-        wanted=tf.ones(images.shape[:1], tf.bool),
+        active=tf.ones(images.shape[:1], tf.bool),
         compact=False,
     )
     found = attack.run(problem).numpy()

@@ -67,4 +67,4 @@ def test_negative_padding_is_refused():
     """The range of `padding` is stated."""
     with pytest.raises(ValueError) as caught:
         crop_flip(np.zeros((1, 2, 2, 1)), (0, 0), padding=-1)
-    assert str(caught.value) == "`padding` must not be negative, but is -1."
+    assert str(caught.value) == "`padding` must not be negative. Received: padding=-1"

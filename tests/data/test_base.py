@@ -63,44 +63,44 @@ def test_subset_depends_on_the_seed_alone():
         (
             np.zeros((2, 4, 4, 1), np.float32),
             [0, 1],
-            "`images` must be a non-empty uint8 array (N, height, width, channels), "
-            "but has shape (2, 4, 4, 1) and type float32.",
+            "`images` must be a non-empty uint8 array (N, height, width, channels). "
+            "Received: shape (2, 4, 4, 1) and type float32",
         ),
         (
             np.zeros((2, 4, 4), np.uint8),
             [0, 1],
-            "`images` must be a non-empty uint8 array (N, height, width, channels), "
-            "but has shape (2, 4, 4) and type uint8.",
+            "`images` must be a non-empty uint8 array (N, height, width, channels). "
+            "Received: shape (2, 4, 4) and type uint8",
         ),
         (
             np.zeros((0, 4, 4, 1), np.uint8),
             [],
-            "`images` must be a non-empty uint8 array (N, height, width, channels), "
-            "but has shape (0, 4, 4, 1) and type uint8.",
+            "`images` must be a non-empty uint8 array (N, height, width, channels). "
+            "Received: shape (0, 4, 4, 1) and type uint8",
         ),
         (
             np.zeros((2, 4, 4, 1), np.uint8),
             [0, 1, 2],
-            "`labels` must be 2 integers, one for each image, but has shape (3,) and "
-            "type int64.",
+            "`labels` must be 2 integers, one for each image. Received: shape (3,) "
+            "and type int64",
         ),
         (
             np.zeros((2, 4, 4, 1), np.uint8),
             [0.0, 1.0],
-            "`labels` must be 2 integers, one for each image, but has shape (2,) and "
-            "type float64.",
+            "`labels` must be 2 integers, one for each image. Received: shape (2,) "
+            "and type float64",
         ),
         (
             np.zeros((2, 4, 4, 1), np.uint8),
             [0, 3],
-            "`labels` must lie from 0 to 2, one for each of the 3 class names, but "
-            "reach from 0 to 3.",
+            "`labels` must lie from 0 to 2, one for each of the 3 class names. "
+            "Received: 0 to 3",
         ),
         (
             np.zeros((2, 4, 4, 1), np.uint8),
             [-1, 2],
-            "`labels` must lie from 0 to 2, one for each of the 3 class names, but "
-            "reach from -1 to 2.",
+            "`labels` must lie from 0 to 2, one for each of the 3 class names. "
+            "Received: -1 to 2",
         ),
     ],
 )
@@ -115,7 +115,9 @@ def test_bad_arrays_are_refused(images, labels, message):
 def test_counts_outside_the_data_are_refused(count):
     """`take` and `subset` say how many examples there are."""
     data = numbered([0, 1, 2, 1])
-    message = f"`count` must be from 1 to 4, the size of 'numbered', but is {count}."
+    message = (
+        f"`count` must be from 1 to 4, the size of 'numbered'. Received: count={count}"
+    )
     for select in (data.take, lambda n: data.subset(n, seed=0)):
         with pytest.raises(ValueError) as caught:
             select(count)
@@ -126,4 +128,4 @@ def test_a_negative_subset_seed_is_refused():
     """The seed's range is stated."""
     with pytest.raises(ValueError) as caught:
         numbered([0, 1]).subset(1, seed=-1)
-    assert str(caught.value) == "`seed` must not be negative, but is -1."
+    assert str(caught.value) == "`seed` must not be negative. Received: seed=-1"

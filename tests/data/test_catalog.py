@@ -166,12 +166,12 @@ def test_unknown_names_are_refused(function, tmp_path):
     """The message lists what is known and what the folder holds."""
     with pytest.raises(ValueError) as caught:
         function("imagenot")
-    assert str(caught.value) == f"{KNOWN} TFDS name, but is 'imagenot'."
+    assert str(caught.value) == f"{KNOWN} TFDS name. Received: name='imagenot'"
     with pytest.raises(ValueError) as caught:
         function("imagenot", tmp_path)
     assert str(caught.value) == (
         f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds no prepared data "
-        "set, but is 'imagenot'."
+        "set. Received: name='imagenot'"
     )
     for name in ("b", "a"):
         (tmp_path / name / "1.0.0").mkdir(parents=True)
@@ -179,8 +179,8 @@ def test_unknown_names_are_refused(function, tmp_path):
     with pytest.raises(ValueError) as caught:
         function("imagenot", tmp_path)
     assert str(caught.value) == (
-        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds a, b, but is "
-        "'imagenot'."
+        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds a, b. "
+        "Received: name='imagenot'"
     )
 
 
@@ -196,7 +196,8 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
             with pytest.raises(ValueError) as caught:
                 call()
             assert str(caught.value) == (
-                f"`data_dir` must be an existing folder, but is {str(missing)!r}."
+                f"`data_dir` must be an existing folder. "
+                f"Received: data_dir={str(missing)!r}"
             )
 
 
@@ -205,18 +206,18 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
     [
         (
             "valid",
-            "`split` must be one of train, test or a slice of one for 'mnist', but is "
-            "'valid'.",
+            "`split` must be one of train, test or a slice of one for 'mnist'. "
+            "Received: split='valid'",
         ),
         (
             "train[",
-            "`split` must be one of train, test or a slice of one for 'mnist', but is "
-            "'train['.",
+            "`split` must be one of train, test or a slice of one for 'mnist'. "
+            "Received: split='train['",
         ),
         (
             "test[:0]",
-            "`split` must hold at least one example of 'mnist', but 'test[:0]' holds "
-            "none.",
+            "`split` must hold at least one example of 'mnist'. "
+            "Received: split='test[:0]'",
         ),
     ],
 )
@@ -243,7 +244,7 @@ def test_unknown_splits_of_shapes_are_refused():
         with pytest.raises(ValueError) as caught:
             call()
         assert str(caught.value) == (
-            "`split` must be one of train, test for 'shapes', but is 'valid'."
+            "`split` must be one of train, test for 'shapes'. Received: split='valid'"
         )
 
 
@@ -253,8 +254,8 @@ def test_data_that_is_not_there_is_refused_without_download(tmp_path):
         data.load("cifar10", "test", tmp_path, download=False)
     place = str(tmp_path / "cifar10" / "3.0.2")
     assert str(caught.value) == (
-        f"`download` must be True to get 'cifar10', which is not in {place!r}, but is "
-        "False."
+        f"`download` must be True to get 'cifar10', which is not in {place!r}. "
+        "Received: download=False"
     )
 
 
@@ -263,8 +264,8 @@ def test_a_version_that_tfds_lacks_is_refused():
     with pytest.raises(ValueError) as caught:
         data.check("mnist:9.9.9")
     assert str(caught.value) == (
-        "`name` must be a data set in a configuration and version that TFDS has, but "
-        "is 'mnist:9.9.9'."
+        "`name` must be a data set in a configuration and version that TFDS has. "
+        "Received: name='mnist:9.9.9'"
     )
 
 
@@ -274,9 +275,9 @@ def test_data_that_is_no_image_classification_is_refused(tmp_path):
         data.check("cats_vs_dogs", tmp_path)
     assert str(caught.value) == (
         "`name` must be a data set with an `image` of fixed size, 8 bits deep, and a "
-        "class `label`, but 'cats_vs_dogs' has FeaturesDict({ 'image': "
+        "class `label`. Received: name='cats_vs_dogs' with FeaturesDict({ 'image': "
         "Image(shape=(None, None, 3), dtype=uint8), 'image/filename': Text(shape=(), "
-        "dtype=string), 'label': ClassLabel(shape=(), dtype=int64, num_classes=2), })."
+        "dtype=string), 'label': ClassLabel(shape=(), dtype=int64, num_classes=2), })"
     )
 
 

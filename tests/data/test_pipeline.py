@@ -259,7 +259,7 @@ def test_directions_resume_bit_for_bit(examples):
 
 DIRECTIONS = (
     "`directions` must be a float16 array (50, K, 32, 32, 3), K for each image of "
-    "'shapes', but has shape {} and type {}."
+    "'shapes'. Received: shape {} and type {}"
 )
 
 
@@ -291,7 +291,7 @@ def test_directions_go_through_no_foreign_augmentation(examples):
         train_pipeline(examples, **GOOD, augment=brighter, directions=directions)
     assert str(caught.value) == (
         "`augment` must be None or 'crop_flip' with `directions`, which another "
-        f"function would not move with the images, but is {brighter!r}."
+        f"function would not move with the images. Received: augment={brighter!r}"
     )
 
 
@@ -404,10 +404,12 @@ def test_workers_see_the_global_batch(examples, tmp_path):
 
 
 GOOD = dict(batch_size=8, seed=0, epochs=2)
-SIZE = "`batch_size` must be from 1 to 50, the size of 'shapes', but is {}."
+SIZE = (
+    "`batch_size` must be from 1 to 50, the size of 'shapes'. Received: batch_size={}"
+)
 SHARD = (
     "`shard` must be (index, count) with 0 <= index < count and count dividing the "
-    "batch size 8, but is {}."
+    "batch size 8. Received: shard={}"
 )
 
 
@@ -416,17 +418,19 @@ SHARD = (
     [
         (dict(batch_size=0), SIZE.format(0)),
         (dict(batch_size=51), SIZE.format(51)),
-        (dict(seed=-1), "`seed` must not be negative, but is -1."),
-        (dict(epochs=0), "`epochs` must be at least 1, but is 0."),
+        (dict(seed=-1), "`seed` must not be negative. Received: seed=-1"),
+        (dict(epochs=0), "`epochs` must be at least 1. Received: epochs=0"),
         (
             dict(start_epoch=3),
-            "`start_epoch` must be from 0 to 2, the number of epochs, but is 3.",
+            "`start_epoch` must be from 0 to 2, the number of epochs. "
+            "Received: start_epoch=3",
         ),
         (dict(shard=(2, 2)), SHARD.format((2, 2))),
         (dict(shard=(0, 3)), SHARD.format((0, 3))),
         (
             dict(augment="mixup"),
-            "`augment` must be None, 'crop_flip' or a function, but is 'mixup'.",
+            "`augment` must be None, 'crop_flip' or a function. "
+            "Received: augment='mixup'",
         ),
     ],
 )

@@ -135,8 +135,8 @@ def test_outline_does_tell_the_class(train, held_out):
 @pytest.mark.parametrize(
     ("count", "seed", "message"),
     [
-        (0, 0, "`count` must be at least 1, but is 0."),
-        (1, -1, "`seed` must not be negative, but is -1."),
+        (0, 0, "`count` must be at least 1. Received: count=0"),
+        (1, -1, "`seed` must not be negative. Received: seed=-1"),
     ],
 )
 def test_bad_arguments_are_refused(count, seed, message):

@@ -15,20 +15,21 @@ SHAPES = ("--dataset=shapes", "--model=mlp", "--width=4")
 CASES = {
     "unknown data set": (
         ["--dataset=cifar11"],
-        r"--dataset=cifar11: `name` must be shapes, .* TFDS name, but is 'cifar11'\.",
+        r"--dataset=cifar11: `name` must be shapes, .* TFDS name\. "
+        r"Received: name='cifar11'",
     ),
     "empty data set": (["--dataset="], r"--dataset=: `name` must be shapes"),
     "data folder is missing": (
         ["--data_dir={tmp}/none"],
-        r"`data_dir` must be an existing folder, but is '.*/none'\.",
+        r"`data_dir` must be an existing folder\. Received: data_dir='.*/none'",
     ),
     "data folder is a file": (
         ["--dataset=mnist", "--data_dir={tmp}/../file"],
-        r"`data_dir` must be an existing folder, but is '.*/file'\.",
+        r"`data_dir` must be an existing folder\. Received: data_dir='.*/file'",
     ),
     "data folder without it": (
         ["--dataset=mine", "--data_dir={tmp}"],
-        r"holds no prepared data set, but is 'mine'\.",
+        r"holds no prepared data set\. Received: name='mine'",
     ),
     "no images": (["--dataset=ag_news_subset"], r"an `image` of fixed size"),
     "width": (["--width=0"], r"flag --width=0: .* positive integer"),

@@ -29,18 +29,18 @@ _GRAPHS = GraphCache()
 
 
 class AttackResult(NamedTuple):
-    """What an attack found for each image of a batch.
+    """The result of an attack for each image of a batch.
 
     Attributes:
         adversarial: float32 `[B, H, W, C]` in [0, 1].
-        success: bool `[B]`. True where the model answers as the attack wanted.
+        success: bool `[B]`. True where the model answers as the goal asks.
         distortion: float32 `[B]`. Distance from the original image in the attack's
             norm, in pixel units; 0 where the image is returned as it came.
         success_rounded: bool `[B]`. The same for the image rounded to 8 bits, as it is
             after it was saved.
         distortion_rounded: float32 `[B]`. Distance of the rounded image from the
             original. Rounding may leave the ball, by up to half a level in a pixel.
-        already: bool `[B]`. True where the clean image was what the attack wanted, such
+        already: bool `[B]`. True where the clean image already met the goal, such
             as a misclassified one; it is returned as it came and counts as a success.
     """
 
@@ -130,7 +130,7 @@ class Attack(abc.ABC):
         flows through the result.
 
         The first time an attack meets a model it looks at the model's gradients, and
-        warns of ones that no attack can follow.
+        warns of gradients that no attack can follow.
 
         Args:
             model: What maps images `[B, H, W, C]` to logits `[B, K]`, K at least 2: a
@@ -145,7 +145,7 @@ class Attack(abc.ABC):
                 attack's own.
 
         Returns:
-            The images found, whether they succeed and how far they are.
+            The adversarial images, whether they succeed and how far they are.
 
         Raises:
             ValueError: If a shape or dtype is wrong or the model has no gradient.
@@ -207,8 +207,8 @@ class Attack(abc.ABC):
             ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
             ...     return tf.stack([total, 1.0 - total], axis=-1)
             >>> attack = PGD(norm="inf", eps=0.125, random_start=False)
-            >>> found = attack.perturb(model, images, tf.constant([0]))
-            >>> found.numpy().ravel().tolist()
+            >>> result = attack.perturb(model, images, tf.constant([0]))
+            >>> result.numpy().ravel().tolist()
             [0.375, 0.375, 0.375, 0.375]
         """
         images = tf.stop_gradient(check_images(images, pixels=True))
@@ -220,19 +220,19 @@ class Attack(abc.ABC):
             images=images,
             goal=_goal(labels, targets),
             eps=validation.check_eps(eps, images, self.budget, type(self).__name__),
-            wanted=tf.ones_like(labels, tf.bool),
+            active=tf.ones_like(labels, tf.bool),
             compact=False,
         )
-        found = self.for_training()._find(problem)
-        return self.threat.project(images, found, problem.eps)
+        point = self.for_training()._find(problem)
+        return self.threat.project(images, point, problem.eps)
 
     def _find(self, problem: Problem) -> tf.Tensor:
         """What the search returns, finite, in [0, 1] and without a gradient."""
-        found = tf.stop_gradient(self.run(problem))
-        found = tf.ensure_shape(found, problem.images.shape)
+        point = tf.stop_gradient(self.run(problem))
+        point = tf.ensure_shape(point, problem.images.shape)
         # Before the model sees it: an exported one refuses the whole batch over a NaN.
-        found = tf.where(tf.math.is_finite(found), found, problem.images)
-        return tf.clip_by_value(found, 0.0, 1.0)
+        point = tf.where(tf.math.is_finite(point), point, problem.images)
+        return tf.clip_by_value(point, 0.0, 1.0)
 
     def _search(
         self,
@@ -251,16 +251,16 @@ class Attack(abc.ABC):
             images=images,
             goal=goal,
             eps=eps,
-            wanted=~already,
+            active=~already,
             compact=compact,
         )
-        found = self._find(problem)
-        logits = problem.logits(found, problem.wanted)
+        point = self._find(problem)
+        logits = problem.logits(point, problem.active)
         better = goal.reached(logits) | (
             self.score(logits, goal) > self.score(clean, goal)
         )
-        keep = better & problem.wanted & self.threat.allows(images, found, eps)
-        adversarial = tf.where(keep[:, None, None, None], found, images)
+        keep = better & problem.active & self.threat.allows(images, point, eps)
+        adversarial = tf.where(keep[:, None, None, None], point, images)
         rounded = tf.round(adversarial * 255.0) / 255.0
         result = AttackResult(
             adversarial=adversarial,

@@ -45,7 +45,7 @@ class _State(NamedTuple):
     constant: tf.Tensor  # the trade-off c of this search
     lower: tf.Tensor  # largest c that failed
     upper: tf.Tensor  # smallest c that succeeded
-    found: tf.Tensor  # bool, whether this search has succeeded
+    succeeded: tf.Tensor  # bool, whether this search has succeeded
     idle: tf.Tensor  # int32, searches in a row that gained nothing
     earlier: tf.Tensor  # squared distance of the best when this search began
     mark: tf.Tensor  # objective when progress was last looked at
@@ -60,7 +60,7 @@ class CarliniWagnerL2(MinimumNorm):
     """Minimises distortion plus c times how far the goal is missed, and searches c.
 
     `||x' - x||^2 + c * max(confidence - margin(x'), 0)` by Adam, where the margin is
-    the lead of the best wanted class. For each image, c is halved in an interval: down
+    the lead of the best goal class. For each image, c is halved in an interval: down
     after a search that succeeded, up after one that did not. The least distorted
     success over everything visited is kept.
 
@@ -142,7 +142,7 @@ class CarliniWagnerL2(MinimumNorm):
         return Clipped() if self.space == "clip" else Tanh()
 
     def _active(self, problem: Problem, state: _State) -> tf.Tensor:
-        return problem.wanted & (state.search < self.search_steps)
+        return problem.active & (state.search < self.search_steps)
 
     def _start(self, problem: Problem, space: Space) -> _State:
         images = problem.images
@@ -158,7 +158,7 @@ class CarliniWagnerL2(MinimumNorm):
             constant=tf.fill(rows, float(self.initial_const)),
             lower=tf.zeros(rows),
             upper=tf.fill(rows, math.inf),
-            found=tf.zeros(rows, tf.bool),
+            succeeded=tf.zeros(rows, tf.bool),
             idle=tf.zeros(rows, tf.int32),
             earlier=tf.fill(rows, math.inf),
             mark=tf.fill(rows, math.inf),
@@ -181,7 +181,7 @@ class CarliniWagnerL2(MinimumNorm):
         reached = problem.goal.reached(logits) & (margin >= self.confidence) & active
         state = _keep_best(state, point, distance, reached)
         fresh = state.step % max(1, self.steps // 10) == 1
-        state = state._replace(found=reached | (state.found & ~fresh))
+        state = state._replace(succeeded=reached | (state.succeeded & ~fresh))
         weight = tf.where(missed > 0.0, state.constant, 0.0)
         # Solves and moments would carry a NaN on, from here to other pixels and steps.
         slope = tf.where(tf.math.is_finite(slope), -_wide(weight) * slope, 0.0)
@@ -240,10 +240,12 @@ class CarliniWagnerL2(MinimumNorm):
         gained = state.distance < (1.0 - _IDLE) * state.earlier
         idle = tf.where(over, tf.where(gained, 0, state.idle + 1), state.idle)
         upper = tf.where(
-            over & state.found, tf.minimum(state.upper, state.constant), state.upper
+            over & state.succeeded, tf.minimum(state.upper, state.constant), state.upper
         )
         lower = tf.where(
-            over & ~state.found, tf.maximum(state.lower, state.constant), state.lower
+            over & ~state.succeeded,
+            tf.maximum(state.lower, state.constant),
+            state.lower,
         )
         between = tf.sqrt(lower * upper)
         between = tf.where(tf.math.is_finite(upper), between, 10.0 * state.constant)
@@ -270,7 +272,7 @@ class CarliniWagnerL2(MinimumNorm):
             constant=tf.where(over, between, state.constant),
             lower=lower,
             upper=upper,
-            found=state.found & ~over,
+            succeeded=state.succeeded & ~over,
             mark=tf.where(over, math.inf, mark),
         )
 

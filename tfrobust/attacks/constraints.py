@@ -164,8 +164,8 @@ class L1(Constraint):
         >>> delta = tf.reshape(tf.constant([3.0, -1.0]), [1, 1, 2, 1])
         >>> L1().distance(delta).numpy().tolist()
         [4.0]
-        >>> found = tf.reshape(L1().project(delta, 2.0), [-1])
-        >>> [abs(round(float(x), 3)) for x in found]
+        >>> result = tf.reshape(L1().project(delta, 2.0), [-1])
+        >>> [abs(round(float(x), 3)) for x in result]
         [2.0, 0.0]
     """
 
@@ -261,5 +261,5 @@ def from_norm(norm: float | str) -> Constraint:
 
 def _size(shape: tf.Tensor) -> tf.Tensor | int:
     """Entries of one image; a number where known, or an empty batch has no shape."""
-    known = tf.get_static_value(tf.convert_to_tensor(shape))
-    return tf.reduce_prod(shape) if known is None else int(known.prod())
+    static = tf.get_static_value(tf.convert_to_tensor(shape))
+    return tf.reduce_prod(shape) if static is None else int(static.prod())

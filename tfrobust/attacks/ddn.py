@@ -107,14 +107,14 @@ class DDN(MinimumNorm):
         )
 
         def is_needed(state: _State) -> tf.Tensor:
-            return (state.number < self.steps) & tf.reduce_any(problem.wanted)
+            return (state.number < self.steps) & tf.reduce_any(problem.active)
 
         def step(state: _State) -> tuple[_State]:
             return (self._step(problem, state),)
 
         (last,) = loop(is_needed, step, (state,))
-        found = tf.math.is_finite(last.distance)
-        return tf.where(found[:, None, None, None], last.best, last.point)
+        succeeded = tf.math.is_finite(last.distance)
+        return tf.where(succeeded[:, None, None, None], last.best, last.point)
 
     @property
     def _init_eps(self) -> float:
@@ -123,16 +123,16 @@ class DDN(MinimumNorm):
 
     def _step(self, problem: Problem, state: _State) -> _State:
         point, images = state.point, problem.images
-        gradient, logits = problem.gradient(point, self.score, problem.wanted)
+        gradient, logits = problem.gradient(point, self.score, problem.active)
         reached = problem.goal.reached(logits)
         distance = self.threat.distance(images, point)
         better = reached & (distance < state.distance)
         # The first gradient is that of the image itself, at norm 0.
-        gamma = self.gamma * self._left(state.number, _LEAST_GAMMA)
+        gamma = self.gamma * self._decay(state.number, _LEAST_GAMMA)
         gamma = tf.where(state.number == 0, 0.0, gamma)
         eps = state.eps * tf.where(reached, 1.0 - gamma, 1.0 + gamma)
         first = self._init_eps if self.step_size is None else self.step_size
-        size = first * self._left(state.number, _LEAST_STEP)
+        size = first * self._decay(state.number, _LEAST_STEP)
         direction = self.constraint.normalise(inward(gradient, point))
         moved = point + size * direction - images
         moved = tf.clip_by_value(images + self._resize(moved, eps), 0.0, 1.0)
@@ -146,7 +146,7 @@ class DDN(MinimumNorm):
             distance=tf.where(better, distance, state.distance),
         )
 
-    def _left(self, number: tf.Tensor, least: float) -> tf.Tensor:
+    def _decay(self, number: tf.Tensor, least: float) -> tf.Tensor:
         """Half a cosine over the search, from 1 to `least`."""
         part = tf.cast(number, tf.float32) / self.steps
         return least + (1.0 - least) * 0.5 * (1.0 + tf.cos(math.pi * part))

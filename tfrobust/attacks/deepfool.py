@@ -68,7 +68,7 @@ class DeepFool(MinimumNorm):
 
     def run(self, problem: Problem) -> tf.Tensor:
         """Step until each image is through."""
-        clean = problem.logits(problem.images, problem.wanted)
+        clean = problem.logits(problem.images, problem.active)
         goal = dataclasses.replace(problem.goal, clean=clean)
         problem = dataclasses.replace(problem, goal=goal)
         # Towards a target there is one boundary, the one to the best other class.
@@ -91,7 +91,7 @@ class DeepFool(MinimumNorm):
             logits = problem.logits(self._stretch(problem, point), active)
             return number + 1, point, active & ~problem.goal.reached(logits)
 
-        state = (tf.constant(0), problem.images, problem.wanted)
+        state = (tf.constant(0), problem.images, problem.active)
         _, point, _ = loop(is_needed, step, state)
         return self._stretch(problem, point)
 

@@ -157,7 +157,7 @@ class Evaluation:
             rows: bool `[N]`, or the indices of the images.
 
         Example:
-            Robust accuracy of one class: `found.select(found.labels == 3)`.
+            Robust accuracy of one class: `evaluation.select(evaluation.labels == 3)`.
         """
         return Evaluation(
             labels=_rows(self.labels, rows),
@@ -218,8 +218,8 @@ def evaluate(
         ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
         ...     return tf.stack([total, 3.9 - total], axis=-1)
         >>> data = [(tf.fill([2, 2, 2, 1], 0.5), [0, 0])] * 3
-        >>> found = attacks.evaluate(model, data, {"pgd": attacks.FGSM(eps=0.1)})
-        >>> found.accuracy().value, found.robust_accuracy().value
+        >>> evaluation = attacks.evaluate(model, data, {"pgd": attacks.FGSM(eps=0.1)})
+        >>> evaluation.accuracy().value, evaluation.robust_accuracy().value
         (1.0, 0.0)
     """
     classifier = as_classifier(model)
@@ -346,8 +346,8 @@ def multi_target(
         >>> def model(x):
         ...     total = tf.reduce_sum(x, axis=[1, 2, 3])
         ...     return tf.stack([total, 3.9 - total, 3.95 - 2 * total], axis=-1)
-        >>> found = attacks.multi_target(attacks.DDN(), model, images, [0], count=2)
-        >>> round(float(found.distortion[0]), 3)
+        >>> result = attacks.multi_target(attacks.DDN(), model, images, [0], count=2)
+        >>> round(float(result.distortion[0]), 3)
         0.025
     """
     require_steps("count", count)
@@ -358,9 +358,9 @@ def multi_target(
     rivals = tf.where(own, logits.dtype.min, logits)
     ranked = tf.math.top_k(rivals, min(count, classes - 1)).indices
     for rank in range(ranked.shape[-1]):
-        found = attack(model, images, labels, ranked[:, rank])
+        result = attack(model, images, labels, ranked[:, rank])
         # Aimed at a class or not, leaving the label is what counts.
-        results.append(found._replace(already=results[0].already))
+        results.append(result._replace(already=results[0].already))
     return combine(results)
 
 

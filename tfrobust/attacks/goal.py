@@ -43,7 +43,7 @@ class Goal:
         return finite & (hit if self.targeted else ~hit)
 
     def margin(self, logits: tf.Tensor) -> tf.Tensor:
-        """Lead of the best wanted class over the best unwanted one, float32 `[B]`.
+        """Lead of the best class of the goal over the best other one, `[B]`.
 
         Positive where the goal is reached, 0 on the decision boundary.
         """
@@ -51,7 +51,7 @@ class Goal:
         return self._sign() * (tf.reduce_max(others, axis=-1) - own)
 
     def log_odds(self, logits: tf.Tensor) -> tf.Tensor:
-        """Log-odds of the wanted classes, float32 `[B]`.
+        """Log-odds of the goal classes, float32 `[B]`.
 
         The cross-entropy of the label is `softplus(log_odds)` when untargeted, and that
         of the target is `softplus(-log_odds)` when targeted. So this orders images as

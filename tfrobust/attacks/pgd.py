@@ -139,7 +139,7 @@ class PGD(FixedBudget):
                     '`loss="kl"` has no target: it leads away from the clean '
                     "prediction, anywhere. Received: targets"
                 )
-            clean = problem.logits(problem.images, problem.wanted)
+            clean = problem.logits(problem.images, problem.active)
             goal = dataclasses.replace(problem.goal, clean=clean)
             problem = dataclasses.replace(problem, goal=goal)
         # Nothing is known yet: any finite point replaces this.
@@ -163,7 +163,7 @@ class PGD(FixedBudget):
 
     def _open(self, problem: Problem, best: _Best) -> tf.Tensor:
         """The rows that are still worked on, bool `[B]`."""
-        return problem.wanted & ~best[2] if self.early_stop else problem.wanted
+        return problem.active & ~best[2] if self.early_stop else problem.active
 
     def _direction(self, problem: Problem) -> Direction:
         """What becomes of a gradient before it is normalised; here nothing."""

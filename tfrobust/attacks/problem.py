@@ -27,7 +27,7 @@ class Problem:
         images: float32 `[B,H,W,C]` in [0, 1], the originals.
         goal: What to achieve for each image.
         eps: float32 `[B]`, radius for each image; `None` for attacks without one.
-        wanted: bool `[B]`, the rows to work on.
+        active: bool `[B]`, the rows to work on.
         compact: Whether rows that are done are left out of the batch that the network
             sees. It needs shapes that vary, which XLA does not have.
     """
@@ -36,7 +36,7 @@ class Problem:
     images: tf.Tensor
     goal: Goal
     eps: tf.Tensor | None
-    wanted: tf.Tensor
+    active: tf.Tensor
     compact: bool
 
     def logits(self, points: tf.Tensor, active: tf.Tensor) -> tf.Tensor:

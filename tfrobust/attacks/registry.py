@@ -133,16 +133,16 @@ def describe(attack: Attack) -> dict[str, Any]:
         >>> attacks.describe(attacks.FGSM(eps=0.1))
         {'method': 'fgsm', 'norm': 'Linf', 'eps': 0.1, 'loss': 'cross_entropy'}
     """
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "method": _ATTACKS.name_of(type(attack)) or type(attack).__name__,
         "norm": _norm(attack),
     }
     if attack.budget is not None:
-        found["eps"] = attack.budget
+        settings["eps"] = attack.budget
     for name in settings_of(type(attack)):
         if name not in ("norm", "eps"):
-            found[name] = getattr(attack, name)
-    return found
+            settings[name] = getattr(attack, name)
+    return settings
 
 
 def title(attack: Attack) -> str:

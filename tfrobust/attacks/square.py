@@ -33,7 +33,7 @@ _WORD = 2**31 - 1
 class _State(NamedTuple):
     """The search of each image; rows `[B]` or `[B,H,W,C]`."""
 
-    asked: tf.Tensor  # int32 scalar, queries spent
+    queries: tf.Tensor  # int32 scalar, queries spent
     proposal: tf.Tensor  # what the next query is about
     best: tf.Tensor
     score: tf.Tensor  # of the best, -infinity before the first query
@@ -112,7 +112,7 @@ class Square(FixedBudget):
         moves = kind(self, problem)
         rows = tf.shape(problem.images)[:1]
         state = _State(
-            asked=tf.constant(0),
+            queries=tf.constant(0),
             proposal=tf.ensure_shape(moves.start(), problem.images.shape),
             best=problem.images,
             score=tf.fill(rows, -math.inf),
@@ -120,12 +120,12 @@ class Square(FixedBudget):
         )
 
         def is_needed(state: _State) -> tf.Tensor:
-            left = tf.reduce_any(self._open(problem, state))
-            return left & (state.asked < self.queries)
+            unfinished = tf.reduce_any(self._open(problem, state))
+            return unfinished & (state.queries < self.queries)
 
         def step(state: _State) -> tuple[_State]:
             state = self._ask(problem, state)
-            proposal = moves.propose(state.best, state.asked)
+            proposal = moves.propose(state.best, state.queries)
             proposal = tf.ensure_shape(proposal, problem.images.shape)
             return (state._replace(proposal=proposal),)
 
@@ -134,7 +134,7 @@ class Square(FixedBudget):
 
     def _open(self, problem: Problem, state: _State) -> tf.Tensor:
         """The rows that are still worked on, bool `[B]`."""
-        return problem.wanted & ~state.reached if self.early_stop else problem.wanted
+        return problem.active & ~state.reached if self.early_stop else problem.active
 
     def _ask(self, problem: Problem, state: _State) -> _State:
         """One query: success first, then the higher score."""
@@ -146,7 +146,7 @@ class Square(FixedBudget):
         better = gained | ((reached == state.reached) & (score > state.score))
         better &= active
         return _State(
-            asked=state.asked + 1,
+            queries=state.queries + 1,
             proposal=state.proposal,
             best=tf.where(better[:, None, None, None], state.proposal, state.best),
             score=tf.where(better, score, state.score),
@@ -232,9 +232,9 @@ class _Moves(abc.ABC):
         self._eps = tf.reshape(problem.eps, [-1, 1, 1, 1])
         self._keys = _keys_of(seeds_of(problem.images, attack.seed))
         # Numbers where they are known, as XLA needs them.
-        shape, known = tf.shape(problem.images), problem.images.shape
+        shape, static = tf.shape(problem.images), problem.images.shape
         self._height, self._width, self._channels = (
-            shape[axis] if known[axis] is None else known[axis] for axis in (1, 2, 3)
+            shape[axis] if static[axis] is None else static[axis] for axis in (1, 2, 3)
         )
         self._rows = tf.range(self._height)
         self._columns = tf.range(self._width)

@@ -92,5 +92,5 @@ def parse_radii(text: str) -> tuple[Eps, ...]:
     if not text.strip():
         raise ValueError("must be given at least one radius")
     # Of two ways to write one radius the first is kept.
-    found = {eps.value: eps for eps in map(Eps.parse, reversed(text.split(",")))}
-    return tuple(sorted(found.values()))
+    radii = {eps.value: eps for eps in map(Eps.parse, reversed(text.split(",")))}
+    return tuple(sorted(radii.values()))

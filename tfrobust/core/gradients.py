@@ -38,9 +38,9 @@ def values_and_gradient(
         ValueError: If the values have no gradient path to the images.
 
     Example:
-        >>> found = values_and_gradient(
+        >>> result = values_and_gradient(
         ...     lambda x: tf.reduce_sum(x**2, axis=1), tf.constant([[1.0, 2.0]]))
-        >>> [one.numpy().tolist() for one in found]
+        >>> [tensor.numpy().tolist() for tensor in result]
         [[5.0], [[2.0, 4.0]]]
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -216,12 +216,12 @@ def read(kind: Callable[..., Any], spec: Spec, skip: int = 0) -> dict[str, Any]:
     return values
 
 
-def spec_of(name: str, found: Any) -> Spec:
+def spec_of(name: str, instance: Any) -> Spec:
     """The shortest text that makes an object like this one.
 
     Args:
         name: Of its class.
-        found: A dataclass object whose settings a text can give.
+        instance: A dataclass object whose settings a text can give.
 
     Raises:
         ValueError: If a setting other than its default cannot be written as text.
@@ -231,10 +231,10 @@ def spec_of(name: str, found: Any) -> Spec:
         >>> str(spec_of("eps", Eps(8 / 255, "small")))
         'eps:value=8/255,text=small'
     """
-    plain = settings_of(type(found))
+    plain = settings_of(type(instance))
     settings = {}
-    for field in dataclasses.fields(found):
-        value = getattr(found, field.name)
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
         if not field.init or value == field.default:
             continue
         text = _text(value)
@@ -269,7 +269,7 @@ def _value(kind: Any, text: str) -> Any:
     """A text as a value of a type; `ValueError` if it is none."""
     for member in sorted(_members(kind), key=_order):
         try:
-            return _one(member, text)
+            return _simple_value(member, text)
         except ValueError:
             continue
     raise ValueError(text)
@@ -281,7 +281,7 @@ def _order(kind: Any) -> int:
     return order.index(kind) if kind in order else len(order) + (kind is str)
 
 
-def _one(kind: Any, text: str) -> Any:
+def _simple_value(kind: Any, text: str) -> Any:
     """A text as a value of a type that is no union; `ValueError` if it is none."""
     if kind is int:
         return int(text)

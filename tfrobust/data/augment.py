@@ -35,7 +35,7 @@ def crop_flip(images: tf.Tensor, seed: tf.Tensor, padding: int = 4) -> tf.Tensor
         TensorShape([2, 8, 8, 3])
     """
     if padding < 0:
-        raise ValueError(f"`padding` must not be negative, but is {padding}.")
+        raise ValueError(f"`padding` must not be negative. Received: padding={padding}")
     images = tf.convert_to_tensor(images)
     batch, height, width, channels = tf.unstack(tf.shape(images))
     top, left, flip = crop_flip_draws(batch, seed, padding)

@@ -108,7 +108,7 @@ class Dataset:
         """
         self._check_count(count)
         if seed < 0:
-            raise ValueError(f"`seed` must not be negative, but is {seed}.")
+            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
         order = np.random.default_rng(seed).permutation(len(self))
         rank = _rank_within_class(self.labels[order])
         return self._select(order[np.argsort(rank, kind="stable")[:count]])
@@ -123,8 +123,8 @@ class Dataset:
         """Refuse a `count` outside 1 ... N."""
         if not 1 <= count <= len(self):
             raise ValueError(
-                f"`count` must be from 1 to {len(self)}, the size of {self.name!r}, "
-                f"but is {count}."
+                f"`count` must be from 1 to {len(self)}, the size of {self.name!r}. "
+                f"Received: count={count}"
             )
 
 
@@ -141,8 +141,8 @@ def _check_images(images: np.ndarray) -> None:
     """Refuse all but a non-empty uint8 array of rank 4."""
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise ValueError(
-            "`images` must be a non-empty uint8 array (N, height, width, channels), "
-            f"but has shape {images.shape} and type {images.dtype}."
+            "`images` must be a non-empty uint8 array (N, height, width, channels). "
+            f"Received: shape {images.shape} and type {images.dtype}"
         )
 
 
@@ -150,11 +150,11 @@ def _check_labels(labels: np.ndarray, count: int, classes: int) -> None:
     """Refuse labels of a wrong shape or type, or outside [0, classes)."""
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"`labels` must be {count} integers, one for each image, but has shape "
-            f"{labels.shape} and type {labels.dtype}."
+            f"`labels` must be {count} integers, one for each image. "
+            f"Received: shape {labels.shape} and type {labels.dtype}"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"`labels` must lie from 0 to {classes - 1}, one for each of the "
-            f"{classes} class names, but reach from {labels.min()} to {labels.max()}."
+            f"{classes} class names. Received: {labels.min()} to {labels.max()}"
         )

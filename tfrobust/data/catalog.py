@@ -234,7 +234,8 @@ def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:
     folder = pathlib.Path(data_dir).expanduser()
     if not folder.is_dir():
         raise ValueError(
-            f"`data_dir` must be an existing folder, but is {str(data_dir)!r}."
+            f"`data_dir` must be an existing folder. "
+            f"Received: data_dir={str(data_dir)!r}"
         )
     return folder
 
@@ -243,6 +244,6 @@ def _check_shapes_split(split: str) -> None:
     """Refuse a split other than train and test."""
     if split not in shapes.SPLIT_SIZES:
         raise ValueError(
-            f"`split` must be one of {', '.join(shapes.SPLIT_SIZES)} for 'shapes', "
-            f"but is {split!r}."
+            f"`split` must be one of {', '.join(shapes.SPLIT_SIZES)} for 'shapes'. "
+            f"Received: split={split!r}"
         )

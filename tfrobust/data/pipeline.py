@@ -284,7 +284,8 @@ def _augmentation(augment: str | Augmentation | None) -> Augmentation | None:
     if augment == "crop_flip":
         return augmentations.crop_flip
     raise ValueError(
-        f"`augment` must be None, 'crop_flip' or a function, but is {augment!r}."
+        f"`augment` must be None, 'crop_flip' or a function. "
+        f"Received: augment={augment!r}"
     )
 
 
@@ -298,13 +299,13 @@ def _check_directions(
         height, width, channels = dataset.image_shape
         raise ValueError(
             f"`directions` must be a float16 array ({len(dataset)}, K, {height}, "
-            f"{width}, {channels}), K for each image of {dataset.name!r}, but has "
-            f"shape {shape} and type {getattr(directions, 'dtype', type(directions))}."
+            f"{width}, {channels}), K for each image of {dataset.name!r}. Received: "
+            f"shape {shape} and type {getattr(directions, 'dtype', type(directions))}"
         )
     if transform not in (None, augmentations.crop_flip):
         raise ValueError(
             "`augment` must be None or 'crop_flip' with `directions`, which another "
-            f"function would not move with the images, but is {transform!r}."
+            f"function would not move with the images. Received: augment={transform!r}"
         )
 
 
@@ -313,20 +314,20 @@ def _check_batch_size(dataset: Dataset, batch_size: int) -> None:
     if not 1 <= batch_size <= len(dataset):
         raise ValueError(
             f"`batch_size` must be from 1 to {len(dataset)}, the size of "
-            f"{dataset.name!r}, but is {batch_size}."
+            f"{dataset.name!r}. Received: batch_size={batch_size}"
         )
 
 
 def _check_epochs(seed: int, epochs: int, start_epoch: int) -> None:
     """Refuse a negative seed and an empty run."""
     if seed < 0:
-        raise ValueError(f"`seed` must not be negative, but is {seed}.")
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
     if epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1, but is {epochs}.")
+        raise ValueError(f"`epochs` must be at least 1. Received: epochs={epochs}")
     if not 0 <= start_epoch <= epochs:
         raise ValueError(
-            f"`start_epoch` must be from 0 to {epochs}, the number of epochs, but is "
-            f"{start_epoch}."
+            f"`start_epoch` must be from 0 to {epochs}, the number of epochs. "
+            f"Received: start_epoch={start_epoch}"
         )
 
 
@@ -338,5 +339,5 @@ def _check_shard(shard: tuple[int, int] | None, batch_size: int) -> None:
     if not 0 <= index < count or batch_size % count:
         raise ValueError(
             f"`shard` must be (index, count) with 0 <= index < count and count "
-            f"dividing the batch size {batch_size}, but is {shard}."
+            f"dividing the batch size {batch_size}. Received: shard={shard}"
         )

@@ -47,9 +47,9 @@ def make_shapes(count: int, seed: int) -> Dataset:
         ((20, 32, 32, 3), dtype('uint8'), 10)
     """
     if count < 1:
-        raise ValueError(f"`count` must be at least 1, but is {count}.")
+        raise ValueError(f"`count` must be at least 1. Received: count={count}")
     if seed < 0:
-        raise ValueError(f"`seed` must not be negative, but is {seed}.")
+        raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(count, dtype=np.int32) % len(OUTLINES))
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets
 
 # Named in error messages; any registered data set with `image` and `label` loads.
-KNOWN = ("cifar10", "cifar100", "mnist", "stl10", "svhn_cropped")
+COMMON_NAMES = ("cifar10", "cifar100", "mnist", "stl10", "svhn_cropped")
 
 _DTYPE_WARNING = "`FeatureConnector.dtype` is deprecated."
 
@@ -42,11 +42,11 @@ def prepared(data_dir: pathlib.Path) -> dict[str, pathlib.Path]:
         ...     prepared(pathlib.Path(empty))
         {}
     """
-    found: dict[str, pathlib.Path] = {}
+    folders: dict[str, pathlib.Path] = {}
     infos = data_dir.glob("*/*/dataset_info.json")
     for folder in sorted((info.parent for info in infos), key=_by_name_and_version):
-        found[folder.parent.name] = folder
-    return found
+        folders[folder.parent.name] = folder
+    return folders
 
 
 def make_builder(
@@ -66,13 +66,13 @@ def make_builder(
             images with class labels.
     """
     tfds = _import_tfds()
-    found = prepared(data_dir) if data_dir else {}
-    if name in found:
-        builder = tfds.builder_from_directory(found[name])
+    folders = prepared(data_dir) if data_dir else {}
+    if name in folders:
+        builder = tfds.builder_from_directory(folders[name])
     elif _base_name(name) in tfds.list_builders(with_community_datasets=False):
         builder = _registered(name, data_dir)
     else:
-        raise ValueError(_unknown_name(name, data_dir, found))
+        raise ValueError(_unknown_name(name, data_dir, folders))
     _check_features(name, builder)
     return builder
 
@@ -100,7 +100,7 @@ def load_tfds(
         if not download:
             raise ValueError(
                 f"`download` must be True to get {name!r}, which is not in "
-                f"{str(builder.data_dir)!r}, but is False."
+                f"{str(builder.data_dir)!r}. Received: download=False"
             )
         builder.download_and_prepare()
     check_split(name, builder, split)
@@ -127,12 +127,12 @@ def check_split(
     except (KeyError, ValueError, AssertionError) as error:
         raise ValueError(
             f"`split` must be one of {', '.join(splits)} or a slice of one for "
-            f"{name!r}, but is {split!r}."
+            f"{name!r}. Received: split={split!r}"
         ) from error
     if not examples:
         raise ValueError(
-            f"`split` must hold at least one example of {name!r}, but {split!r} "
-            "holds none."
+            f"`split` must hold at least one example of {name!r}. "
+            f"Received: split={split!r}"
         )
 
 
@@ -221,8 +221,8 @@ def _registered(
         return tfds.builder(name, data_dir=data_dir)
     except (AssertionError, ValueError) as error:
         raise ValueError(
-            "`name` must be a data set in a configuration and version that TFDS has, "
-            f"but is {name!r}."
+            "`name` must be a data set in a configuration and version that TFDS has. "
+            f"Received: name={name!r}"
         ) from error
 
 
@@ -232,14 +232,17 @@ def _base_name(name: str) -> str:
 
 
 def _unknown_name(
-    name: str, data_dir: pathlib.Path | None, found: dict[str, pathlib.Path]
+    name: str, data_dir: pathlib.Path | None, folders: dict[str, pathlib.Path]
 ) -> str:
     """The message for a name that is nowhere to be found."""
-    known = f"`name` must be shapes, {', '.join(KNOWN)} or another TFDS name"
+    expected = f"`name` must be shapes, {', '.join(COMMON_NAMES)} or another TFDS name"
     if data_dir is None:
-        return f"{known}, but is {name!r}."
-    there = f"holds {', '.join(found)}" if found else "holds no prepared data set"
-    return f"{known} or lie in {str(data_dir)!r}, which {there}, but is {name!r}."
+        return f"{expected}. Received: name={name!r}"
+    there = f"holds {', '.join(folders)}" if folders else "holds no prepared data set"
+    return (
+        f"{expected} or lie in {str(data_dir)!r}, which {there}. "
+        f"Received: name={name!r}"
+    )
 
 
 def _check_features(
@@ -259,7 +262,7 @@ def _check_features(
     if not fits:
         raise ValueError(
             "`name` must be a data set with an `image` of fixed size, 8 bits deep, and "
-            f"a class `label`, but {name!r} has {_summary(features)}."
+            f"a class `label`. Received: name={name!r} with {_summary(features)}"
         )
 
 

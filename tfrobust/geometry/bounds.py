@@ -105,16 +105,16 @@ def _network_constants(network: keras.Model, start: Constants) -> Constants:
     """Constants of a model's output, given those of its input."""
     network = network_of(network)
     if isinstance(network, keras.Sequential):
-        found, shape = start, network.input_shape
+        constants, shape = start, network.input_shape
         for layer in network.layers:
-            found = _apply(layer, [found], [shape])
+            constants = _apply(layer, [constants], [shape])
             shape = layer.compute_output_shape(shape)
-        return found
+        return constants
     return _Graph(network, start).output()
 
 
 class _Graph:
-    """The constants of a functional model's tensors, found one after the other."""
+    """The constants of a functional model's tensors, computed one after the other."""
 
     def __init__(self, network: keras.Model, start: Constants) -> None:
         if not is_graph(network):
@@ -132,7 +132,7 @@ class _Graph:
         self._calls = graph.calls
         self._layers = {layer.name: layer for layer in network.layers}
         self._last = outputs[0]
-        self._found: dict[Tensor, tuple[Constants, Any]] = {
+        self._constants: dict[Tensor, tuple[Constants, Any]] = {
             inputs[0]: (start, network.input_shape)
         }
 
@@ -142,14 +142,14 @@ class _Graph:
         while pending:
             name, call, _ = pending[-1]
             sources = self._calls[name][call].inputs
-            missing = [source for source in sources if source not in self._found]
-            if missing and pending[-1] not in self._found:
+            missing = [source for source in sources if source not in self._constants]
+            if missing and pending[-1] not in self._constants:
                 pending += missing
                 continue
             origin = pending.pop()
-            if origin not in self._found:
-                self._found[origin] = self._node(origin[0], sources)
-        return self._found[self._last][0]
+            if origin not in self._constants:
+                self._constants[origin] = self._node(origin[0], sources)
+        return self._constants[self._last][0]
 
     def _node(self, name: str, sources: list[Tensor]) -> tuple[Constants, Any]:
         """Constants and shape of what one call of a layer returns."""
@@ -159,8 +159,8 @@ class _Graph:
                 "`network` must be made of layers alone. "
                 f"Received: an operation named {name!r}"
             )
-        inputs = [self._found[source][0] for source in sources]
-        shapes = [self._found[source][1] for source in sources]
+        inputs = [self._constants[source][0] for source in sources]
+        shapes = [self._constants[source][1] for source in sources]
         shape = layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
         return _apply(layer, inputs, shapes), shape
 

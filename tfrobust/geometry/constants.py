@@ -197,7 +197,7 @@ def _convolution_norm(
     kernel: Any, shape: Any, strides: tuple[int, int], padding: str
 ) -> float:
     """Largest singular value of a convolution at its input size."""
-    size = height, width, _ = _known(shape[1:])
+    size = height, width, _ = _static_size(shape[1:])
     kernel = keras.ops.convert_to_tensor(kernel)
 
     def apply(x: Any) -> Any:
@@ -220,13 +220,13 @@ def _convolution_norm(
 
 def _global_average(layer: Any, shape: Any) -> Constants:
     _check_channels_last(layer)
-    return Constants(1.0 / math.sqrt(math.prod(_known(shape[1:3]))))
+    return Constants(1.0 / math.sqrt(math.prod(_static_size(shape[1:3]))))
 
 
 def _average_pooling(layer: Any, shape: Any) -> Constants:
     """The pooling matrix is the Kronecker product of one for each axis."""
     _check_channels_last(layer)
-    axes = zip(_known(shape[1:3]), layer.pool_size, layer.strides, strict=True)
+    axes = zip(_static_size(shape[1:3]), layer.pool_size, layer.strides, strict=True)
     return Constants(math.prod(_axis_norm(*axis, layer.padding) for axis in axes))
 
 
@@ -257,7 +257,7 @@ def _check_channels_last(layer: Any) -> None:
         )
 
 
-def _known(size: Any) -> tuple[int, ...]:
+def _static_size(size: Any) -> tuple[int, ...]:
     if None in size:
         raise ValueError(
             "`network` must have a known image size, on which the norm of a "

@@ -170,8 +170,8 @@ def curvature(
         >>> import tensorflow as tf
         >>> from tfrobust import geometry
         >>> model = lambda x: tf.concat([x, -x], axis=-1)
-        >>> found = geometry.curvature(model, tf.zeros([1, 1]), [0])
-        >>> [float(value[0]) for value in found]
+        >>> result = geometry.curvature(model, tf.zeros([1, 1]), [0])
+        >>> [float(value[0]) for value in result]
         [1.0, 1.0, 1.0]
     """
     require_positive("epsilon", epsilon)
@@ -216,7 +216,7 @@ def _both_norms(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Norm of the gradient and of the Hessian, both `[B]`."""
     gradient, product = gradient_and_hessian(lambda x: loss(x, labels), images)
-    found = norms(gradient)
+    gradient_norms = norms(gradient)
     vectors = _start(gradient, seed)
 
     def goes_on(_: Any, __: Any, ___: Any, moving: tf.Tensor) -> tf.Tensor:
@@ -233,11 +233,11 @@ def _both_norms(
         moving &= tf.abs(length - last) > tolerance * length
         return step + 1, vectors, length, moving & (step + 1 < iterations)
 
-    moving = tf.broadcast_to(iterations > 0, tf.shape(found))
-    state = (tf.constant(0), vectors, tf.zeros_like(found), moving)
+    moving = tf.broadcast_to(iterations > 0, tf.shape(gradient_norms))
+    state = (tf.constant(0), vectors, tf.zeros_like(gradient_norms), moving)
     shapes = tf.nest.map_structure(lambda tensor: tensor.shape, state)
     result = tf.while_loop(goes_on, body, state, shapes, parallel_iterations=1)
-    return tf.stop_gradient(found), tf.stop_gradient(result[2])
+    return tf.stop_gradient(gradient_norms), tf.stop_gradient(result[2])
 
 
 def _start(gradient: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -87,10 +87,10 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
 
     Example:
         >>> model = lambda x: tf.concat([x, -x], axis=-1)
-        >>> found = robustness(model, tf.constant([[0.5]]))
-        >>> int(found.classes[0]), float(found.margin[0])
+        >>> result = robustness(model, tf.constant([[0.5]]))
+        >>> int(result.classes[0]), float(result.margin[0])
         (0, 1.0)
-        >>> bool(found.distance[0] <= found.distance_linear[0])
+        >>> bool(result.distance[0] <= result.distance_linear[0])
         True
     """
     images = tf.stop_gradient(check_images(images, any_rank=True))
@@ -117,8 +117,8 @@ def _margin(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     ends = tf.one_hot(best.indices, tf.shape(logits)[1])
     gradient = pull(ends[:, 0] - ends[:, 1])
     loss = tf.reduce_logsumexp(logits, axis=-1) - best.values[:, 0]
-    found = best.indices[:, 0], margin, norms(gradient), loss
-    return tuple(map(tf.stop_gradient, found))
+    values = best.indices[:, 0], margin, norms(gradient), loss
+    return tuple(map(tf.stop_gradient, values))
 
 
 def _over(gap: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:

@@ -120,8 +120,8 @@ def _compiled(
     def trace(reference: Callable[[], Any]) -> _Graph:
         return _trace(reference, measure, image_shape, specs, settings)
 
-    found: _Graph = _GRAPHS.get(model, key, trace)
-    return found
+    graph: _Graph = _GRAPHS.get(model, key, trace)
+    return graph
 
 
 def _trace(
@@ -131,12 +131,12 @@ def _trace(
     specs: tuple[tf.TensorSpec, ...],
     settings: dict[str, Any],
 ) -> _Graph:
-    found = []
+    class_counts = []
 
     def run(images: tf.Tensor, labels: tf.Tensor, *tensors: tf.Tensor) -> Any:
         classifier = _Classifier(reference())
         result = measure(classifier.loss, images, labels, *tensors, **settings)
-        found.append(classifier.classes)
+        class_counts.append(classifier.classes)
         return result
 
     function = tf.function(run, autograph=False).get_concrete_function(
@@ -144,7 +144,7 @@ def _trace(
         tf.TensorSpec([None], tf.int32),
         *specs,
     )
-    return _Graph(function, found[-1])
+    return _Graph(function, class_counts[-1])
 
 
 def _empty(output: tf.Tensor) -> tf.Tensor:

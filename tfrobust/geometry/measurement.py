@@ -113,10 +113,10 @@ def measure(
         unit="batch",
         ncols=width,
     ):
-        found = curvature(
+        curvatures = curvature(
             model, images, labels, power_iterations, tolerance, seed, epsilon
         )
-        parts.append([np.asarray(values) for values in found])
+        parts.append([np.asarray(values) for values in curvatures])
     if not parts:
         raise ValueError("`batches` must hold at least one example. Received: none")
     return Measurement(*(np.concatenate(column) for column in zip(*parts, strict=True)))

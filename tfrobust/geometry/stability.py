@@ -57,8 +57,9 @@ def gradient_stability(
         >>> import tensorflow as tf
         >>> from tfrobust import geometry
         >>> model = lambda x: tf.concat([x, -x], axis=-1)
-        >>> found = geometry.gradient_stability(model, tf.zeros([3, 1]), [0, 1, 0], 0.1)
-        >>> found.shape, bool(tf.reduce_all(found < 0.11))
+        >>> images, labels = tf.zeros([3, 1]), [0, 1, 0]
+        >>> change = geometry.gradient_stability(model, images, labels, 0.1)
+        >>> change.shape, bool(tf.reduce_all(change < 0.11))
         (TensorShape([1, 3]), True)
     """
     distances = tf.constant(_check_radii(radii), tf.float32)
@@ -131,13 +132,13 @@ def _stability(
 
         return tf.map_fn(change, radii, parallel_iterations=1)
 
-    found = tf.map_fn(
+    deviations = tf.map_fn(
         changes,
         tf.range(samples, dtype=tf.int64),
         fn_output_signature=tf.float32,
         parallel_iterations=1,
     )
-    mean = tf.stop_gradient(tf.reduce_mean(found, axis=0))
+    mean = tf.stop_gradient(tf.reduce_mean(deviations, axis=0))
     return tf.ensure_shape(mean, [radii.shape[0], images.shape[0]])
 
 

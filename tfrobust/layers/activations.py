@@ -40,9 +40,9 @@ def centered_softplus(x: Any, beta: Any) -> Any:
         [-0.001, 0.0, 1.999]
     """
     x = ops.convert_to_tensor(x)
-    one = ops.cast(1.0, x.dtype)
+    unit = ops.cast(1.0, x.dtype)
     # At zero the sign is 1, which the slope 0 of the backend's relu there asks for.
-    minus_abs = x * ops.where(x > 0, -one, one)
+    minus_abs = x * ops.where(x > 0, -unit, unit)
     bend = ops.log1p(0.5 * ops.expm1(minus_abs * beta))
     return ops.relu(x) + bend * (1.0 / beta)
 

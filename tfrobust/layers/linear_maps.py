@@ -199,8 +199,8 @@ def krylov_iteration(
     shape, rounds = start.shape, min(iterations, math.prod(start.shape))
 
     # A loop and not a list, so that a graph holds one round, not all of them.
-    def visit(count: Any, found: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        basis, images, direction = found
+    def visit(count: Any, state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        basis, images, direction = state
         row = ops.expand_dims(ops.cast(ops.arange(rounds) == count, start.dtype), 1)
         image = apply(direction)
         basis = basis + row * ops.reshape(direction, [1, -1])

@@ -32,8 +32,8 @@ def find_layers(model: keras.Model, kind: type[LayerType]) -> list[LayerType]:
         ['CenteredSoftplus']
     """
     walked = _walk(network_of(model))
-    found = {id(layer): layer for layer in walked if isinstance(layer, kind)}
-    return list(found.values())
+    layers = {id(layer): layer for layer in walked if isinstance(layer, kind)}
+    return list(layers.values())
 
 
 def learnable_activations(model: keras.Model) -> list[CenteredSoftplus]:

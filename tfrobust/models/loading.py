@@ -40,7 +40,7 @@ class LoadError(ValueError):
 
     Args:
         path: The path.
-        found: What is wrong, as what follows "which" of the path.
+        problem: What is wrong, as what follows "which" of the path.
         expected: What it must do or be instead.
         missing: A class of the file that Keras does not know, if that is what is wrong.
 
@@ -60,14 +60,15 @@ class LoadError(ValueError):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        found: str,
+        problem: str,
         expected: str = _EXPECTED,
         missing: str = "",
     ) -> None:
         super().__init__(
-            f"`path` must {expected}. Received: path={path}, which {found}"
+            f"`path` must {expected}. Received: path={path}, which {problem}"
         )
-        problem = found if expected == _EXPECTED else f"must {expected}, but {found}"
+        if expected != _EXPECTED:
+            problem = f"must {expected}, but {problem}"
         self.path, self.problem, self.missing = str(path), problem, missing
 
 
@@ -124,10 +125,10 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
         'pretrained:mnist_c4'
     """
     if str(path).startswith(PRETRAINED):
-        known = zoo.list_pretrained()
-        if str(path).removeprefix(PRETRAINED) not in known:
+        names = zoo.list_pretrained()
+        if str(path).removeprefix(PRETRAINED) not in names:
             raise LoadError(
-                path, f"is none of those that are shipped: {', '.join(known)}"
+                path, f"is none of those that are shipped: {', '.join(names)}"
             )
         return pathlib.Path(path)
     place = pathlib.Path(path).expanduser()
@@ -138,9 +139,9 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
             raise LoadError(path, "is a file, but no .keras file")
         return place
     newest = [version for _, version in reversed(numbered_versions(place))]
-    for found in (place, *newest):
-        if (found / GRAPH).is_file():
-            return found
+    for folder in (place, *newest):
+        if (folder / GRAPH).is_file():
+            return folder
     if (place / _IN_A_RUN).is_file():
         return place / _IN_A_RUN
     raise LoadError(

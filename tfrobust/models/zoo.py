@@ -53,10 +53,10 @@ def pretrained_card(name: str) -> dict[str, Any]:
         >>> models.pretrained_card("cifar10_lcnn")["network"]["variant"]
         'lcnn'
     """
-    known = list_pretrained()
-    if name not in known:
+    names = list_pretrained()
+    if name not in names:
         raise ValueError(
-            f"`name` must be one of {', '.join(known)}. Received: {name!r}"
+            f"`name` must be one of {', '.join(names)}. Received: {name!r}"
         )
     card: dict[str, Any] = json.loads((_folder() / f"{name}.json").read_text())
     return card

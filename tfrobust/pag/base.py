@@ -40,7 +40,7 @@ class Directions:
 
         Args:
             images: float32 `[B,H,W,C]` in [0, 1], as the network sees them.
-            chosen: int32 `[B,k]`, the classes wanted of each image.
+            chosen: int32 `[B,k]`, the requested classes of each image.
             extras: What else is known of each image, `[B,...]` by name, such as the
                 `index` of its row in the training data.
 

@@ -11,9 +11,10 @@ import numpy as np
 
 _ROUNDS = 50
 
-# Nearness is told of values rounded to this grid. Of up to 2 million pixels in [0, 1]
-# float64 then holds every product and every sum exactly. So no order of summation, no
-# number of threads and no kind of processor can make workers disagree on a tie.
+# Distances are those of values rounded to this grid. Of up to 2 million pixels in
+# [0, 1] float64 then holds every product and every sum exactly. So no order of
+# summation, no number of threads and no kind of processor can make workers disagree on
+# a tie.
 _GRID = 2.0**16
 
 

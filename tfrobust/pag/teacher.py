@@ -18,7 +18,7 @@ class Teacher(Directions):
     """`grad_x f*(x)_t`, the class gradients of another, robust network.
 
     Computed in the step: one forward pass of the teacher, in inference mode, and one
-    pass back for each class wanted. The teacher is neither trained nor changed.
+    pass back for each requested class. The teacher is neither trained nor changed.
 
     Args:
         network: A built Keras classifier from images `[B,H,W,C]` to logits `[B,K]`,

@@ -100,9 +100,9 @@ class GradientAlignment(Penalty):
                 "Received: None"
             )
         chosen = self._choose(context)
-        wanted = self.directions(context.images, chosen, context.extras)
-        wanted = tf.stop_gradient(wanted)
-        found = class_gradients(
+        goals = self.directions(context.images, chosen, context.extras)
+        goals = tf.stop_gradient(goals)
+        gradients = class_gradients(
             pull,
             chosen,
             self.directions.classes,
@@ -112,10 +112,10 @@ class GradientAlignment(Penalty):
             vectorise=tf.distribute.get_strategy().num_replicas_in_sync == 1,
         )
         if self.exact or self.classes_per_step == 1:
-            total = _misaligned(found, wanted)
+            total = _misaligned(gradients, goals)
         else:
             signs = self._signs(context, chosen, _MIXED)
-            total = self._mixed(pull, chosen, signs, found, wanted)
+            total = self._mixed(pull, chosen, signs, gradients, goals)
         return self.weight * self.directions.classes / self.classes_per_step * total
 
     def _mixed(
@@ -123,24 +123,24 @@ class GradientAlignment(Penalty):
         pull: Pullback,
         chosen: tf.Tensor,
         signs: tf.Tensor,
-        found: tf.Tensor,
-        wanted: tf.Tensor,
+        gradients: tf.Tensor,
+        goals: tf.Tensor,
     ) -> tf.Tensor:
         """The exact value, with a gradient in the weights that is so in the mean."""
-        found = tf.stop_gradient(found)
+        gradients = tf.stop_gradient(gradients)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(found)
-            total = _misaligned(found, wanted)
-        slopes = tf.stop_gradient(tape.gradient(total, found))
-        sizes = lengths(found)
+            tape.watch(gradients)
+            total = _misaligned(gradients, goals)
+        slopes = tf.stop_gradient(tape.gradient(total, gradients))
+        sizes = lengths(gradients)
         sizes = tf.where(sizes > 0.0, sizes, math.inf)
         # At least 1, so that no cotangent is too large for half precision.
         sizes /= tf.reduce_min(sizes, axis=1, keepdims=True)
         sizes = tf.where(tf.math.is_finite(sizes), sizes, 1.0)
         mixed = tf.einsum("bk,bk...->b...", signs * sizes, slopes)
         logits = tf.one_hot(chosen, self.directions.classes)
-        found = pull(tf.einsum("bk,bkt->bt", signs / sizes, logits))
-        linear = tf.reduce_sum(mixed * found)
+        gradients = pull(tf.einsum("bk,bkt->bt", signs / sizes, logits))
+        linear = tf.reduce_sum(mixed * gradients)
         # Added as an exact zero: the sum alone would lose digits of the value.
         return tf.stop_gradient(total) + (linear - tf.stop_gradient(linear))
 
@@ -171,6 +171,6 @@ class GradientAlignment(Penalty):
         return seed
 
 
-def _misaligned(found: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+def _misaligned(gradients: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
     """Mean over images of the sum over classes of what cosines miss to 1."""
-    return tf.reduce_mean(tf.reduce_sum(1.0 - cosine(found, wanted), axis=1))
+    return tf.reduce_mean(tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1))

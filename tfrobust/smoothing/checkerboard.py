@@ -98,23 +98,23 @@ class Checkerboard:
     def _to_black(self, white: tf.Tensor) -> list[tf.Tensor]:
         """Weighted neighbours of the black pixels: right, left, below, above."""
         half = (self._columns - 1) // 2 * self._channels
-        one = self._channels
+        step = self._channels
         return [
             self._right[0] * white,
-            tf.roll(self._right[1] * white, one, axis=1),
+            tf.roll(self._right[1] * white, step, axis=1),
             self._down[0] * tf.roll(white, -half, axis=1),
-            tf.roll(self._down[1] * white, half + one, axis=1),
+            tf.roll(self._down[1] * white, half + step, axis=1),
         ]
 
     def _to_white(self, black: tf.Tensor) -> list[tf.Tensor]:
         """Weighted neighbours of the white pixels: left, right, above, below."""
         half = (self._columns - 1) // 2 * self._channels
-        one = self._channels
+        step = self._channels
         return [
             self._right[0] * black,
-            self._right[1] * tf.roll(black, -one, axis=1),
+            self._right[1] * tf.roll(black, -step, axis=1),
             tf.roll(self._down[0] * black, half, axis=1),
-            self._down[1] * tf.roll(black, -half - one, axis=1),
+            self._down[1] * tf.roll(black, -half - step, axis=1),
         ]
 
     def _split(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -82,8 +82,8 @@ class Smoother:
         >>> images = tf.constant([[[[0.0], [0.0], [1.0], [1.0]]]])
         >>> z = tf.constant([[[[1.0], [0.0], [0.0], [0.0]]]])
         >>> smooth = Smoother(images, alpha=0.95, bandwidth=0.1)
-        >>> found = smooth(z)  # stops at the edge
-        >>> [round(float(value), 2) for value in found[0, 0, :, 0]]
+        >>> result = smooth(z)  # stops at the edge
+        >>> [round(float(value), 2) for value in result[0, 0, :, 0]]
         [0.51, 0.49, 0.0, 0.0]
         >>> smooth(tf.ones_like(z)).numpy().ravel().round(5).astype(int).tolist()
         [1, 1, 1, 1]
@@ -226,8 +226,8 @@ class Smoother:
         rows, pixels = weights.dense_shape[0], weights.dense_shape[1]
         image, pixel = tf.meshgrid(tf.range(rows), tf.range(pixels), indexing="ij")
         index = tf.stack([tf.reshape(x, [-1]) for x in (image, pixel, pixel)], axis=1)
-        ones = tf.ones([tf.shape(index)[0]])
-        identity = tf.SparseTensor(index, ones, weights.dense_shape)
+        diagonal = tf.ones([tf.shape(index)[0]])
+        identity = tf.SparseTensor(index, diagonal, weights.dense_shape)
         whole = tf.sparse.add(identity, weights * -self.alpha)
         return whole * (1.0 / (1.0 - self.alpha))
 

@@ -29,7 +29,7 @@ _ANEW = 50
 
 
 class Solution(NamedTuple):
-    """What a solver found, and how good it is.
+    """The solution of a solver, and how good it is.
 
     Attributes:
         x: float32 `[B, H, W, C]`.
@@ -76,8 +76,8 @@ class ConjugateGradient:
     Example:
         >>> b = tf.constant([1.0, 4.0])[None, :, None, None]
         >>> diagonal = tf.constant([1.0, 2.0])[None, :, None, None]
-        >>> found = ConjugateGradient(iterations=9).solve(lambda x: diagonal * x, b)
-        >>> found.x.numpy().ravel().round(4).tolist(), int(found.iterations[0])
+        >>> result = ConjugateGradient(iterations=9).solve(lambda x: diagonal * x, b)
+        >>> result.x.numpy().ravel().round(4).tolist(), int(result.iterations[0])
         ([1.0, 2.0], 2)
     """
 
@@ -260,8 +260,8 @@ def _judged(
     scale: tf.Tensor,
 ) -> Solution:
     """The solution in the units of the problem, of b and x over `scale`."""
-    left, size = b - operator(x), _dot(b, b)
-    length = tf.sqrt(_dot(left, left))
+    difference, size = b - operator(x), _dot(b, b)
+    length = tf.sqrt(_dot(difference, difference))
     relative = tf.math.divide_no_nan(length, tf.sqrt(size))
     residual = tf.reshape(tf.where(size > 0.0, relative, scale * length), [-1])
     # The recurrence that stopped the loop and the true residual differ by rounding.

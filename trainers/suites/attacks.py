@@ -65,8 +65,8 @@ def make(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Left:
-    """What attacks leave of a model's accuracy, as records.
+class RobustAccuracy:
+    """The robust accuracy of a model under some attacks, as records.
 
     Args:
         run: The settings of the evaluation.
@@ -86,7 +86,7 @@ class Left:
         made: Iterable[attacks.Attack],
         **setting: Any,
     ) -> list[Record]:
-        """Two records of the robust accuracy: as found, and rounded to 8 bits.
+        """Two records: of the images as they are, and rounded to 8 bits.
 
         An image that any one attack breaks is broken.
 
@@ -129,7 +129,7 @@ def robustness(
     of: Images,
     made: Mapping[str, attacks.Attack],
 ) -> Iterator[Record]:
-    """What each attack did and left, and what all of them leave together.
+    """Effects and robust accuracy of each attack, and of all together.
 
     Args:
         run: The settings of the evaluation.
@@ -140,19 +140,19 @@ def robustness(
     """
     correct = evaluation.clean_correct
     yield measured(model, "accuracy", correct, of, split="test", attacked=True)
-    left = Left(run, model, evaluation, of)
+    robust = RobustAccuracy(run, model, evaluation, of)
     for title, attack in made.items():
         setting = {
             "attack": title,
             "threat_model": threat_model(attack),
             "eps": attack.threat.eps,
         }
-        yield from left.records([(title, None)], [attack], **setting)
+        yield from robust.records([(title, None)], [attack], **setting)
         yield from effects(model, evaluation.results[title], of, attack=title)
     if len(made) > 1:
-        norms = ", ".join(sorted({threat_model(one) for one in made.values()}))
+        norms = ", ".join(sorted({threat_model(attack) for attack in made.values()}))
         every = [(title, None) for title in made]
-        yield from left.records(
+        yield from robust.records(
             every, made.values(), attack="all", threat_model=norms, eps=None
         )
 
@@ -160,7 +160,7 @@ def robustness(
 def effects(
     model: str, outcome: attacks.AttackOutcome, of: Images, **setting: Any
 ) -> Iterator[Record]:
-    """Success and distortion of an attack, as found and rounded to 8 bits.
+    """Success and distortion of an attack, exact and rounded to 8 bits.
 
     Distortions are those of images that it broke.
     """
@@ -180,7 +180,7 @@ def accuracy_table(
     Args:
         records: What was measured.
         made: The attacks, by title.
-        rounded: Whether what is left after rounding to 8 bits has columns too.
+        rounded: Whether the accuracy after rounding to 8 bits has columns too.
     """
     titles = [*made, *(["all"] if len(made) > 1 else [])]
     columns: list[Row] = [

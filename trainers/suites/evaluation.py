@@ -33,10 +33,10 @@ _OUTSIDE_EVALUATION = ("out", "overwrite")
 
 
 def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
-    """Checks what is left to check, then measures, prints and writes.
+    """Finishes the checks, then measures, prints and writes.
 
     Args:
-        run: What every suite is told; the rules of its folder have been checked.
+        run: The settings of every suite; the rules of its folder have been checked.
         suites: From `chosen`.
     """
     began, started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
@@ -115,7 +115,7 @@ def _measure(
             except ValueError as error:
                 raise UsageError(f"--model={model.source}: {error}") from error
             except tf.errors.InvalidArgumentError as error:
-                # What `export` writes checks what it is asked.
+                # An exported model checks its inputs.
                 raise UsageError(
                     f"--model={model.source} refused its images, --batch_size="
                     f"{run.batch_size} at a time: {error.message}"
@@ -138,7 +138,7 @@ def _together(records: Mapping[str, Records]) -> Records:
                 setting = {**record.setting, "suite": suite}
                 record = dataclasses.replace(record, setting=setting)
             others.append(record)
-    return Records(one for group in kept.values() for one in group)
+    return Records(each for group in kept.values() for each in group)
 
 
 def _write(

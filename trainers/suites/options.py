@@ -1,4 +1,4 @@
-"""What every evaluation is told, whatever its suites; each field is a flag."""
+"""The settings of every evaluation, whatever its suites; each field is a flag."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _numbered(sample: Sample, count: int, seed: int) -> Sample:
 
 def _trained_on(model: Loaded, config: EvaluateConfig) -> tuple[int, int]:
     """How many training images, drawn by which seed; 0 images if unknown or all."""
-    stated = model.training
-    if stated.get("dataset") != config.dataset:
+    training = model.training
+    if training.get("dataset") != config.dataset:
         return 0, 0
-    return int(stated.get("train_examples", 0)), int(stated.get("seed", 0))
+    return int(training.get("train_examples", 0)), int(training.get("seed", 0))

@@ -38,7 +38,7 @@ from tfrobust.cli.tables import Column, Table, percent
 from trainers.toys.options import ToyConfig
 from trainers.toys.parts import (
     Extent,
-    Outcome,
+    ToyReport,
     fit,
     over_seeds,
     probabilities,
@@ -69,7 +69,7 @@ _METHODS = {"vanilla": 0.0, "PAG": _WEIGHT}
 _MEASURES = ("clean", "PGD", "search")
 
 
-def run(config: ToyConfig) -> Outcome:
+def run(config: ToyConfig) -> ToyReport:
     """Section 5.1 and Figure 3 of the PAG paper (Ganz et al. 2023)."""
     measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in _METHODS}
     panels = {}
@@ -91,7 +91,7 @@ def run(config: ToyConfig) -> Outcome:
         f"{_STEP:g}. Search: {_ANGLES * _RADII} points of the same ball, none of which "
         f"may be misclassified. {which_seeds(config).capitalize()}."
     )
-    return Outcome(sentence, _table(measured), figure)
+    return ToyReport(sentence, _table(measured), figure)
 
 
 def _table(measured: dict[str, list[tuple[float, ...]]]) -> Table:
@@ -191,6 +191,6 @@ def _survives_search(
             np.float32
         ).reshape(1, -1, 1, 1, 2)
         logits = network(moved.reshape(-1, 1, 1, 2))
-        found = np.argmax(logits, axis=-1).reshape(len(labels), -1)
-        survives &= (found == labels[:, None]).all(axis=1)
+        predicted = np.argmax(logits, axis=-1).reshape(len(labels), -1)
+        survives &= (predicted == labels[:, None]).all(axis=1)
     return survives

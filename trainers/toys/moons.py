@@ -9,7 +9,7 @@ from tfrobust import data, geometry, models, penalties, viz
 from tfrobust.cli.tables import Column, Table, number, percent
 from trainers.toys.options import ToyConfig
 from trainers.toys.parts import (
-    Outcome,
+    ToyReport,
     fit,
     over_seeds,
     probabilities,
@@ -35,7 +35,7 @@ _METHODS: dict[str, tuple[str, tuple[penalties.Penalty, ...]]] = {
 }
 
 
-def run(config: ToyConfig) -> Outcome:
+def run(config: ToyConfig) -> ToyReport:
     """Figure 1 of the LCNN paper (Srinivas et al. 2022)."""
     measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in _METHODS}
     panels = {}
@@ -61,7 +61,7 @@ def run(config: ToyConfig) -> Outcome:
     figure = viz.decision_boundaries(
         panels, *shown, class_names=("upper moon", "lower moon")
     )
-    return Outcome(sentence, Table(columns, rows), figure)
+    return ToyReport(sentence, Table(columns, rows), figure)
 
 
 def _trained(
@@ -96,5 +96,5 @@ def _measure(
         float(np.mean(np.argmax(network(points), axis=-1) == labels))
         for points, labels in (train, test)
     ]
-    found = geometry.measure(network, test, power_iterations=10).means()
-    return *accuracies, found["gradient_norm"][0], found["curvature"][0]
+    measured = geometry.measure(network, test, power_iterations=10).means()
+    return *accuracies, measured["gradient_norm"][0], measured["curvature"][0]

@@ -23,8 +23,8 @@ _GRID = 201
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a task found: a sentence on what was done, the numbers, the figure."""
+class ToyReport:
+    """The results of a task: a sentence on what was done, the numbers, the figure."""
 
     sentence: str
     table: Table

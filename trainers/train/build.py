@@ -104,8 +104,10 @@ def _check_size(config: TrainConfig, available: int | None) -> None:
             f"--train_examples={config.train_examples} is more than the {available} "
             f"training images of {config.dataset}."
         )
-    left = None if available is None else available - config.train_examples
-    if left is not None and config.watch_robust > left - (not config.train_examples):
+    remaining = None if available is None else available - config.train_examples
+    if remaining is not None and config.watch_robust > remaining - (
+        not config.train_examples
+    ):
         raise UsageError(
             f"--watch_robust={config.watch_robust} is more than can be held out of the "
             f"{available} training images of {config.dataset} while "

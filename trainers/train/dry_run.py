@@ -112,16 +112,16 @@ def _adversary(config: TrainConfig) -> str:
     attack = build.make_attack(config)
     if attack is None:
         return ""
-    found = f"{attacks.title(attack)}{_effort(attack)}"
+    attacked = f"{attacks.title(attack)}{_effort(attack)}"
     if config.trades:
         return (
             f"TRADES: clean images, and {config.trades:g} times the divergence of the "
-            f"prediction under {found}"
+            f"prediction under {attacked}"
         )
     if config.adversary_share == 1:
-        return f"{found}, in place of all images"
+        return f"{attacked}, in place of all images"
     share = f"{100 * config.adversary_share:g}%"
-    return f"{found}, in place of {share} of each batch; the others stay clean"
+    return f"{attacked}, in place of {share} of each batch; the others stay clean"
 
 
 def _effort(attack: attacks.Attack) -> str:
@@ -180,9 +180,9 @@ def _cost(
     teacher: Loaded | None = None,
 ) -> str:
     forward = 2 * models.multiply_adds(network)
-    one = f"{forward / 1e9:.3g} GFLOP a forward pass of one image"
+    forward_cost = f"{forward / 1e9:.3g} GFLOP a forward pass of one image"
     if steps is None:
-        return f"{one}; of an epoch not known before the data is there"
+        return f"{forward_cost}; of an epoch not known before the data is there"
     classes = network.output_shape[-1]
     example = forward * _passes(config, classes)
     once = ""
@@ -206,8 +206,8 @@ def _cost(
         once += f"; what {' and '.join(own)} costs is not known and not in it"
     rate = _matrix_rate()
     return (
-        f"{one}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's matrix-product "
-        f"rate of {rate / 1e9:.0f} GFLOP/s (measured now) at least "
+        f"{forward_cost}, {epoch / 1e12:.3g} TFLOP an epoch; at this machine's "
+        f"matrix-product rate of {rate / 1e9:.0f} GFLOP/s (measured now) at least "
         f"{epoch / rate:.0f} s an epoch, {epoch * config.epochs / rate / 3600:.2g} h "
         "in all; networks of small images usually reach a quarter to a half of that "
         f"rate{once}"
@@ -218,8 +218,8 @@ def _taught(config: TrainConfig, teacher: Loaded, classes: int) -> float:
     """Operations of a teacher's gradients for one image, as far as they are known."""
     if teacher.kind == "SavedModel":
         return 0.0
-    wanted = classes if config.teacher_cache else config.pag_classes or classes
-    return 2 * models.multiply_adds(teacher.network) * (1 + wanted)
+    count = classes if config.teacher_cache else config.pag_classes or classes
+    return 2 * models.multiply_adds(teacher.network) * (1 + count)
 
 
 def _is_counted(text: str) -> bool:
@@ -243,9 +243,9 @@ def _passes(config: TrainConfig, classes: int = 10) -> float:
     if attack is not None:
         passes += config.adversary_share * _searched(attack) + 3 * bool(config.trades)
     if config.aligned:
-        wanted = config.pag_classes or classes
-        exact = config.pag_exact or wanted == 1
-        passes += 3 * wanted if exact else wanted + 3
+        aligned = config.pag_classes or classes
+        exact = config.pag_exact or aligned == 1
+        passes += 3 * aligned if exact else aligned + 3
     return passes
 
 

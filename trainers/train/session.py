@@ -65,8 +65,8 @@ def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
     """Devices, determinism and seed; before anything else touches TensorFlow."""
     if config.logical_cpus > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        one = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [one] * config.logical_cpus)
+        device = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [device] * config.logical_cpus)
     try:
         strategy = training.make_strategy(config.distribute, config.tpu)
     except ValueError as error:

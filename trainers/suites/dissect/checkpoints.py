@@ -24,7 +24,7 @@ def find_runs(
         UsageError: If a folder holds none, two have one name, or a network does not fit
             the data or has other layers than the rest of its run.
     """
-    found: dict[str, dict[int, pathlib.Path]] = {}
+    runs: dict[str, dict[int, pathlib.Path]] = {}
     for path in own.checkpoints:
         folder = pathlib.Path(path).expanduser()
         inside = RunFolder(folder).epochs
@@ -36,12 +36,12 @@ def find_runs(
             )
         whole = folder.resolve()
         name = whole.parent.name if whole.name == inside.name else whole.name
-        if name in found:
+        if name in runs:
             raise UsageError(f"Two runs of --checkpoints are called {name!r}.")
-        found[name] = epochs
-    for path, epochs in zip(own.checkpoints, found.values(), strict=True):
+        runs[name] = epochs
+    for path, epochs in zip(own.checkpoints, runs.values(), strict=True):
         _check_run(run, own, path, epochs)
-    return found
+    return runs
 
 
 def _check_run(
@@ -76,8 +76,8 @@ def check_layers(own: DissectSettings, model: Loaded) -> tuple[str, ...]:
     shape = [size or 32 for size in model.input_shape]
     none = np.zeros((0, *shape), np.float32)
     try:
-        found = analysis.local_response(model.call, none, none, own.layers)
+        response = analysis.local_response(model.call, none, none, own.layers)
     except ValueError as error:
         shown = str(error).replace("`layers`", "--dissect_layers")
         raise UsageError(f"--{model.flag}={model.source}: {shown}") from error
-    return found.layers
+    return response.layers

@@ -1,4 +1,4 @@
-"""Figures of the dissect suite, of what its measurer has seen."""
+"""Figures of the dissect suite, from the results of its measurer."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def spectra(about: Measurer) -> Figure:
     """The natural spectrum, and by how much the first attack raises it on each model.
 
     Args:
-        about: What was seen.
+        about: The measurer.
     """
-    differences = {name: seen.difference for name, seen in about.seen.items()}
+    differences = {name: own.difference for name, own in about.results.items()}
     return viz.amplitude_spectra({"natural": about.natural}, differences)
 
 
@@ -42,14 +42,14 @@ def panels(about: Measurer, title: str, shown: Mapping[str, np.ndarray]) -> Figu
     """Images before and after an attack, and the change between them.
 
     Args:
-        about: What was seen.
+        about: The measurer.
         title: Title of the attack.
         shown: Which images of each model.
     """
     natural, adversarial, names = [], [], []
     for model, rows in shown.items():
         natural.append(about.pixels[rows])
-        adversarial.append(about.seen[model].attacked[title].adversarial[rows])
+        adversarial.append(about.results[model].attacked[title].adversarial[rows])
         names += [model] * len(rows)
     before, after = np.concatenate(natural), np.concatenate(adversarial)
     threat = about.attacks[title].threat
@@ -62,17 +62,17 @@ def responses(about: Measurer) -> Figure:
     """Differences over the layers, a column a model.
 
     Args:
-        about: What was seen.
+        about: The measurer.
     """
     panels: dict[str, dict[str, analysis.LocalResponse]] = {}
-    for model, seen in about.seen.items():
-        main = seen.main
+    for model, own in about.results.items():
+        main = own.main
         if main.response is None:
             continue
         groups = {
             group: main.response.select(chosen) for group, chosen in main.groups.items()
         }
-        for source, (counted, response) in seen.transferred.items():
+        for source, (counted, response) in own.transferred.items():
             if response is not None:
                 groups[f"from {source}"] = response.select(counted)
         panels[model] = groups
@@ -83,15 +83,15 @@ def epochs(about: Measurer, runs: Sequence[str]) -> Figure:
     """Differences of each layer over the epochs, a column a run.
 
     Args:
-        about: What was seen.
+        about: The measurer.
         runs: Names of runs whose networks share their layers.
     """
     return viz.local_responses_over_epochs(
         {
             run: {
-                epoch: one.response.select(one.broken)
-                for epoch, one in about.epochs[run].items()
-                if one.response is not None
+                epoch: measured.response.select(measured.broken)
+                for epoch, measured in about.epochs[run].items()
+                if measured.response is not None
             }
             for run in runs
         }

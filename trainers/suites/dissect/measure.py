@@ -22,7 +22,7 @@ from tfrobust.cli.records import Record, Records, measured
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.dissect import measures
-from trainers.suites.dissect.seen import Attacked, Seen
+from trainers.suites.dissect.results import Attacked, ModelResults
 from trainers.suites.dissect.suite import DissectSettings
 from trainers.suites.options import EvaluateConfig
 
@@ -53,7 +53,7 @@ class Measurer:
         test: All test images.
 
     Attributes:
-        seen: What figures show, by model.
+        results: What figures show, by model.
         epochs: What the first attack did to the network of each epoch, by run.
     """
 
@@ -70,7 +70,7 @@ class Measurer:
         self.sample = samples.draw(test, run.examples, run.seed)
         self.pixels = self.sample.pixels
         self.natural = analysis.log_amplitude(self.pixels)
-        self.seen: dict[str, Seen] = {}
+        self.results: dict[str, ModelResults] = {}
         self.epochs: dict[str, dict[int, Attacked]] = {}
         self._records: list[Record] = []
 
@@ -98,18 +98,18 @@ class Measurer:
         adversarial = attacked[self.first].adversarial
         difference = analysis.log_amplitude(adversarial) - self.natural
         curves = self._curves(model, adversarial)
-        seen = Seen(model, attacked, curves, difference, {})
+        own = ModelResults(model, attacked, curves, difference, {})
         records += [
             *self._curve_records(model, curves),
             *self._spectrum(model, difference),
             *self._geometry(model),
-            *self._last(model, seen),
+            *self._last(model, own),
             *self._kernels(model),
         ]
-        for name, other in self.seen.items():
-            records += self._transfer(name, other, seen)
-            records += self._transfer(model.name, seen, other)
-        self.seen[model.name] = seen
+        for name, other in self.results.items():
+            records += self._transfer(name, other, own)
+            records += self._transfer(model.name, own, other)
+        self.results[model.name] = own
         self._records += records
         return records
 
@@ -133,7 +133,7 @@ class Measurer:
                     raise UsageError(f"--checkpoints={path}: {error}") from error
                 records += found
                 kept[epoch] = attacked[self.first]
-        every, models = Records(self._records), list(self.seen)
+        every, models = Records(self._records), list(self.results)
         return [*records, *measures.correlations(every, models, self.first)]
 
     def _attack(
@@ -288,16 +288,16 @@ class Measurer:
                 split="test",
             )
 
-    def _last(self, model: Loaded, seen: Seen) -> Iterator[Record]:
+    def _last(self, model: Loaded, own: ModelResults) -> Iterator[Record]:
         """Differences in the deepest layer looked at, under the first attack."""
-        if seen.main.response is None:
+        if own.main.response is None:
             return
         for statistic in ("maximum", "relative"):
-            values = getattr(seen.main.response, statistic)[:, -1]
+            values = getattr(own.main.response, statistic)[:, -1]
             yield measured(
                 model.name,
                 "last_difference",
-                _among(values, seen.main.broken),
+                _among(values, own.main.broken),
                 statistic=statistic,
                 attack=self.first,
             )
@@ -316,7 +316,9 @@ class Measurer:
         mean = float(np.mean(values)) if values else math.nan
         yield parts.exactly(model.name, "kernel_variation", mean, len(values), {})
 
-    def _transfer(self, source: str, own: Seen, target: Seen) -> Iterator[Record]:
+    def _transfer(
+        self, source: str, own: ModelResults, target: ModelResults
+    ) -> Iterator[Record]:
         """What one model's adversarial examples do to another."""
         adversarial = own.main.adversarial
         found = analysis.transfer(

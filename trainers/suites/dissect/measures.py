@@ -57,8 +57,10 @@ def correlations(
     """
     columns: dict[str, list[float]] = {}
     for name in MEASURES:
-        found = (measure(records, model, name, attack) for model in models)
-        columns[name] = [one.estimate.value if one else math.nan for one in found]
+        measured = (measure(records, model, name, attack) for model in models)
+        columns[name] = [
+            record.estimate.value if record else math.nan for record in measured
+        ]
     for name, values in columns.items():
         for other, others in columns.items():
             value = analysis.rank_correlation(values, others)

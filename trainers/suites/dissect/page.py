@@ -53,7 +53,7 @@ def sections(records: Records, about: Measurer) -> list[Section]:
         _correlations,
     )
     # Records of epochs, and of all models together, have tables of their own.
-    own = Records(one for one in records if one.model in about.seen)
+    own = Records(record for record in records if record.model in about.results)
     own = own.where(None, epoch=None)
     made = [
         make_one(prose, records if make_one in (_epochs, _correlations) else own, about)
@@ -72,8 +72,8 @@ def _accuracy(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
 
 def _curves(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     """A column a curve, a row a scale, and where each curve is highest."""
-    absent = [name for name, seen in about.seen.items() if not seen.curves]
-    if len(absent) == len(about.seen):
+    absent = [name for name, own in about.results.items() if not own.curves]
+    if len(absent) == len(about.results):
         return
     without = (
         f" Without {', '.join(absent)}, which takes no pixels outside of [0, 1]."
@@ -98,15 +98,15 @@ def _curves_of(about: Measurer, block: str) -> figures.Curves:
     return {
         model: {
             sides[kind] if block == "swapped" else images: curve
-            for (images, kind), curve in seen.curves.items()
+            for (images, kind), curve in own.curves.items()
             if (
                 images == "swapped"
                 if block == "swapped"
                 else images != "swapped" and kind == block
             )
         }
-        for model, seen in about.seen.items()
-        if seen.curves
+        for model, own in about.results.items()
+        if own.curves
     }
 
 
@@ -130,17 +130,17 @@ def _curve_table(curves: figures.Curves) -> Table:
 
 def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns = [Column("scales", numeric=False), Column("natural", number)]
-    columns += [Column(f"{name}, difference", number) for name in about.seen]
+    columns += [Column(f"{name}, difference", number) for name in about.results]
     first = records.models[0]
     rows: list[list[Any]] = []
     for low, high in zip(BANDS, BANDS[1:], strict=False):
         band = {"above": low, "up_to": high}
         natural = records.cell(first, "log_amplitude", **band)
-        found = [
+        differences = [
             records.cell(model, "log_amplitude_difference", **band)
-            for model in about.seen
+            for model in about.results
         ]
-        rows.append([f"{low:g} to {high:.3g}", natural, *found])
+        rows.append([f"{low:g} to {high:.3g}", natural, *differences])
     yield prose.section(
         "spectra",
         Table(columns, rows),
@@ -152,10 +152,8 @@ def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 def _panels(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     for place, title in enumerate(about.attacks):
         shown = {
-            model: np.flatnonzero(seen.attacked[title].broken)[
-                : about.own.dissect_shown
-            ]
-            for model, seen in about.seen.items()
+            model: np.flatnonzero(own.attacked[title].broken)[: about.own.dissect_shown]
+            for model, own in about.results.items()
         }
         if any(len(rows) for rows in shown.values()):
             yield prose.section(
@@ -176,7 +174,7 @@ def _consistency(prose: Prose, records: Records, about: Measurer) -> Iterator[Se
         "high_frequency_share": (f"energy above {high:g}", percent),
     }
     rows = []
-    for model in about.seen:
+    for model in about.results:
         for title in about.attacks:
             counted = records.get(model, "total_variation_ratio", attack=title)
             cells = [records.cell(model, key, attack=title) for key in columns]
@@ -210,12 +208,12 @@ def _response_table(records: Records) -> Table:
     """A row for each group of images, a column for each layer."""
     layers = records.values_of("layer")
     groups: dict[str, dict[Any, Record]] = {}
-    for one in records:
-        source, how = one.setting.get("source"), one.setting
+    for record in records:
+        source, how = record.setting.get("source"), record.setting
         images = f"from {source}" if source else f"{how['attack']} {how['group']}"
-        groups.setdefault(f"{one.model}, {images}", {})[how["layer"]] = one
+        groups.setdefault(f"{record.model}, {images}", {})[how["layer"]] = record
     body = [
-        [title, max(one.images for one in row.values())]
+        [title, max(record.images for record in row.values())]
         + [cell(row[layer].estimate) if layer in row else None for layer in layers]
         for title, row in groups.items()
     ]
@@ -224,13 +222,17 @@ def _response_table(records: Records) -> Table:
 
 
 def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
-    found = records.where("transfer")
-    if not found:
+    transfers = records.where("transfer")
+    if not transfers:
         return
-    order = {name: place for place, name in enumerate(about.seen)}
+    order = {name: place for place, name in enumerate(about.results)}
     rows = [
-        [f"{one.setting['source']} to {one.model}", one.images, cell(one.estimate)]
-        for one in sorted(found, key=lambda one: order[one.model])
+        [
+            f"{record.setting['source']} to {record.model}",
+            record.images,
+            cell(record.estimate),
+        ]
+        for record in sorted(transfers, key=lambda record: order[record.model])
     ]
     heads = [
         Column("from, to", numeric=False),
@@ -275,7 +277,7 @@ def _epoch_table(
                 cell(own.where("accuracy")[0].estimate),
                 cell(own.where("robust_accuracy", rounded=False)[0].estimate),
                 broken[0].images,
-                *(cell(one.estimate) for one in broken),
+                *(cell(record.estimate) for record in broken),
             ]
         )
     return Table(heads, rows)
@@ -289,7 +291,10 @@ def _kernels(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
     rows = [
         (str(layer), "kernel_variation", {"layer": layer})
         for layer in layers
-        if any(not math.isnan(one.estimate.value) for one in kernels.where(layer=layer))
+        if any(
+            not math.isnan(record.estimate.value)
+            for record in kernels.where(layer=layer)
+        )
     ]
     rows.append(("mean over layers", "kernel_variation", {"layer": None}))
     yield prose.section("kernels", table_by_model(kernels, "layer", rows))
@@ -297,10 +302,16 @@ def _kernels(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 
 def _measures(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     rows = []
-    for model in about.seen:
-        found = [measure(records, model, name, about.first) for name in MEASURES]
+    for model in about.results:
+        measured = [measure(records, model, name, about.first) for name in MEASURES]
         rows.append(
-            [model, *(None if one is None else cell(one.estimate) for one in found)]
+            [
+                model,
+                *(
+                    None if record is None else cell(record.estimate)
+                    for record in measured
+                ),
+            ]
         )
     heads = [Column("model", numeric=False)]
     heads += [Column(t, percent if t in _PERCENT else number) for t in MEASURES]
@@ -308,7 +319,7 @@ def _measures(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
 
 
 def _correlations(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
-    if len(about.seen) < 3:
+    if len(about.results) < 3:
         return
     rows = [
         [
@@ -322,7 +333,7 @@ def _correlations(prose: Prose, records: Records, about: Measurer) -> Iterator[S
     ]
     heads = [Column("measure", numeric=False)]
     heads += [Column(title, formatted("{:.2f}")) for title in MEASURES]
-    yield prose.section("correlations", Table(heads, rows), count=len(about.seen))
+    yield prose.section("correlations", Table(heads, rows), count=len(about.results))
 
 
 def _text_or(form: Form) -> Form:

@@ -1,4 +1,4 @@
-"""Suite dissect: what it is told, and what it makes of a model."""
+"""Suite dissect: its settings, and its measurements of a model."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Measurer:
             "data": f"{self._run.dataset}, {len(self._test)} test images, "
             f"{len(self._train)} training images",
             "attacks": ", ".join(
-                one.words(title) for title, one in self._curves.items()
+                curve.words(title) for title, curve in self._curves.items()
             ),
             "eps": ", ".join(map(str, self._own.eps)),
             "geometry": f"{self._own.geometry_examples} test and as many training "
@@ -136,14 +136,14 @@ class Measurer:
         ]
 
     def _robustness(self, model: Loaded) -> Iterator[Record]:
-        """Accuracy at each eps, counting what any attack up to that eps has found."""
-        made = dict(pair for one in self._curves.values() for pair in one.at.values())
+        """Accuracy at each eps, over the successes of all attacks up to that eps."""
+        made = dict(pair for each in self._curves.values() for pair in each.at.values())
         batches = self._attacked.batches(self._run.batch_size)
         evaluation = attacks.evaluate(model.call, batches, made, progress=is_watched())
         of = self._attacked.first()
         correct = evaluation.clean_correct
         yield measured(model.name, "accuracy", correct, of, split="test", attacked=True)
-        together = suite_attacks.Left(self._run, model.name, evaluation, of)
+        together = suite_attacks.RobustAccuracy(self._run, model.name, evaluation, of)
         for title, curve in self._curves.items():
             yield from self._over_eps(together, title, [curve])
             yield from self._alone(model, evaluation, title, curve)
@@ -151,18 +151,18 @@ class Measurer:
             yield from self._over_eps(together, "all", [*self._curves.values()])
 
     def _over_eps(
-        self, left: suite_attacks.Left, title: str, curves: Sequence[Curve]
+        self, robust: suite_attacks.RobustAccuracy, title: str, curves: Sequence[Curve]
     ) -> Iterator[Record]:
-        """What these attacks leave at each eps, as found and rounded to 8 bits."""
-        norms = {suite_attacks.threat_model(one.attack) for one in curves}
+        """Robust accuracy at each eps, exact and rounded to 8 bits."""
+        norms = {suite_attacks.threat_model(curve.attack) for curve in curves}
         for eps in self._own.eps:
             counted = [
-                (name, attack, one.searches)
-                for one in curves
-                for radius, (name, attack) in one.at.items()
+                (name, attack, curve.searches)
+                for curve in curves
+                for radius, (name, attack) in curve.at.items()
                 if radius <= eps
             ]
-            yield from left.records(
+            yield from robust.records(
                 [(name, eps.value if free else None) for name, _, free in counted],
                 [attack for _, attack, _ in counted],
                 attack=title,
@@ -240,7 +240,7 @@ class Measurer:
         """Float `[R, N]`; `None` if the model refuses the noisy images."""
         batches: Any = sample.batches(self._run.batch_size)
         try:
-            found = [
+            changes = [
                 np.asarray(
                     geometry.gradient_stability(
                         model.call, images, labels, RADII, seed=self._run.seed
@@ -251,4 +251,4 @@ class Measurer:
         except tf.errors.InvalidArgumentError:
             # What `export` writes checks its input, and noise leads out of [0, 1].
             return None
-        return np.concatenate(found, axis=1)
+        return np.concatenate(changes, axis=1)

@@ -110,8 +110,8 @@ def _geometry(prose: Prose, records: Records) -> Section:
 def _discrepancy(prose: Prose, records: Records) -> Section:
     rows = [(parts.plain_name(key), "discrepancy", {"of": key}) for key in COMPARED]
     origins: dict[str, list[str]] = {}
-    for one in records.where(QUANTITIES[0], split="train"):
-        origins.setdefault(one.about["images_from"], []).append(one.model)
+    for record in records.where(QUANTITIES[0], split="train"):
+        origins.setdefault(record.about["images_from"], []).append(record.model)
     table = table_by_model(records, "relative difference", rows)
     return prose.section("discrepancy", table, origins=origins)
 
@@ -137,7 +137,7 @@ def _draw_accuracy(records: Records, own: LcnnSettings, title: str) -> Figure:
         clean = records.of(name).where("accuracy", attacked=True)
         # An eps of 0 that was asked for stands in the place of no attack.
         points = [*clean, *attacked.of(name)][-len(radii) :]
-        means, errors = zip(*(one.estimate for one in points), strict=True)
+        means, errors = zip(*(record.estimate for record in points), strict=True)
         curves[name] = (radii, means, errors)
     return viz.accuracy_over_eps(curves, str(attacked[0].setting["threat_model"]))
 
@@ -147,7 +147,9 @@ def _draw_stability(records: Records) -> Figure:
     bounds = records.where("stability_bound")
     curves = {}
     for name in changes.models:
-        means, errors = zip(*(one.estimate for one in changes.of(name)), strict=True)
-        bound = [one.estimate.value for one in bounds.of(name)]
+        means, errors = zip(
+            *(record.estimate for record in changes.of(name)), strict=True
+        )
+        bound = [record.estimate.value for record in bounds.of(name)]
         curves[name] = (RADII, means, errors, bound)
     return viz.gradient_stability(curves)

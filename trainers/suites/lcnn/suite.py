@@ -1,4 +1,4 @@
-"""Suite lcnn: what it is told, and what it makes of a model."""
+"""Suite lcnn: its settings, and its measurements of a model."""
 
 from __future__ import annotations
 

@@ -152,12 +152,12 @@ class Measurer:
                 yield measured(model.name, "cosine", cosines[:, place], of, **setting)
 
     def _recognised(self, model: Loaded) -> Iterator[Record]:
-        """What is seen in images that the model moved towards every class."""
+        """What judges recognise in images that the model moved towards every class."""
         for eps in self.own.pag_moved_eps:
             moved = self._moved(model, eps)
-            yield from self._seen(model, model, "itself", eps, moved)
+            yield from self._judged(model, model, "itself", eps, moved)
             if self.judge:
-                yield from self._seen(model, self.judge, "judge", eps, moved)
+                yield from self._judged(model, self.judge, "judge", eps, moved)
             self.shown[model.name] = moved[: self.own.pag_shown]
 
     def _moved(self, model: Loaded, eps: Eps) -> np.ndarray:
@@ -170,7 +170,7 @@ class Measurer:
             batch_size=self.run.batch_size,
         )
 
-    def _seen(
+    def _judged(
         self, model: Loaded, judge: Loaded, name: str, eps: Eps, moved: np.ndarray
     ) -> Iterator[Record]:
         agreement = analysis.agreement(
@@ -202,9 +202,9 @@ class Measurer:
                 seed=self.run.seed,
                 batch_size=self.run.batch_size,
             )
-            for probe, left in report.table():
+            for probe, accuracy in report.table():
                 setting = {"within": title, "probe": probe}
-                yield Record(model.name, "masking_accuracy", setting, count, left)
+                yield Record(model.name, "masking_accuracy", setting, count, accuracy)
             yield from _signs(model.name, title, count, report)
 
 
@@ -214,11 +214,11 @@ def _signs(
     """Whether there was any sign of masking, then each sign and why."""
     ball: dict[str, Any] = {"within": within}
     yield parts.exactly(model, "masked", report.masked, images, ball)
-    for sign, seen in report.signs.items():
+    for sign, finding in report.signs.items():
         record = parts.exactly(
-            model, "masked", seen.present, images, {**ball, "sign": sign}
+            model, "masked", finding.present, images, {**ball, "sign": sign}
         )
-        yield dataclasses.replace(record, about={"reason": seen.reason})
+        yield dataclasses.replace(record, about={"reason": finding.reason})
 
 
 def _directions(

@@ -33,7 +33,7 @@ def sections(records: Records, measurer: Measurer) -> list[Section]:
         moved=f"{own.pag_moved} {drawn}",
     )
     make = (_accuracy, _alignment, _recognised, _by_class, _panel, _masking)
-    return [one for part in make for one in part(prose, records, measurer)]
+    return [section for part in make for section in part(prose, records, measurer)]
 
 
 def _accuracy(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
@@ -88,8 +88,8 @@ def _by_class(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
                 records.cell(model, "cosine", towards=name, **own) for name in towards
             ]
             if about.judge:
-                seen = {"judge": "judge", "eps": first.value, **own}
-                row.append(records.cell(model, "recognised", **seen))
+                setting = {"judge": "judge", "eps": first.value, **own}
+                row.append(records.cell(model, "recognised", **setting))
     yield prose.section("by_class", Table(columns, rows))
 
 
@@ -125,13 +125,13 @@ def _masking(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 def _sign_table(masked: Records) -> Table:
     rows = [
         [
-            f"{one.model}, {one.setting['within']}",
-            str(one.setting["sign"]).replace("_", " "),
-            "yes" if one.estimate.value else "no",
-            one.about["reason"],
+            f"{record.model}, {record.setting['within']}",
+            str(record.setting["sign"]).replace("_", " "),
+            "yes" if record.estimate.value else "no",
+            record.about["reason"],
         ]
-        for one in masked
-        if "sign" in one.setting
+        for record in masked
+        if "sign" in record.setting
     ]
     heads = ("model", "sign", "seen", "because")
     return Table([Column(head, numeric=False) for head in heads], rows)

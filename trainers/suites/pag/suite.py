@@ -1,4 +1,4 @@
-"""Suite pag: what it is told, and what it makes of a model."""
+"""Suite pag: its settings, and its measurements of a model."""
 
 from __future__ import annotations
 

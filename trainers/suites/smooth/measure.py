@@ -59,13 +59,13 @@ class Tried:
 
     @property
     def curve(self) -> analysis.Characteristic:
-        """P(D) of the images as found."""
+        """P(D) of the images as they are."""
         return analysis.characteristic(self.result)
 
     def records(
         self, model: str, of: Images, about: Mapping[str, Any], **setting: Any
     ) -> Iterator[Record]:
-        """Every number; success and distortion as found and rounded to 8 bits."""
+        """Every number; success and distortion exact and rounded to 8 bits."""
         trial, result, count = self.trial, self.result, len(self.roughness)
         about = {
             "spec": attacks.spec(trial.attack),
@@ -146,7 +146,7 @@ class Measurer:
         """The settings, in words."""
         own = self._own
         skipped = ", ".join(
-            f"{one.skipped} for {name}" for name, one in self.attacked.items()
+            f"{attacked.skipped} for {name}" for name, attacked in self.attacked.items()
         )
         return {
             "data": f"{self._run.dataset}, {len(self._test)} test images",
@@ -175,11 +175,11 @@ class Measurer:
             return np.argmax(parts.logits_of(model, images), axis=-1)
 
         tried = {case: done[trial] for case, trial in self._trials.items()}
-        one = self.attacked[model.name] = Attacked(classify, sample, tried)
-        about = {"images_from": sample.origin, "skipped": one.skipped}
+        attacked = self.attacked[model.name] = Attacked(classify, sample, tried)
+        about = {"images_from": sample.origin, "skipped": attacked.skipped}
         for case, each in tried.items():
             yield from each.records(model.name, sample.first(), about, **case.setting)
-        yield from self._left(model.name, one)
+        yield from self._robust_accuracy(model.name, attacked)
 
     def _sample(self, model: Loaded, correct: np.ndarray) -> Sample:
         count = self._run.examples
@@ -191,22 +191,25 @@ class Measurer:
             )
         return samples.first_correct(self._test, correct, count)
 
-    def _left(self, model: str, one: Attacked) -> Iterator[Record]:
+    def _robust_accuracy(self, model: str, attacked: Attacked) -> Iterator[Record]:
         """The accuracy that each attack leaves of the correct images, at any radius."""
-        of, correct = one.sample.first(), np.ones(len(one.sample.labels), bool)
+        of, correct = (
+            attacked.sample.first(),
+            np.ones(len(attacked.sample.labels), bool),
+        )
         how: dict[str, Any] = {"split": "test", "attacked": True, "among": "correct"}
         yield measured(model, "accuracy", correct, of, **how)
-        for title, tried in one.by(SMALLEST).items():
+        for title, tried in attacked.by(SMALLEST).items():
             attack, results = tried.trial.attack, {SMALLEST: tried.result}
-            if title in one.by(LARGEST):
-                results[LARGEST] = one.by(LARGEST)[title].result
+            if title in attacked.by(LARGEST):
+                results[LARGEST] = attacked.by(LARGEST)[title].result
             evaluation = attacks.Evaluation(
-                labels=one.sample.labels,
+                labels=attacked.sample.labels,
                 clean_correct=correct,
                 results=results,
             )
-            left = suite_attacks.Left(self._run, model, evaluation, of)
-            yield from left.records(
+            robust = suite_attacks.RobustAccuracy(self._run, model, evaluation, of)
+            yield from robust.records(
                 [(name, None) for name in results],
                 [attack],
                 attack=title,
@@ -234,18 +237,18 @@ class Measurer:
         return done
 
     def _try(self, model: Loaded, sample: Sample, trial: Trial, shown: Any) -> Tried:
-        found, roughness, seconds = [], [], 0.0
+        results, roughness, seconds = [], [], 0.0
         for place, (images, labels) in enumerate(sample.batches(self._run.batch_size)):
             if not place:
                 _compile(model, trial, images, labels)
             began = time.perf_counter()
-            found.append(_result(model, trial, images, labels))
+            results.append(_result(model, trial, images, labels))
             seconds += time.perf_counter() - began
             graph = smoothing.grid_graph(images, **self._own.graph)
-            roughness.append(graph.roughness(found[-1].adversarial - images).numpy())
+            roughness.append(graph.roughness(results[-1].adversarial - images).numpy())
             shown.update((trial.cost or 1) * len(images))
         in_l2 = attacks.ThreatModel(2)
-        result = attacks.AttackOutcome(threat=in_l2, **parts.joined(found)._asdict())
+        result = attacks.AttackOutcome(threat=in_l2, **parts.joined(results)._asdict())
         rough = np.concatenate(roughness)
         return Tried(trial, result, rough, seconds / len(rough))
 
@@ -255,8 +258,8 @@ class Measurer:
         for name, source in self.attacked.items():
             filtered = behind_filter(source.classify, own.filter_std, own.filter_range)
             targets = {FILTERED: filtered} | {
-                other: one.classify
-                for other, one in self.attacked.items()
+                other: attacked.classify
+                for other, attacked in self.attacked.items()
                 if other != name
             }
             for target, classify in targets.items():
@@ -270,7 +273,7 @@ class Measurer:
             for case, tried in source.tried.items()
             if case.protocol != BUDGET
         }
-        found = transfer(
+        moved = transfer(
             classify,
             source.sample.images,
             {str(case): tried.images for case, tried in tries.items()},
@@ -279,12 +282,12 @@ class Measurer:
         )
         of = source.sample.first()
         pair: dict[str, Any] = {"source": name, "target": target}
-        yield measured(name, "target_accuracy", found.clean_correct, of, **pair)
+        yield measured(name, "target_accuracy", moved.clean_correct, of, **pair)
         for case, tried in tries.items():
-            fooled, how = found.fooled[str(case)], pair | case.setting
-            counted = np.where(found.counted(str(case)), fooled, np.nan)
+            fooled, how = moved.fooled[str(case)], pair | case.setting
+            counted = np.where(moved.counted(str(case)), fooled, np.nan)
             yield measured(name, "transfer", counted, of, **how)
-            right = np.where(tried.result.success, found.clean_correct, np.nan)
+            right = np.where(tried.result.success, moved.clean_correct, np.nan)
             yield measured(name, "target_accuracy", right, **how)
             yield measured(name, "target_error", fooled, of, **how)
 
@@ -298,16 +301,16 @@ def _compile(model: Loaded, trial: Trial, images: Any, labels: Any) -> None:
 
 
 def _result(model: Loaded, trial: Trial, images: Any, labels: Any) -> AttackResult:
-    """What is found; with radii, rounded images are chosen by themselves."""
+    """The result; with radii, rounded images are chosen by themselves."""
     if trial.radii:
-        found, rounded = analysis.smallest_successes(
+        result, rounded = analysis.smallest_successes(
             trial.attack, model.call, images, labels, trial.radii, norm=2
         )
-        return found._replace(
+        return result._replace(
             success_rounded=rounded.success_rounded,
             distortion_rounded=rounded.distortion_rounded,
         )
-    found = trial.attack(model.call, images, labels)
+    result = trial.attack(model.call, images, labels)
     if trial.attack.threat.norm == 2:
-        return found
-    return analysis.remeasure(found, images, norm=2)
+        return result
+    return analysis.remeasure(result, images, norm=2)

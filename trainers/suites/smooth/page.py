@@ -51,25 +51,27 @@ def sections(
         f"the first {run.examples} test images of {run.dataset} classified correctly"
     )
     parts: list[Section] = []
-    for place, (name, one) in enumerate(attacked.items(), start=1):
+    for place, (name, examples) in enumerate(attacked.items(), start=1):
         prose = Prose(__package__, model=name, place=place, images=images, error=ERROR)
-        parts += _of_model(prose, records.of(name), name, one)
+        parts += _of_model(prose, records.of(name), name, examples)
     return [*parts, *_transfers(Prose(__package__, own=own, error=ERROR), records)]
 
 
 def _of_model(
-    prose: Prose, records: Records, model: str, one: Attacked
+    prose: Prose, records: Records, model: str, attacked: Attacked
 ) -> Iterator[Section]:
     clean = records.where("accuracy", attacked=None)[0]
     yield prose.section(
         "attacks",
         _attacks(records, SMALLEST, seconds=True),
-        functools.partial(_draw_characteristics, one),
+        functools.partial(_draw_characteristics, attacked),
         accuracy=percent(cell(clean.estimate)),
         clean=clean.images,
     )
-    if one.by(LARGEST):
-        yield prose.section("largest", _attacks(records, LARGEST), radii=_radii(one))
+    if attacked.by(LARGEST):
+        yield prose.section(
+            "largest", _attacks(records, LARGEST), radii=_radii(attacked)
+        )
     if budgets := records.where("gradients", protocol=BUDGET):
         yield prose.section(
             "budgets",
@@ -79,30 +81,30 @@ def _of_model(
         )
     shown = {
         title: tried
-        for title, tried in one.by(SMALLEST).items()
+        for title, tried in attacked.by(SMALLEST).items()
         if tried.result.success.any()
     }
     if shown:
-        draw = functools.partial(_draw_worst, one, shown)
+        draw = functools.partial(_draw_worst, attacked, shown)
         yield prose.section("worst", draw=draw, wide=True, count=_WORST)
         median = "C&W" if "C&W" in shown else next(iter(shown))
         row = median_row(shown[median].curve)
         assert row is not None  # noqa: S101
-        yield _magnified(prose, one, median, row)
+        yield _magnified(prose, attacked, median, row)
 
 
-def _magnified(prose: Prose, one: Attacked, median: str, row: int) -> Section:
+def _magnified(prose: Prose, attacked: Attacked, median: str, row: int) -> Section:
     missed = [
         title
-        for title, tried in one.by(SMALLEST).items()
+        for title, tried in attacked.by(SMALLEST).items()
         if not tried.result.success[row]
     ]
     return prose.section(
         "magnified",
-        draw=functools.partial(_draw_magnified, one, row),
+        draw=functools.partial(_draw_magnified, attacked, row),
         wide=True,
         attack=median,
-        index=int(one.sample.index[row]),
+        index=int(attacked.sample.index[row]),
         range=f"{_MAGNIFYING_RANGE:g}",
         missed=missed,
     )
@@ -126,9 +128,9 @@ def _budgets(records: Records) -> Table:
     columns = [Column("budget", numeric=False), Column("attack", numeric=False)]
     columns += [Column(title, form) for title, _, _, form in _COLUMNS[:3]]
     rows = [
-        [one.setting["budget"], one.setting["attack"]]
-        + _cells(records, one.setting, _COLUMNS[:3])
-        for one in records.where("seconds_per_image", protocol=BUDGET)
+        [record.setting["budget"], record.setting["attack"]]
+        + _cells(records, record.setting, _COLUMNS[:3])
+        for record in records.where("seconds_per_image", protocol=BUDGET)
     ]
     return Table(columns, rows)
 
@@ -145,9 +147,9 @@ def _cells(
 def _spent(records: Records, how: Mapping[str, Value]) -> str | None:
     """How many gradients an image takes, `<=` in front where it may be fewer."""
     for unit in ("gradients", "queries"):
-        for one in records.where(unit, **how):
-            count = f"{one.estimate.value:.0f}" + " queries" * (unit == "queries")
-            return count if one.about["exact"] else f"<= {count}"
+        for record in records.where(unit, **how):
+            count = f"{record.estimate.value:.0f}" + " queries" * (unit == "queries")
+            return count if record.about["exact"] else f"<= {count}"
     return None
 
 
@@ -158,7 +160,9 @@ def _transfers(prose: Prose, records: Records) -> Iterator[Section]:
 
 
 def _transfer_table(records: Records, shown: Records) -> Table:
-    pairs = list(dict.fromkeys((one.model, one.setting["target"]) for one in shown))
+    pairs = list(
+        dict.fromkeys((record.model, record.setting["target"]) for record in shown)
+    )
     titles = ["clean accuracy", *shown.values_of("attack")]
     columns = [
         [records.cell(source, "target_accuracy", target=target, attack=None)]
@@ -170,26 +174,26 @@ def _transfer_table(records: Records, shown: Records) -> Table:
     return Table([Column("attack", numeric=False), *heads], rows)
 
 
-def _radii(one: Attacked) -> list[str]:
+def _radii(attacked: Attacked) -> list[str]:
     return [
         f"{title} {threat_model(tried.trial.attack)} {tried.trial.radii[-1]:g}"
-        for title, tried in one.by(LARGEST).items()
+        for title, tried in attacked.by(LARGEST).items()
     ]
 
 
-def _draw_characteristics(one: Attacked) -> Figure:
+def _draw_characteristics(attacked: Attacked) -> Figure:
     curves = {
         name: tuple(part.tolist() for part in tried.curve.curve())
-        for name, tried in one.by(SMALLEST).items()
+        for name, tried in attacked.by(SMALLEST).items()
     }
     return viz.operating_characteristics(curves)
 
 
-def _draw_worst(one: Attacked, shown: Mapping[str, Tried]) -> Figure:
+def _draw_worst(attacked: Attacked, shown: Mapping[str, Tried]) -> Figure:
     cases = {}
     for name, tried in shown.items():
         rows, result = tried.curve.worst(_WORST), tried.result
-        images = one.sample.pixels[rows]
+        images = attacked.sample.pixels[rows]
         cases[name] = (images, tried.images[rows], result.distortion[rows])
     return viz.worst_cases(cases)
 
@@ -200,9 +204,9 @@ def median_row(curve: analysis.Characteristic) -> int | None:
     return int(ranked[len(ranked) // 2]) if len(ranked) else None
 
 
-def _draw_magnified(one: Attacked, row: int) -> Figure:
-    shown = {"original": one.sample.pixels[row : row + 1]}
-    for title, tried in one.by(SMALLEST).items():
+def _draw_magnified(attacked: Attacked, row: int) -> Figure:
+    shown = {"original": attacked.sample.pixels[row : row + 1]}
+    for title, tried in attacked.by(SMALLEST).items():
         distortion = f"D = {tried.result.distortion[row]:.2f}"
         below = distortion if tried.result.success[row] else "not fooled"
         shown[f"{title}\n{below}"] = tried.images[row : row + 1]

@@ -1,4 +1,4 @@
-"""Suite smooth: what it is told, and what it makes of a model."""
+"""Suite smooth: its settings, and its measurements of a model."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Budget:
             >>> str(Budget.parse("3x100"))
             '3x100'
         """
-        found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text, re.ASCII)
-        if not found:
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text, re.ASCII)
+        if not match:
             raise UsageError(
                 "--budgets must be searches x steps, such as 3x100, with commas "
                 f"between. Received: {text!r}"
             )
-        return cls(*map(int, found.groups()))
+        return cls(*map(int, match.groups()))
 
     def __str__(self) -> str:
         return f"{self.searches}x{self.steps}"

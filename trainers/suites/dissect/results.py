@@ -40,7 +40,7 @@ class Attacked:
 
 
 @dataclasses.dataclass(eq=False)
-class Seen:
+class ModelResults:
     """What figures show of one model.
 
     Args:
