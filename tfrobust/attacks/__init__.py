@@ -5,7 +5,7 @@ images. Keras models, SavedModels and any callable that maps float32 images in [
 logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 """
 
-from tfrobust.attacks.base import Attack, AttackResult, FixedBudget, MinimumNorm
+from tfrobust.attacks.base import Attack, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
 from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
 from tfrobust.attacks.ddn import DDN
@@ -25,6 +25,7 @@ from tfrobust.attacks.registry import describe, names, parse, register, spec, ti
 from tfrobust.attacks.smooth import SmoothCarliniWagner, SmoothPGD
 from tfrobust.attacks.square import Square
 from tfrobust.attacks.threat import ThreatModel
+from tfrobust.attacks.verdicts import AttackResult
 
 __all__ = [
     "BIM",

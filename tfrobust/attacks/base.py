@@ -12,7 +12,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import tensorflow as tf
 
@@ -21,35 +21,12 @@ from tfrobust.attacks.constraints import Constraint
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
+from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_images
 
 _GRAPHS = GraphCache()
-
-
-class AttackResult(NamedTuple):
-    """The result of an attack for each image of a batch.
-
-    Attributes:
-        adversarial: float32 `[B, H, W, C]` in [0, 1].
-        success: bool `[B]`. True where the model answers as the goal asks.
-        distortion: float32 `[B]`. Distance from the original image in the attack's
-            norm, in pixel units; 0 where the image is returned as it came.
-        success_rounded: bool `[B]`. The same for the image rounded to 8 bits, as it is
-            after it was saved.
-        distortion_rounded: float32 `[B]`. Distance of the rounded image from the
-            original. Rounding may leave the ball, by up to half a level in a pixel.
-        already: bool `[B]`. True where the clean image already met the goal, such
-            as a misclassified one; it is returned as it came and counts as a success.
-    """
-
-    adversarial: tf.Tensor
-    success: tf.Tensor
-    distortion: tf.Tensor
-    success_rounded: tf.Tensor
-    distortion_rounded: tf.Tensor
-    already: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,31 +222,16 @@ class Attack(abc.ABC):
         """Search, then judge. Also returns the logits of the clean images."""
         images = tf.stop_gradient(images)
         clean = classifier(images)
-        already = goal.reached(clean)
         problem = Problem(
             classifier=classifier,
             images=images,
             goal=goal,
             eps=eps,
-            active=~already,
+            active=~goal.reached(clean),
             compact=compact,
         )
         point = self._find(problem)
-        logits = problem.logits(point, problem.active)
-        better = goal.reached(logits) | (
-            self.score(logits, goal) > self.score(clean, goal)
-        )
-        keep = better & problem.active & self.threat.allows(images, point, eps)
-        adversarial = tf.where(keep[:, None, None, None], point, images)
-        rounded = tf.round(adversarial * 255.0) / 255.0
-        result = AttackResult(
-            adversarial=adversarial,
-            success=already | (keep & goal.reached(logits)),
-            distortion=self.threat.distance(images, adversarial),
-            success_rounded=goal.reached(classifier(rounded)),
-            distortion_rounded=self.threat.distance(images, rounded),
-            already=already,
-        )
+        result = verdict(problem, clean, point, self.threat, self.score)
         return result, clean
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from tfrobust.attacks.base import Attack, AttackResult
+from tfrobust.attacks.base import Attack
 from tfrobust.attacks.threat import ThreatModel
+from tfrobust.attacks.verdicts import AttackResult
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import Batches
