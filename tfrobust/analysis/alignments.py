@@ -39,8 +39,8 @@ class Alignment:
         ValueError: If `cosines` is not of rank 2.
 
     Example:
-        >>> found = Alignment(np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
-        >>> found.means()["cosine"].value, [one.value for one in found.by_class()]
+        >>> result = Alignment(np.array([[0.5, 0.0], [0.25, 0.25]], np.float32))
+        >>> result.means()["cosine"].value, [mean.value for mean in result.by_class()]
         (0.25, [0.375, 0.125])
     """
 
@@ -91,8 +91,8 @@ class Agreement:
         ValueError: If the arrays differ in shape or are not of rank 2.
 
     Example:
-        >>> found = Agreement(np.array([[0, 1], [0, 0]]))
-        >>> found.means()["reached"].value, [one.value for one in found.by_class()]
+        >>> result = Agreement(np.array([[0, 1], [0, 0]]))
+        >>> result.means()["reached"].value, [mean.value for mean in result.by_class()]
         (0.75, [1.0, 0.5])
     """
 
@@ -196,8 +196,8 @@ def alignment(
         >>> directions = pag.OneImage(corners, [0, 1], classes=2)
         >>> def model(images):
         ...     return tf.reshape(images, [-1, 2])
-        >>> found = alignment(model, np.zeros((1, 1, 2, 1), np.float32), directions)
-        >>> found.cosines.tolist()
+        >>> result = alignment(model, np.zeros((1, 1, 2, 1), np.float32), directions)
+        >>> result.cosines.tolist()
         [[1.0, 1.0]]
     """
     images = _checked(gather(images).images)
@@ -213,11 +213,11 @@ def alignment(
     classes = _classes_of(classifier, images)
     directions.check(tuple(images.shape[1:]), classes)
 
-    def compared(batch: tf.Tensor, known: dict[str, tf.Tensor]) -> tf.Tensor:
+    def compared(batch: tf.Tensor, extras: dict[str, tf.Tensor]) -> tf.Tensor:
         chosen = tf.broadcast_to(tf.range(classes), [tf.shape(batch)[0], classes])
         _, pull = linearise(classifier, batch)
-        found = class_gradients(pull, chosen, classes)
-        return cosine(found, directions(batch, chosen, known))
+        gradients = class_gradients(pull, chosen, classes)
+        return cosine(gradients, directions(batch, chosen, extras))
 
     graph = traced(
         compared,
@@ -274,8 +274,8 @@ def towards_classes(
         ...     level = tf.reduce_mean(images, axis=[1, 2, 3])
         ...     return tf.stack([-level, level], axis=1)
         >>> grey = tf.fill([1, 1, 1, 1], 0.5)
-        >>> found = towards_classes(model, grey, eps=0.25, steps=2, classes=2)
-        >>> found.ravel().round(4).tolist()
+        >>> moved = towards_classes(model, grey, eps=0.25, steps=2, classes=2)
+        >>> moved.ravel().round(4).tolist()
         [0.25, 0.75]
     """
     images = _checked(gather(images).images)
@@ -284,8 +284,8 @@ def towards_classes(
         norm=norm, eps=eps, steps=steps, step_size=step_size, random_start=False
     )
     classifier = as_classifier(model)
-    found = _classes_of(classifier, images)
-    require(classes == found, "classes", classes, f"{found}, the model's number")
+    own = _classes_of(classifier, images)
+    require(classes == own, "classes", classes, f"{own}, the model's number")
 
     def moved(batch: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         # Labels play no part where there are targets.

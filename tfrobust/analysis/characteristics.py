@@ -41,10 +41,10 @@ class Characteristic:
             distortion of a success is negative or not finite.
 
     Example:
-        >>> found = Characteristic(distortion=[3, 1, 9, 2], success=[1, 1, 0, 1])
-        >>> found.success_rate().value, found.mean_distortion().value
+        >>> curve = Characteristic(distortion=[3, 1, 9, 2], success=[1, 1, 0, 1])
+        >>> curve.success_rate().value, curve.mean_distortion().value
         (0.75, 2.0)
-        >>> found.at([0.5, 2.0]).tolist(), found.worst(2).tolist()
+        >>> curve.at([0.5, 2.0]).tolist(), curve.worst(2).tolist()
         ([0.0, 0.5], [0, 3])
     """
 
@@ -190,8 +190,8 @@ def characteristic(
         >>> def model(x):
         ...     return tf.concat([x[:, 0, 0], 0.625 - x[:, 0, 0]], axis=-1)
         >>> result = attacks.FGSM(eps=0.375)(model, images, [0, 0, 0])
-        >>> found = characteristic(result)
-        >>> found.index.tolist(), found.success.tolist()
+        >>> curve = characteristic(result)
+        >>> curve.index.tolist(), curve.success.tolist()
         ([1, 2], [True, False])
     """
     if not results:

@@ -41,10 +41,10 @@ def rank_correlation(first: Any, second: Any) -> float:
         )
     counted = ~np.isnan(pair[0]) & ~np.isnan(pair[1])
     ranks = [_ranks(values[counted]) for values in pair]
-    if len(ranks[0]) < 3 or any(np.ptp(one) == 0 for one in ranks):
+    if len(ranks[0]) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
         return math.nan
     # Twice a centred rank is a whole number, so these sums are exact.
-    a, b = (2.0 * (one - one.mean()) for one in ranks)
+    a, b = (2.0 * (rank - rank.mean()) for rank in ranks)
     return float((a @ b) / math.sqrt((a @ a) * (b @ b)))
 
 

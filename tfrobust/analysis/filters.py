@@ -262,11 +262,11 @@ def checked_scale(name: str, value: Any) -> tf.Tensor:
         raise ValueError(
             f"`{name}` must be a number in [0, sqrt(2)]. Received: {name}={value!r}"
         )
-    known = tf.get_static_value(scale)
+    value = tf.get_static_value(scale)
     scale = tf.cast(scale, tf.float32)
-    if known is not None and not 0.0 <= np.float32(known) <= np.float32(math.sqrt(2)):
+    if value is not None and not 0.0 <= np.float32(value) <= np.float32(math.sqrt(2)):
         raise ValueError(
-            f"`{name}` must lie in [0, sqrt(2)]. Received: {name}={float(known):g}"
+            f"`{name}` must lie in [0, sqrt(2)]. Received: {name}={float(value):g}"
         )
     return scale
 

@@ -89,15 +89,15 @@ def _resolutions(kept: list[keras.Layer], convolutions: list[int]) -> dict[str, 
     first = convolutions[0]
     second = convolutions[1] if len(convolutions) > 1 else len(kept)
     shape = kept[first].output.shape
-    alike = [one for one in kept[first:second] if one.output.shape == shape]
+    alike = [layer for layer in kept[first:second] if layer.output.shape == shape]
     chosen = {"Conv 1": kept[first].name}
     if alike[-1] is not kept[first]:
         chosen["Layer 0"] = alike[-1].name
     start = kept.index(alike[-1]) + 1
-    behind = [one for one in kept[start:] if not isinstance(one, _MOVERS)]
-    images = [one for one in behind if len(one.output.shape) == 4]
-    last = {one.output.shape[1:3]: one.name for one in images}
-    order = [one.name for one in images if one.name in last.values()]
+    behind = [layer for layer in kept[start:] if not isinstance(layer, _MOVERS)]
+    images = [layer for layer in behind if len(layer.output.shape) == 4]
+    last = {layer.output.shape[1:3]: layer.name for layer in images}
+    order = [layer.name for layer in images if layer.name in last.values()]
     return chosen | {f"Layer {i}": name for i, name in enumerate(order, start=1)}
 
 

@@ -176,17 +176,17 @@ def masking_check(
     radii = _radii(norm, eps, images)
     tried = _attacks(plain, classes, restarts, queries)
     grown = {str(radius): dataclasses.replace(plain, eps=radius) for radius in radii}
-    found = evaluate(model, batches, {**tried, **grown})
-    if not found.clean_correct.any():
+    evaluation = evaluate(model, batches, {**tried, **grown})
+    if not evaluation.clean_correct.any():
         raise ValueError(
             "`images` must include some that `model` classifies correctly. "
             "Received: none"
         )
-    growth = {radius: found.robust_accuracy([str(radius)]) for radius in radii}
+    growth = {radius: evaluation.robust_accuracy([str(radius)]) for radius in radii}
     vanishing = np.concatenate(
         [_vanishing(model, *batch, norm, radii[-1]) for batch in batches]
     )
-    return _report(plain.threat, found, list(tried), growth, vanishing)
+    return _report(plain.threat, evaluation, list(tried), growth, vanishing)
 
 
 def _attacks(
@@ -248,16 +248,16 @@ def _vanishing(
 
 def _report(
     threat: ThreatModel,
-    found: Evaluation,
+    evaluation: Evaluation,
     names: list[str],
     growth: dict[float, Estimate],
     vanishing: np.ndarray,
 ) -> MaskingReport:
-    left = {"clean": found.accuracy()}
-    left.update({name: found.robust_accuracy([name]) for name in names})
-    left["union"] = found.robust_accuracy(names)
-    correct = found.clean_correct
-    broken = {name: found.results[name].success for name in names}
+    remaining = {"clean": evaluation.accuracy()}
+    remaining.update({name: evaluation.robust_accuracy([name]) for name in names})
+    remaining["union"] = evaluation.robust_accuracy(names)
+    correct = evaluation.clean_correct
+    broken = {name: evaluation.results[name].success for name in names}
     by_gradient = np.any([broken[name] for name in names if name in _GRADIENT], axis=0)
     alone = broken["square"] & ~by_gradient
     # What is wrong from the start counts as broken by both, and so for neither.
@@ -266,7 +266,7 @@ def _report(
     lost = mean(vanishing[correct])
     return MaskingReport(
         threat=threat,
-        robust_accuracy=left,
+        robust_accuracy=remaining,
         growth=growth,
         vanishing=lost,
         only_search=int(alone.sum()),
@@ -302,11 +302,11 @@ def _search(alone: np.ndarray) -> Sign:
 
 
 def _unbounded(growth: dict[float, Estimate]) -> Sign:
-    radius, left = list(growth.items())[-1]
+    radius, remaining = list(growth.items())[-1]
     return Sign(
-        _speaks(left),
-        f"{left.value:.1%} of the images withstand PGD at eps {radius:.4g}, where any "
-        "image may be shown",
+        _speaks(remaining),
+        f"{remaining.value:.1%} of the images withstand PGD at eps {radius:.4g}, where "
+        "any image may be shown",
     )
 
 

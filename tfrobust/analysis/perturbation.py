@@ -49,8 +49,8 @@ class PerturbationMeans(NamedTuple):
         if not self.images:
             return "no perturbed images"
         numbers = ", ".join(
-            f"{name.replace('_', ' ')} {found.value:.3f} +- {found.standard_error:.3f}"
-            for name, found in zip(self._fields[1:], self[1:], strict=True)
+            f"{name.replace('_', ' ')} {mean.value:.3f} +- {mean.standard_error:.3f}"
+            for name, mean in zip(self._fields[1:], self[1:], strict=True)
         )
         return f"{numbers} over {self.images} images"
 
@@ -66,10 +66,10 @@ class PerturbationStatistics:
 
     Example:
         >>> flat = np.full((1, 2, 2, 1), 0.1, np.float32)
-        >>> found = perturbation_statistics(flat, eps=0.1)
-        >>> found.means().sign_agreement.value
+        >>> result = perturbation_statistics(flat, eps=0.1)
+        >>> result.means().sign_agreement.value
         1.0
-        >>> found.select([False]).means().describe()
+        >>> result.select([False]).means().describe()
         'no perturbed images'
     """
 
@@ -226,14 +226,14 @@ def perturbation_statistics(
     changes = check_batch("perturbations", perturbations)
     _check_bound(eps, tolerance)
     require_steps("batch_size", batch_size)
-    found = np.zeros((3, len(changes)), np.float32)
+    statistics = np.zeros((3, len(changes)), np.float32)
     for start in range(0, len(changes), batch_size):
         rows = slice(start, start + batch_size)
         part = changes[rows]
-        found[0, rows] = sign_agreement(part)
-        found[1, rows] = total_variation_ratio(part)
-        found[2, rows] = share_at_bound(part, eps, tolerance)
-    return PerturbationStatistics(*found)
+        statistics[0, rows] = sign_agreement(part)
+        statistics[1, rows] = total_variation_ratio(part)
+        statistics[2, rows] = share_at_bound(part, eps, tolerance)
+    return PerturbationStatistics(*statistics)
 
 
 def _neighbours(images: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:

@@ -75,10 +75,10 @@ class LocalResponse:
         ValueError: If the arrays are not of one shape `[N,L]`.
 
     Example:
-        >>> found = LocalResponse(("a",), maximum=[[1], [3]], total=[[2], [6]])
-        >>> found.means()[0].total.value, len(found)
+        >>> response = LocalResponse(("a",), maximum=[[1], [3]], total=[[2], [6]])
+        >>> response.means()[0].total.value, len(response)
         (4.0, 2)
-        >>> success, failure = found.split([False, False])
+        >>> success, failure = response.split([False, False])
         >>> [str(row) for row in success.means()]
         ['a: no images']
     """
@@ -150,8 +150,8 @@ class LocalResponse:
         """
         columns = (self.maximum.T, self.total.T, self.relative.T)
         return tuple(
-            LayerMean(layer, len(self), *map(mean, found))
-            for layer, *found in zip(self.layers, *columns, strict=True)
+            LayerMean(layer, len(self), *map(mean, values))
+            for layer, *values in zip(self.layers, *columns, strict=True)
         )
 
 
@@ -194,8 +194,8 @@ def local_response(
         >>> doubled = keras.layers.Rescaling(2.0, name="twice")(image)
         >>> network = keras.Model(image, doubled)
         >>> natural, adversarial = np.zeros((3, 1, 1, 1)), np.full((3, 1, 1, 1), 0.25)
-        >>> found = local_response(network, natural, adversarial, ["twice"])
-        >>> found.maximum.ravel().tolist()
+        >>> response = local_response(network, natural, adversarial, ["twice"])
+        >>> response.maximum.ravel().tolist()
         [0.5, 0.5, 0.5]
     """
     network = functional_network(model)
@@ -247,19 +247,19 @@ def local_responses(
         >>> list(local_responses(runs, grey, lambda model: grey + 0.25))
         ['epoch 1', 'epoch 2']
     """
-    found: dict[str, LocalResponse] = {}
+    responses: dict[str, LocalResponse] = {}
     natural = gather(natural, name="natural").images
     if not callable(adversarial):
         adversarial = gather(adversarial, name="adversarial").images
     pairs = models.items() if isinstance(models, Mapping) else models
     for name, model in pairs:
-        if name in found:
+        if name in responses:
             raise ValueError(f"`models` must differ in name. Received: {name!r} twice")
         other = adversarial(model) if callable(adversarial) else adversarial
-        found[name] = local_response(model, natural, other, layers, batch_size)
-    if not found:
+        responses[name] = local_response(model, natural, other, layers, batch_size)
+    if not responses:
         raise ValueError("`models` must hold at least one network. Received: none")
-    return found
+    return responses
 
 
 def _pair(
@@ -273,11 +273,11 @@ def _pair(
             "`adversarial` must have the shape of `natural`, "
             f"{natural.shape}. Received: shape={adversarial.shape}"
         )
-    wanted = network.inputs[0].shape[1:]
-    if not tf.TensorShape(wanted).is_compatible_with(natural.shape[1:]):
+    expected = network.inputs[0].shape[1:]
+    if not tf.TensorShape(expected).is_compatible_with(natural.shape[1:]):
         raise ValueError(
             f"`model` must take images {list(natural.shape[1:])} as `natural` holds. "
-            f"Received: a model of images {list(wanted)}"
+            f"Received: a model of images {list(expected)}"
         )
     check_pixels("natural", natural)
     check_pixels("adversarial", adversarial)

@@ -47,8 +47,8 @@ def log_amplitude(
     Reference: Dissect, figure 2.
 
     Example:
-        >>> found = log_amplitude(tf.ones([1, 2, 2, 3]), offset=1.0)
-        >>> np.exp(found).round().tolist()
+        >>> spectrum = log_amplitude(tf.ones([1, 2, 2, 3]), offset=1.0)
+        >>> np.exp(spectrum).round().tolist()
         [[1.0, 1.0], [1.0, 5.0]]
     """
     images = checked_images("images", gather(images).images)
@@ -59,9 +59,9 @@ def log_amplitude(
     total = np.zeros(images.shape[1:])
     for start in range(0, len(images), batch_size):
         total += _log_amplitudes(images[start : start + batch_size], offset).numpy()
-    found = total / len(images)
-    found = found if per_channel else found.mean(axis=-1)
-    return found.astype(np.float32)
+    spectrum = total / len(images)
+    spectrum = spectrum if per_channel else spectrum.mean(axis=-1)
+    return spectrum.astype(np.float32)
 
 
 def log_amplitude_difference(images: Any, others: Any, **settings: Any) -> np.ndarray:
@@ -86,8 +86,8 @@ def log_amplitude_difference(images: Any, others: Any, **settings: Any) -> np.nd
 
     Example:
         >>> ones = tf.ones([1, 2, 2, 1])
-        >>> found = log_amplitude_difference(2.0 * ones, ones, offset=1e-3)
-        >>> (found / np.log(2.0)).round(2).tolist()
+        >>> spectrum = log_amplitude_difference(2.0 * ones, ones, offset=1e-3)
+        >>> (spectrum / np.log(2.0)).round(2).tolist()
         [[0.0, 0.0], [0.0, 1.0]]
     """
     images = checked_images("images", gather(images).images)

@@ -83,9 +83,9 @@ def smallest_success(
     def attacked(rows: tf.Tensor, radius: float) -> AttackResult:
         chosen = tf.gather(images, rows)
         goal = None if targets is None else tf.gather(targets, rows)
-        found = attack(model, chosen, tf.gather(labels, rows), goal, eps=radius)
-        found = found if norm is None else remeasure(found, chosen, norm)
-        return _exchanged(found) if rounded else found
+        result = attack(model, chosen, tf.gather(labels, rows), goal, eps=radius)
+        result = result if norm is None else remeasure(result, chosen, norm)
+        return _exchanged(result) if rounded else result
 
     best = attacked(tf.range(len(images)), radii[0])
     for radius in radii[1:]:
@@ -94,11 +94,11 @@ def smallest_success(
         if not len(rows):
             break
         so_far = AttackResult(*(tf.gather_nd(field, rows) for field in best))
-        found = combine([so_far, attacked(rows[:, 0], radius)])
+        result = combine([so_far, attacked(rows[:, 0], radius)])
         best = AttackResult(
             *(
                 tf.tensor_scatter_nd_update(field, rows, new)
-                for field, new in zip(best, found, strict=True)
+                for field, new in zip(best, result, strict=True)
             )
         )
     return _exchanged(best) if rounded else best
@@ -140,18 +140,18 @@ def smallest_successes(
         >>> images = tf.fill([1, 1, 1, 1], 0.2)
         >>> def model(x):
         ...     return tf.concat([x[:, 0, 0], tf.fill([tf.shape(x)[0], 1], 0.1985)], 1)
-        >>> found, rounded = smallest_successes(
+        >>> nearest, rounded = smallest_successes(
         ...     attacks.FGSM(eps=1.0), model, images, [0], [0.0018, 0.003])
-        >>> bool(found.success_rounded[0]), bool(rounded.success_rounded[0])
+        >>> bool(nearest.success_rounded[0]), bool(rounded.success_rounded[0])
         (False, True)
     """
     images, labels = gather(images, labels, labelled=True)
-    found = [
+    results = [
         remeasure(attack(model, images, labels, targets, eps=radius), images, norm)
         for radius in _sorted_radii(attack, eps)
     ]
-    rounded = combine([_exchanged(result) for result in found])
-    return combine(found), _exchanged(rounded)
+    rounded = combine([_exchanged(result) for result in results])
+    return combine(results), _exchanged(rounded)
 
 
 def _sorted_radii(attack: Attack, eps: Sequence[float]) -> list[float]:

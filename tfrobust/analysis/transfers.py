@@ -33,14 +33,14 @@ class Transfer:
             those attacks alone where that was measured.
 
     Example:
-        >>> found = Transfer(
+        >>> result = Transfer(
         ...     clean_correct=np.array([True, True, True, False]),
         ...     success={"pgd": np.array([True, True, False, True])},
         ...     fooled={"pgd": np.array([True, False, False, True])},
         ... )
-        >>> found.counted("pgd").tolist(), found.rate("pgd").value
+        >>> result.counted("pgd").tolist(), result.rate("pgd").value
         ([True, True, False, False], 0.5)
-        >>> found.select([True, False, False, False]).means()["pgd"].value
+        >>> result.select([True, False, False, False]).means()["pgd"].value
         1.0
     """
 
@@ -129,8 +129,8 @@ def transfer(
         ...     return np.int32(shown[:, 0, 0, 0] > 0.5)
         >>> moved = {"pgd": np.float32([0.6, 0.9]).reshape(2, 1, 1, 1)}
         >>> success = {"pgd": np.array([True, True])}
-        >>> found = transfer(classify, images, moved, success, batch_size=2)
-        >>> found.rate("pgd").value
+        >>> result = transfer(classify, images, moved, success, batch_size=2)
+        >>> result.rate("pgd").value
         0.5
     """
     require_steps("batch_size", batch_size)

@@ -151,21 +151,23 @@ class Records(Sequence[Record]):
 
     def where(self, quantity: str | None = None, **setting: Value) -> Records:
         """Those of a quantity that agree with these settings."""
-        return Records(one for one in self if one.matches(quantity, setting))
+        return Records(record for record in self if record.matches(quantity, setting))
 
     def of(self, model: str) -> Records:
         """Those of one model."""
-        return Records(one for one in self if one.model == model)
+        return Records(record for record in self if record.model == model)
 
     @property
     def models(self) -> list[str]:
         """Names of the models, in order of appearance."""
-        return list(dict.fromkeys(one.model for one in self))
+        return list(dict.fromkeys(record.model for record in self))
 
     def values_of(self, name: str) -> list[Value]:
         """Every value that a setting has, in order of appearance."""
         return list(
-            dict.fromkeys(one.setting[name] for one in self if name in one.setting)
+            dict.fromkeys(
+                record.setting[name] for record in self if name in record.setting
+            )
         )
 
     def get(
@@ -251,10 +253,10 @@ def long_table(records: Iterable[Record]) -> Table:
     """One line for each record, as `evaluation.csv` has them."""
     titles = ("model", "quantity", "setting", "images", "mean", "standard error")
     rows = []
-    for one in records:
-        about = one.to_json()
+    for record in records:
+        about = record.to_json()
         rows.append(
-            [one.model, one.quantity, one.setting_text, one.images]
+            [record.model, record.quantity, record.setting_text, record.images]
             + [about["mean"], about["standard_error"]]
         )
     return Table([Column(title) for title in titles], rows)
@@ -265,15 +267,19 @@ def per_example(records: Iterable[Record]) -> Table:
 
     Empty where an image was not measured or does not count.
     """
-    kept = [one for one in records if one.values is not None and one.of is not None]
-    titles = list(dict.fromkeys(one.label for one in kept))
+    kept = [
+        record
+        for record in records
+        if record.values is not None and record.of is not None
+    ]
+    titles = list(dict.fromkeys(record.label for record in kept))
     lines: dict[tuple[str, str, int, int], dict[str, float]] = {}
-    for one in kept:
-        for index, label, value in _each(one):
-            key = (one.model, one.of.split, index, label)  # type: ignore[union-attr]
+    for record in kept:
+        for index, label, value in _each(record):
+            key = (record.model, record.of.split, index, label)  # type: ignore[union-attr]
             line = lines.setdefault(key, {})
             if not math.isnan(value):
-                line[one.label] = value
+                line[record.label] = value
     heads = ["model", "split", "index", "label", *titles]
     rows = [
         [*key, *(_plain(line.get(title)) for title in titles)]
@@ -320,7 +326,7 @@ class Evaluation:
             "format": FORMAT,
             "version": VERSION,
             **self.about,
-            "records": [one.to_json() for one in self.records],
+            "records": [record.to_json() for record in self.records],
         }
 
     @classmethod

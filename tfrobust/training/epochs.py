@@ -82,5 +82,5 @@ def kept_epochs(folder: str | os.PathLike[str]) -> dict[int, pathlib.Path]:
     """
     place = pathlib.Path(folder)
     entries = place.iterdir() if place.is_dir() else ()
-    found = [(_NAME.fullmatch(entry.name), entry) for entry in entries]
-    return dict(sorted((int(name[1]), entry) for name, entry in found if name))
+    matches = [(_NAME.fullmatch(entry.name), entry) for entry in entries]
+    return dict(sorted((int(name[1]), entry) for name, entry in matches if name))

@@ -206,13 +206,13 @@ class RobustModel(NetworkWrapper):
         if self.adversary_share == 1.0:
             return adversary.perturb(self.network, images, labels)
         count = _rows(self.adversary_share, images)
-        found = adversary.perturb(self.network, images[:count], labels[:count])
-        return tf.concat([found, tf.cast(images[count:], found.dtype)], axis=0)
+        moved = adversary.perturb(self.network, images[:count], labels[:count])
+        return tf.concat([moved, tf.cast(images[count:], moved.dtype)], axis=0)
 
     def _forward(
         self, images: tf.Tensor, labels: tf.Tensor, extras: dict[str, tf.Tensor]
     ) -> StepContext:
-        known: dict[str, Any] = {}
+        gradients: dict[str, Any] = {}
         if self._needs_input_gradient or self._needs_pullback:
             persistent = self._needs_pullback
             with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
@@ -221,9 +221,9 @@ class RobustModel(NetworkWrapper):
                 scale = gradient_scale(self.network)
                 total = tf.reduce_sum(losses) * scale
             if self._needs_input_gradient:
-                known["input_gradient"] = tape.gradient(total, images) / scale
+                gradients["input_gradient"] = tape.gradient(total, images) / scale
             if self._needs_pullback:
-                known["pullback"] = pullback(tape, logits, images, scale)
+                gradients["pullback"] = pullback(tape, logits, images, scale)
         else:
             logits, losses = self._logits_and_losses(images, labels)
         return StepContext(
@@ -234,7 +234,7 @@ class RobustModel(NetworkWrapper):
             losses=losses,
             extras=extras,
             step=tf.cast(self.optimizer.iterations, tf.int64),
-            **known,
+            **gradients,
         )
 
     def _logits_and_losses(

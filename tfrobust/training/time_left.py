@@ -103,8 +103,8 @@ class TimeLeft:
 
     def place(self) -> str:
         """Which step of the epoch is over."""
-        known = self._steps is not None and self._done <= self._steps
-        return f"step {self._done}" + (f"/{self._steps}" if known else "")
+        is_bounded = self._steps is not None and self._done <= self._steps
+        return f"step {self._done}" + (f"/{self._steps}" if is_bounded else "")
 
     def timed(self, now: float) -> float:
         """Seconds since the first step."""

@@ -52,7 +52,7 @@ def local_responses(panels: Mapping[str, Mapping[str, LocalResponse]]) -> Figure
         >>> len(viz.local_responses({"standard": {"success": some}}).axes)
         2
     """
-    groups = list(dict.fromkeys(name for one in panels.values() for name in one))
+    groups = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     _check(panels)
     figure, grid = _grid(len(panels))
     for column, (title, responses) in enumerate(panels.items()):
@@ -106,7 +106,9 @@ def local_responses_over_epochs(
         'epoch'
     """
     _check(runs)
-    layers = {one.layers for epochs in runs.values() for one in epochs.values()}
+    layers = {
+        response.layers for epochs in runs.values() for response in epochs.values()
+    }
     if len(layers) > 1:
         raise ValueError(
             "`runs` must have responses of the same layers. "
@@ -137,8 +139,8 @@ def _draw_layers(
     estimates = [getattr(row, statistic) for row in response.means()]
     axes.errorbar(
         range(len(estimates)),
-        [one.value for one in estimates],
-        _errors([one.standard_error for one in estimates]),
+        [mean.value for mean in estimates],
+        _errors([mean.standard_error for mean in estimates]),
         color=color_of(place),
         marker=marker_of(place),
         markersize=4,
@@ -160,8 +162,8 @@ def _draw_epochs(
         estimates = [getattr(row[place], statistic) for row in rows]
         axes.errorbar(
             list(epochs),
-            [one.value for one in estimates],
-            _errors([one.standard_error for one in estimates]),
+            [mean.value for mean in estimates],
+            _errors([mean.standard_error for mean in estimates]),
             color=colours[place],
             marker=marker_of(place),
             markersize=3,

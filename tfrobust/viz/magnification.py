@@ -51,11 +51,11 @@ def magnified(columns: Mapping[str, Pair]) -> Figure:
             "`columns` must hold at least one image. "
             f"Received: {len(columns)} columns and no images"
         )
-    for title, found in shapes.items():
-        if found != [first, first]:
+    for title, shape in shapes.items():
+        if shape != [first, first]:
             raise ValueError(
                 f"`columns` must hold arrays of one shape, {first}. "
-                f"Received: {found} for {title!r}"
+                f"Received: {shape} for {title!r}"
             )
     rows = 2 * first[0]
     figure = Figure(
