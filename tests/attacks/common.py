@@ -43,7 +43,7 @@ def grey(*levels):
 
 
 class Affine:
-    """f(x) = x W + b on flattened images, and how often it was asked in Python."""
+    """f(x) = x W + b on flattened images, and how often it was called in Python."""
 
     def __init__(self, weights, bias):
         self.weights = np.asarray(weights, np.float64)

@@ -243,10 +243,10 @@ def test_radii_share_a_graph(attack):
 
     images = grey(0.1, 0.2)
     attack(model, images, [0, 0])
-    asked = len(calls)
+    calls_before = len(calls)
     wide = dataclasses.replace(attack, eps=0.3)
     result = wide(model, images, [0, 0])
-    assert len(calls) == asked
+    assert len(calls) == calls_before
     np.testing.assert_allclose(result.distortion, 0.3, rtol=1e-4)
     fresh = wide(lambda x: brightness(x), images, [0, 0])
     np.testing.assert_allclose(result.adversarial, fresh.adversarial, atol=1e-6)
@@ -262,9 +262,9 @@ def test_radii_of_graphs_are_not_mixed_up_with_other_settings():
 
     attack = PGD(norm=2, eps=0.1, steps=2)
     attack(model, grey(0.1), [0])
-    asked = len(calls)
+    calls_before = len(calls)
     dataclasses.replace(attack, step_size=0.01)(model, grey(0.1), [0])
-    assert len(calls) > asked
+    assert len(calls) > calls_before
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -156,12 +156,12 @@ def l1_projection(delta, eps):
 def test_l1_projection_is_the_nearest_point(delta, eps):
     """Against the condition that all entries shrink by the same amount."""
     projected = L1().project(tf.constant(delta), eps)
-    for row, found in zip(delta, projected, strict=True):
+    for row, actual in zip(delta, projected, strict=True):
         # The ball aimed at is smaller by a millionth, see `_INSIDE`; and what entries
         # shrink by comes from their sum, which is rounded to float32.
         rounding = 4e-7 * np.abs(row).sum()
         np.testing.assert_allclose(
-            found, l1_projection(row, eps), atol=2e-6 + 1e-6 * eps + rounding
+            actual, l1_projection(row, eps), atol=2e-6 + 1e-6 * eps + rounding
         )
 
 
@@ -180,16 +180,16 @@ def test_l1_step_is_the_steepest_on_as_many_entries():
     rng = np.random.default_rng(5)
     gradient = rng.normal(size=(4, 2, 4, 1)).astype(np.float32)
     step = L1(share=0.4).normalise(tf.constant(gradient)).numpy()
-    for slope, found in zip(
+    for slope, actual in zip(
         gradient.reshape(4, 8).astype(np.float64), step.reshape(4, 8), strict=True
     ):
-        assert np.count_nonzero(found) == 3
-        np.testing.assert_allclose(np.abs(found[found != 0]), 1 / 3, rtol=1e-6)
+        assert np.count_nonzero(actual) == 3
+        np.testing.assert_allclose(np.abs(actual[actual != 0]), 1 / 3, rtol=1e-6)
         best = max(
             sum(abs(slope[i]) for i in chosen) / 3
             for chosen in itertools.combinations(range(8), 3)
         )
-        assert slope @ found == pytest.approx(best, rel=1e-6)
+        assert slope @ actual == pytest.approx(best, rel=1e-6)
 
 
 def test_l1_step_is_shared_by_a_hundredth_of_the_entries():

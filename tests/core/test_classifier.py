@@ -1,4 +1,4 @@
-"""Whatever can be attacked, asked for logits."""
+"""Logits of whatever can be attacked."""
 
 import numpy as np
 import pytest
@@ -41,11 +41,11 @@ def test_an_exported_model_is_attacked_as_the_network(served, attack, part):
     images, labels = conv_images(5)
     labels[1] = (labels[1] + 1) % 3
     expected = attack(convnet(), images, labels)
-    found = attack(model, images, labels)
-    np.testing.assert_allclose(found.adversarial, expected.adversarial, atol=1e-4)
-    np.testing.assert_array_equal(found.success, expected.success)
-    np.testing.assert_array_equal(found.already, expected.already)
-    assert np.any(found.success & ~found.already)
+    result = attack(model, images, labels)
+    np.testing.assert_allclose(result.adversarial, expected.adversarial, atol=1e-4)
+    np.testing.assert_array_equal(result.success, expected.success)
+    np.testing.assert_array_equal(result.already, expected.already)
+    assert np.any(result.success & ~result.already)
 
 
 def test_a_saved_module_with_a_call_is_attacked(tmp_path):

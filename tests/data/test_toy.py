@@ -46,9 +46,9 @@ def test_angles_are_uniform():
 def test_noise_has_the_standard_deviation_asked_for():
     """Small noise across the curve is normal noise of that size."""
     points, labels = data.make_two_moons(4000, noise=0.05)
-    found = signed_distances(points, labels)
-    assert found.std() == pytest.approx(0.05, rel=0.05)
-    assert abs(found.mean()) < 0.005
+    distances = signed_distances(points, labels)
+    assert distances.std() == pytest.approx(0.05, rel=0.05)
+    assert abs(distances.mean()) < 0.005
 
 
 def test_types_balance_and_range():

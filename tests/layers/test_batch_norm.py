@@ -275,5 +275,5 @@ def test_written_out_gradient_is_that_of_the_formula(shape, traced):
     wrap = tf.function if traced else lambda function: function
     ours = wrap(lambda: derivatives(written_out))()
     theirs = wrap(lambda: derivatives(formula))()
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    for own, reference in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(own, reference, rtol=1e-10, atol=1e-12)

@@ -334,13 +334,13 @@ def test_call_leaves_the_kernel_alone():
     ids=["conv", "dense"],
 )
 def test_state_moves_in_training_only(make, x):
-    """Inference and a frozen layer run no power iteration; training does, as told."""
+    """Inference and a frozen layer run no power iteration; training does, as set."""
     layer, twice = make(), make(power_iterations=2)
-    for one in (layer, twice):
-        one(x)
+    for model in (layer, twice):
+        model(x)
     layer.kernel.assign(images(*layer.kernel.shape, seed=3))
-    for one in (layer, twice):
-        one.set_weights(layer.get_weights())
+    for model in (layer, twice):
+        model.set_weights(layer.get_weights())
     before = [layer.left.numpy(), layer.right.numpy()]
 
     layer(x, training=False)

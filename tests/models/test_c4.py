@@ -40,9 +40,9 @@ def convolve(x, kernel, stride, same):
 
 def norm_of(kernel, stride, same, shape):
     """Largest singular value of a convolution's matrix, column by column."""
-    ones = np.eye(np.prod(shape)).reshape(-1, *shape)
+    basis = np.eye(np.prod(shape)).reshape(-1, *shape)
     return np.linalg.norm(
-        convolve(ones, kernel, stride, same).reshape(len(ones), -1), 2
+        convolve(basis, kernel, stride, same).reshape(len(basis), -1), 2
     )
 
 

@@ -87,8 +87,8 @@ def test_layers_of_the_variants():
         keras.layers.Add: (0, 0),
     }
     for kind, expected in numbers.items():
-        found = (len(find_layers(standard, kind)), len(find_layers(lcnn, kind)))
-        assert found == expected, kind
+        counts = (len(find_layers(standard, kind)), len(find_layers(lcnn, kind)))
+        assert counts == expected, kind
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])

@@ -91,10 +91,10 @@ def test_every_process_finds_the_same_centres():
         {"PYTHONHASHSEED": "7"},
     )
     command = [sys.executable, "-c", HASHES, clusters.__file__]
-    found = [
+    centers = [
         subprocess.run(
             command, env={**os.environ, **each}, capture_output=True, check=True
         ).stdout.split()
         for each in settings
     ]
-    assert found[0] == found[1] == found[2] and len(set(found[0])) == 8
+    assert centers[0] == centers[1] == centers[2] and len(set(centers[0])) == 8

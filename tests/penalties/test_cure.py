@@ -90,12 +90,14 @@ def test_the_value_is_the_closed_form(direction, step):
 def test_the_gradient_is_that_of_finite_differences_with_z_held(direction):
     """Central differences of the closed form in float64, in every weight."""
     network, images, labels = softmax_regression()
-    _, found = penalty_and_gradient(Cure(0.5, 1.0, direction), network, images, labels)
+    _, gradients = penalty_and_gradient(
+        Cure(0.5, 1.0, direction), network, images, labels
+    )
     weights = [w.astype(np.float64) for w in network.get_weights()]
     flat = images.reshape(3, -1).astype(np.float64)
     z = directions_by_hand(*weights, flat, labels, direction)
     difference = 1e-6
-    for weight, gradient in zip(weights, found, strict=True):
+    for weight, gradient in zip(weights, gradients, strict=True):
         expected = np.zeros_like(weight)
         for index in np.ndindex(weight.shape):
             kept, ends = weight[index], []
@@ -262,9 +264,9 @@ def test_small_gradients_survive_float16():
         ]
     )
     half.set_weights([kernel, bias])
-    found = float(penalty(context_of(half, images, labels)))
+    result = float(penalty(context_of(half, images, labels)))
     assert 0 < expected < 1e-12
-    np.testing.assert_allclose(found, expected, rtol=0.05)
+    np.testing.assert_allclose(result, expected, rtol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class NearestNeighbor(_Towards):
 class Cluster(_Towards):
     """`r_t - x`, r_t the nearest to x of the centres into which class t falls.
 
-    Centres are found once, by k-means. Between a class mean, which is the case of one
+    K-means computes the centres once. Between a class mean, which is the case of one
     cluster, and a nearest neighbour, the case of as many as there are images.
 
     Args:
