@@ -69,7 +69,7 @@ class OneByOne(penalties.GradientAlignment):
     def __call__(self, context: penalties.StepContext) -> tf.Tensor:
         shape = [tf.shape(context.images)[0], CLASSES]
         chosen = tf.broadcast_to(tf.range(CLASSES), shape)
-        gradients = class_gradients(context.pullback, chosen, CLASSES, vectorise=False)
+        gradients = class_gradients(context.pullback, chosen, CLASSES, vectorize=False)
         goals = self.directions(context.images, chosen)
         missing = tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1)
         return self.weight * tf.reduce_mean(missing)

@@ -66,7 +66,7 @@ def test_the_wheel_holds_every_source_and_nothing_else(wheel):
     assert "tfrobust/py.typed" in held
 
 
-def test_the_metadata_names_licence_python_and_extras(wheel):
+def test_the_metadata_names_license_python_and_extras(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
         metadata = Parser().parsestr(archive.read(name).decode())

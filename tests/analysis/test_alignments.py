@@ -12,7 +12,7 @@ from tests.attacks.common import (
     conv_images,
     convnet,
     distances,
-    grey,
+    gray,
 )
 from tfrobust import attacks, pag
 from tfrobust.analysis import (
@@ -184,7 +184,7 @@ def test_agreement_counted_by_hand():
     # Shares of an image: 2/2, 1/2, 1/2.
     np.testing.assert_allclose(found.means()["reached"], (2 / 3, np.sqrt(1 / 12 / 3)))
     np.testing.assert_allclose([one.value for one in found.by_class()], [2 / 3] * 2)
-    clean = grey(0.3, 0.7, 0.4)
+    clean = gray(0.3, 0.7, 0.4)
     found = agreement(brightness, moved, clean=clean)
     assert found.counted.tolist() == [[False, True], [True, False], [False, True]]
     # Left are dark to bright (yes), bright to dark (no), dark to bright (no).

@@ -11,7 +11,7 @@ from tests.attacks.common import (
     conv_images,
     convnet,
     distances,
-    grey,
+    gray,
 )
 from tfrobust.analysis import (
     Characteristic,
@@ -180,19 +180,19 @@ def test_distances_are_measured_anew(norm):
             "Received: EagerTensor",
         ),
         (
-            lambda: remeasure(result([1.0], [True]), grey(0.5)),
+            lambda: remeasure(result([1.0], [True]), gray(0.5)),
             "`images` must have the shape of the adversarial images, (1, 1, 1, 1). "
             "Received: shape=(1, 2, 3, 1)",
         ),
         (
             lambda: remeasure(
-                result([1.0], [True])._replace(adversarial=None), grey(0.5)
+                result([1.0], [True])._replace(adversarial=None), gray(0.5)
             ),
             "`result` must hold its adversarial images; `evaluate` keeps them with "
             "`keep_images=True`. Received: adversarial=None",
         ),
         (
-            lambda: remeasure(result([1.0], [True]), grey(0.5), norm=3),
+            lambda: remeasure(result([1.0], [True]), gray(0.5), norm=3),
             '`norm` must be 1, 2 or "inf". Received: norm=3',
         ),
     ],

@@ -22,7 +22,7 @@ from tfrobust.analysis import (
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 5), (4, 7), (1, 3), (32, 32)])
-def test_radius_is_that_of_the_centred_spectrum(size):
+def test_radius_is_that_of_the_centered_spectrum(size):
     """Against `fftfreq`, which is in units of the whole axis."""
     down, across = (np.fft.fftshift(np.fft.fftfreq(n)) for n in size)
     expected = np.hypot(2 * down[:, None], 2 * across[None, :])

@@ -188,9 +188,9 @@ def test_graphs_of_unknown_batch_size(jit_compile):
 
     @tf.function(input_signature=[spec], jit_compile=jit_compile)
     def shown(images):
-        normalised = magnify(images, range_std=0.3, radius=3)
-        assert normalised.shape.as_list() == [None, *SHAPE, 3]
-        return to_display(normalised)
+        normalized = magnify(images, range_std=0.3, radius=3)
+        assert normalized.shape.as_list() == [None, *SHAPE, 3]
+        return to_display(normalized)
 
     for count in (1, 3):
         images = random_images(count, 3)

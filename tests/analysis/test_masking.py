@@ -137,7 +137,7 @@ def test_an_honest_model_of_three_classes_in_l2():
     assert not report.masked
 
 
-def test_a_quantised_input_has_no_gradient():
+def test_a_quantized_input_has_no_gradient():
     """PGD refuses such a model; here its gradient counts as 0. Search goes through."""
     w = weights()
 

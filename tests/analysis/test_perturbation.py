@@ -106,7 +106,7 @@ def test_independent_signs_agree_half_the_time():
         assert abs(values.mean() - expected) < 5 * error
 
 
-def test_channels_are_not_neighbours():
+def test_channels_are_not_neighbors():
     """A constant in each of two channels that differ in sign agrees throughout."""
     changes = np.stack([np.ones((1, 3, 3)), -np.ones((1, 3, 3))], axis=-1)
     changes = changes.astype(np.float32)

@@ -258,9 +258,9 @@ def test_nothing_to_compare_with():
     """
     image = keras.Input((1, 1, 1))
     network = keras.Model(image, keras.layers.Rescaling(2.0, name="twice")(image))
-    dark, grey = np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 0.25)
+    dark, gray = np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 0.25)
     with np.errstate(all="raise"):
-        (row,) = local_response(network, dark, grey, ["twice"]).means()
+        (row,) = local_response(network, dark, gray, ["twice"]).means()
     assert row.total.value == 0.5 and math.isnan(row.relative.value)
     (row,) = LocalResponse(("a",), [[1.0]], [[2.0]]).means()
     assert math.isnan(row.relative.value)

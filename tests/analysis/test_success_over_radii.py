@@ -15,7 +15,7 @@ from tests.attacks.common import (
     conv_images,
     convnet,
     distances,
-    grey,
+    gray,
 )
 from tfrobust.analysis import (
     smallest_success,
@@ -35,7 +35,7 @@ def binary():
 
 
 @functools.cache
-def near_grey(count=6):
+def near_gray(count=6):
     """Images at various distances from the boundary, far from the box; one wrong."""
     rng = np.random.default_rng(5)
     images = 0.5 + 0.08 * rng.normal(size=(count, *CONV_SHAPE))
@@ -49,7 +49,7 @@ def near_grey(count=6):
 @pytest.mark.parametrize("norm", [2, "inf"])
 def test_finds_the_first_radius_beyond_the_closed_form_boundary(norm, early_stop):
     """Distance `|margin| / ||w_0 - w_1||` in the dual norm; none beyond the grid."""
-    model, (images, labels) = binary(), near_grey()
+    model, (images, labels) = binary(), near_gray()
     logits = model.logits(images)
     normal = model.weights[:, 0] - model.weights[:, 1]
     dual = np.linalg.norm(normal, ord={2: 2, "inf": 1}[norm])
@@ -224,7 +224,7 @@ def test_both_choices_may_have_targets():
 
 def test_rounding_may_choose_another_radius():
     """51.2 levels are beyond the boundary and 51 are not; 51.6 become 52, which are."""
-    images = grey(51 / 255)
+    images = gray(51 / 255)
     boundary = 51.1 / 255
 
     def model(x):
@@ -245,17 +245,17 @@ def test_rounding_may_choose_another_radius():
     ("call", "message"),
     [
         (
-            lambda: smallest_success(DDN(), brightness, grey(0.4), [0], [0.1]),
+            lambda: smallest_success(DDN(), brightness, gray(0.4), [0], [0.1]),
             "`attack` must have a radius. Received: DDN, which looks for the smallest "
             "perturbation by itself",
         ),
         (
-            lambda: smallest_success(FGSM(eps=1.0), brightness, grey(0.4), [0], []),
+            lambda: smallest_success(FGSM(eps=1.0), brightness, gray(0.4), [0], []),
             "`eps` must hold finite numbers above 0. Received: eps=[]",
         ),
         (
             lambda: smallest_success(
-                FGSM(eps=1.0), brightness, grey(0.4), [0], [0.1, 0.0]
+                FGSM(eps=1.0), brightness, gray(0.4), [0], [0.1, 0.0]
             ),
             "`eps` must hold finite numbers above 0. Received: eps=[0.0, 0.1]",
         ),

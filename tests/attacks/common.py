@@ -35,7 +35,7 @@ def brightness(images):
     return tf.stack([tf.zeros_like(mean), 10.0 * (mean - 0.5)], axis=-1)
 
 
-def grey(*levels):
+def gray(*levels):
     """One flat image for each level."""
     return tf.ones((len(levels), *SHAPE)) * tf.reshape(
         tf.constant(levels, tf.float32), [-1, 1, 1, 1]
@@ -43,7 +43,7 @@ def grey(*levels):
 
 
 class Affine:
-    """f(x) = x W + b on flattened images, and how often it was asked in Python."""
+    """f(x) = x W + b on flattened images, and how often it was called in Python."""
 
     def __init__(self, weights, bias):
         self.weights = np.asarray(weights, np.float64)

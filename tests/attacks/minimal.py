@@ -13,8 +13,8 @@ def binary_model(seed=0, offset=None):
     rng = np.random.default_rng(seed)
     weights = np.zeros((24, 2))
     weights[:, 0] = rng.normal(size=24)
-    centre = 0.5 * weights[:, 0].sum()
-    bias = [-centre + (0.4 if offset is None else offset), 0.0]
+    center = 0.5 * weights[:, 0].sum()
+    bias = [-center + (0.4 if offset is None else offset), 0.0]
     return Affine(weights, bias)
 
 

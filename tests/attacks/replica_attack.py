@@ -25,7 +25,7 @@ def main(out):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         network = common.build_convnet()
-    found = {"replicas": strategy.num_replicas_in_sync}
+    results = {"replicas": strategy.num_replicas_in_sync}
     half = len(images) // 2
 
     def part(array):
@@ -44,8 +44,8 @@ def main(out):
             )
 
         parts = strategy.experimental_local_results(step(part(images), part(labels)))
-        found[name] = np.concatenate([piece.numpy() for piece in parts])
-    np.savez(out, **found)
+        results[name] = np.concatenate([piece.numpy() for piece in parts])
+    np.savez(out, **results)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.attacks.common import SHAPE, Shift, brightness, grey
+from tests.attacks.common import SHAPE, Shift, brightness, gray
 from tfrobust.attacks import (
     BIM,
     DDN,
@@ -35,13 +35,13 @@ def test_empty_batch():
 
 
 def test_other_float_dtypes_give_float32():
-    result = Shift(amount=0.2)(brightness, tf.cast(grey(0.45), tf.float64), [0])
+    result = Shift(amount=0.2)(brightness, tf.cast(gray(0.45), tf.float64), [0])
     assert result.adversarial.dtype == tf.float32
 
 
 def test_models_are_not_kept_alive():
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten()])
-    PGD(norm=2, eps=0.1, steps=1)(model, grey(0.4), [0])
+    PGD(norm=2, eps=0.1, steps=1)(model, gray(0.4), [0])
     reference = weakref.ref(model)
     keras.backend.clear_session()
     del model
@@ -55,14 +55,14 @@ def test_unhashable_models_work():
         def __call__(self, images):
             return brightness(images)
 
-    result = Shift(amount=0.2)(Unhashable(), grey(0.45), [0])
+    result = Shift(amount=0.2)(Unhashable(), gray(0.45), [0])
     assert result.success[0]
 
 
 def test_each_image_may_have_its_own_radius():
     """A shift of 0.2 is 0.49 in L2: the second image's radius is too small."""
     attack = Shift(amount=0.2, eps=0.1)
-    images = grey(0.45, 0.45, 0.45)
+    images = gray(0.45, 0.45, 0.45)
     result = attack(brightness, images, [0, 0, 0], eps=[0.5, 0.4, 1.0])
     assert result.success.numpy().tolist() == [True, False, True]
     result = attack(brightness, images, [0, 0, 0], eps=0.5)
@@ -73,7 +73,7 @@ def test_each_image_may_have_its_own_radius():
 @pytest.mark.parametrize("attack", [DDN(), CarliniWagnerL2(), DeepFool()])
 def test_attacks_without_a_radius_take_none(attack):
     with pytest.raises(ValueError) as error:
-        attack(brightness, grey(0.4), [0], eps=0.1)
+        attack(brightness, gray(0.4), [0], eps=0.1)
     assert str(error.value) == (
         f"`eps` must be left out: {type(attack).__name__} looks for the smallest "
         "perturbation and has no radius"
@@ -156,7 +156,7 @@ def test_attacks_without_a_radius_take_none(attack):
 )
 @pytest.mark.filterwarnings("ignore:`model` has NaN or infinite gradients")
 def test_wrong_arguments_are_named(arguments, message):
-    call = {"model": brightness, "images": grey(0.4, 0.6), "labels": [0, 1]}
+    call = {"model": brightness, "images": gray(0.4, 0.6), "labels": [0, 1]}
     with pytest.raises(ValueError) as error:
         Shift(amount=0.1, eps=1.0)(**{**call, **arguments})
     assert str(error.value) == message
@@ -173,12 +173,12 @@ def test_radii_share_a_graph(attack):
         calls.append(images.shape)
         return brightness(images)
 
-    images = grey(0.1, 0.2)
+    images = gray(0.1, 0.2)
     attack(model, images, [0, 0])
-    asked = len(calls)
+    calls_before = len(calls)
     wide = dataclasses.replace(attack, eps=0.3)
     result = wide(model, images, [0, 0])
-    assert len(calls) == asked
+    assert len(calls) == calls_before
     np.testing.assert_allclose(result.distortion, 0.3, rtol=1e-4)
     fresh = wide(lambda x: brightness(x), images, [0, 0])
     np.testing.assert_allclose(result.adversarial, fresh.adversarial, atol=1e-6)
@@ -193,10 +193,10 @@ def test_radii_of_graphs_are_not_mixed_up_with_other_settings():
         return brightness(images)
 
     attack = PGD(norm=2, eps=0.1, steps=2)
-    attack(model, grey(0.1), [0])
-    asked = len(calls)
-    dataclasses.replace(attack, step_size=0.01)(model, grey(0.1), [0])
-    assert len(calls) > asked
+    attack(model, gray(0.1), [0])
+    calls_before = len(calls)
+    dataclasses.replace(attack, step_size=0.01)(model, gray(0.1), [0])
+    assert len(calls) > calls_before
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -214,10 +214,10 @@ def test_an_attack_within_a_ball_is_its_run_and_settings():
     assert attack.threat == ThreatModel("inf", 0.2) and attack.budget == 0.2
     assert attack.template() == Lighten(norm="inf", eps=1.0)
     assert attack.for_training() == Lighten(norm="inf", eps=0.2, early_stop=False)
-    result = attack(brightness, grey(0.45, 0.1), [0, 0])
+    result = attack(brightness, gray(0.45, 0.1), [0, 0])
     assert result.success.numpy().tolist() == [True, False]
     np.testing.assert_allclose(result.distortion, [0.2, 0.2], rtol=1e-5)
-    result = attack(brightness, grey(0.45, 0.1), [0, 0], eps=[0.1, 0.5])
+    result = attack(brightness, gray(0.45, 0.1), [0, 0], eps=[0.1, 0.5])
     assert result.success.numpy().tolist() == [True, True]
     np.testing.assert_allclose(result.distortion, [0.1, 0.5], rtol=1e-5)
 

@@ -83,7 +83,7 @@ def test_confidence_is_the_margin_reached(confidence, space):
 
 
 def test_targets_are_reached_at_the_distance_of_their_class():
-    """Of three classes the farther is asked for, whose boundary is a corner's side."""
+    """Of three classes the farther is the target, whose boundary is a corner's side."""
     weights = np.zeros((24, 3))
     rng = np.random.default_rng(3)
     weights[:, 1], weights[:, 2] = rng.normal(size=24), rng.normal(size=24)
@@ -147,11 +147,11 @@ def test_rounding_inside_the_search_survives_rounding_after_it(space):
     far = exact > 0.03  # else a level is too coarse
     assert np.sum(far) >= 4
     assert not np.all(plain.success_rounded)
-    found = dataclasses.replace(attack, rounding=True)(model, images, labels)
-    levels = found.adversarial.numpy() * 255
+    result = dataclasses.replace(attack, rounding=True)(model, images, labels)
+    levels = result.adversarial.numpy() * 255
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
-    assert np.all(found.success) and np.all(found.success_rounded)
-    ratio = found.distortion.numpy()[far] / exact[far]
+    assert np.all(result.success) and np.all(result.success_rounded)
+    ratio = result.distortion.numpy()[far] / exact[far]
     assert np.all((ratio > 1 - 1e-4) & (ratio < 1.05))
 
 

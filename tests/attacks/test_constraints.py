@@ -62,7 +62,7 @@ def test_l2_projection_is_the_nearest_point():
 @pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e30])
 def test_step_has_norm_one_at_any_scale(constraint, scale):
     gradient = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32) * scale
-    step = constraint.normalise(tf.constant(gradient, tf.float32))
+    step = constraint.normalize(tf.constant(gradient, tf.float32))
     np.testing.assert_allclose(norms(step, constraint), 1.0, rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_step_of_zero_and_of_broken_gradients_is_finite(constraint):
     gradient[1, 0, 0, 0] = np.nan
     gradient[2] = np.inf
     gradient[2, 0, 0, 0] = 1.0
-    step = constraint.normalise(tf.constant(gradient)).numpy()
+    step = constraint.normalize(tf.constant(gradient)).numpy()
     np.testing.assert_array_equal(step[:2], 0.0)
     assert norms(step, constraint)[2] == pytest.approx(1.0)
 
@@ -156,12 +156,12 @@ def l1_projection(delta, eps):
 def test_l1_projection_is_the_nearest_point(delta, eps):
     """Against the condition that all entries shrink by the same amount."""
     projected = L1().project(tf.constant(delta), eps)
-    for row, found in zip(delta, projected, strict=True):
+    for row, actual in zip(delta, projected, strict=True):
         # The ball aimed at is smaller by a millionth, see `_INSIDE`; and what entries
         # shrink by comes from their sum, which is rounded to float32.
         rounding = 4e-7 * np.abs(row).sum()
         np.testing.assert_allclose(
-            found, l1_projection(row, eps), atol=2e-6 + 1e-6 * eps + rounding
+            actual, l1_projection(row, eps), atol=2e-6 + 1e-6 * eps + rounding
         )
 
 
@@ -179,24 +179,24 @@ def test_l1_step_is_the_steepest_on_as_many_entries():
     """Against equal steps on every other choice of three entries out of eight."""
     rng = np.random.default_rng(5)
     gradient = rng.normal(size=(4, 2, 4, 1)).astype(np.float32)
-    step = L1(share=0.4).normalise(tf.constant(gradient)).numpy()
-    for slope, found in zip(
+    step = L1(share=0.4).normalize(tf.constant(gradient)).numpy()
+    for slope, actual in zip(
         gradient.reshape(4, 8).astype(np.float64), step.reshape(4, 8), strict=True
     ):
-        assert np.count_nonzero(found) == 3
-        np.testing.assert_allclose(np.abs(found[found != 0]), 1 / 3, rtol=1e-6)
+        assert np.count_nonzero(actual) == 3
+        np.testing.assert_allclose(np.abs(actual[actual != 0]), 1 / 3, rtol=1e-6)
         best = max(
             sum(abs(slope[i]) for i in chosen) / 3
             for chosen in itertools.combinations(range(8), 3)
         )
-        assert slope @ found == pytest.approx(best, rel=1e-6)
+        assert slope @ actual == pytest.approx(best, rel=1e-6)
 
 
 def test_l1_step_is_shared_by_a_hundredth_of_the_entries():
     """And by one of them at least."""
     rng = np.random.default_rng(6)
     for shape, count in (((2, 20, 10, 2), 4), ((2, 3, 3, 1), 1)):
-        step = L1().normalise(tf.constant(rng.normal(size=shape), tf.float32))
+        step = L1().normalize(tf.constant(rng.normal(size=shape), tf.float32))
         assert np.all(np.count_nonzero(step, axis=(1, 2, 3)) == count)
 
 

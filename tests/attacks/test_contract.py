@@ -107,12 +107,12 @@ def lead(logits, classes, targeted):
     return (own - others.max(axis=1)) * (1 if targeted else -1)
 
 
-def check_verdict(images, classes, found, success, distortion, norm, targeted):
+def check_verdict(images, classes, adversarial, success, distortion, norm, targeted):
     """Success and distortion against the network's answer and NumPy's norm."""
     np.testing.assert_allclose(
-        distortion, distances(images, found, norm), rtol=1e-5, atol=1e-7
+        distortion, distances(images, adversarial, norm), rtol=1e-5, atol=1e-7
     )
-    margin = lead(convnet()(found, training=False), classes, targeted)
+    margin = lead(convnet()(adversarial, training=False), classes, targeted)
     assert np.all(margin[success] > -CLOSE)
     assert np.all(margin[~success] < CLOSE)
 
@@ -123,16 +123,16 @@ def test_the_verdict_is_that_of_the_network(name, targeted):
     images, labels = some_images()
     classes = (labels + 1) % CLASSES if targeted else labels
     result, threat = attacked(name, targeted), ATTACKS[name].threat
-    found = result.adversarial
-    assert found.dtype == result.distortion.dtype == np.float32
-    assert found.min() >= 0.0 and found.max() <= 1.0
+    adversarial = result.adversarial
+    assert adversarial.dtype == result.distortion.dtype == np.float32
+    assert adversarial.min() >= 0.0 and adversarial.max() <= 1.0
     if threat.eps is not None:
-        assert np.all(distances(images, found, threat.norm) <= threat.eps + 1e-6)
+        assert np.all(distances(images, adversarial, threat.norm) <= threat.eps + 1e-6)
     check = functools.partial(
         check_verdict, images, classes, norm=threat.norm, targeted=targeted
     )
-    check(found, result.success, result.distortion)
-    rounded = (np.rint(found * np.float32(255)) / 255).astype(np.float32)
+    check(adversarial, result.success, result.distortion)
+    rounded = (np.rint(adversarial * np.float32(255)) / 255).astype(np.float32)
     check(rounded, result.success_rounded, result.distortion_rounded)
     clean = lead(convnet()(images, training=False), classes, targeted) > 0
     np.testing.assert_array_equal(result.already, clean)
@@ -298,12 +298,12 @@ def test_mixed_precision_models_give_float32(name, half_precision):
     """The images keep all their bits; success is judged by that network."""
     images, labels = some_images()
     result = ATTACKS[name](half_precision, images, labels)
-    found, eps = result.adversarial.numpy(), ATTACKS[name].budget
-    assert found.dtype == np.float32 and result.distortion.dtype == tf.float32
+    adversarial, eps = result.adversarial.numpy(), ATTACKS[name].budget
+    assert adversarial.dtype == np.float32 and result.distortion.dtype == tf.float32
     if eps is not None:
         norm = ATTACKS[name].threat.norm
-        assert np.all(distances(images, found, norm) <= eps + 1e-6)
-    answers = np.argmax(half_precision(found, training=False), axis=-1)
+        assert np.all(distances(images, adversarial, norm) <= eps + 1e-6)
+    answers = np.argmax(half_precision(adversarial, training=False), axis=-1)
     # bfloat16 rounds to 1 in 256, so other batches may tip over what is on the edge.
     agree = result.success.numpy() == (answers != labels)
     assert np.mean(agree) >= 2 / 3
@@ -314,10 +314,10 @@ def test_mixed_precision_models_give_float32(name, half_precision):
 def test_perturb_gives_images_in_the_ball(name):
     """Clean images as well as misclassified ones are moved."""
     images, labels = some_images()
-    found = ATTACKS[name].perturb(convnet(), images, labels).numpy()
-    assert found.min() >= 0.0 and found.max() <= 1.0
+    adversarial = ATTACKS[name].perturb(convnet(), images, labels).numpy()
+    assert adversarial.min() >= 0.0 and adversarial.max() <= 1.0
     threat = ATTACKS[name].threat
-    moved = distances(images, found, threat.norm)
+    moved = distances(images, adversarial, threat.norm)
     if threat.eps is None:
         return
     assert np.all(moved <= threat.eps + 1e-6)
@@ -351,11 +351,11 @@ def test_inside_the_replicas_of_a_strategy(tmp_path):
         timeout=450,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = np.load(tmp_path / "found.npz")
-    assert found["replicas"] == 2
+    arrays = np.load(tmp_path / "found.npz")
+    assert arrays["replicas"] == 2
     for name in ATTACKS:
         np.testing.assert_allclose(
-            found[name], attacked(name).adversarial, atol=1e-4, err_msg=name
+            arrays[name], attacked(name).adversarial, atol=1e-4, err_msg=name
         )
 
 

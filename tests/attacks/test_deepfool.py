@@ -99,12 +99,12 @@ def test_pixels_that_stop_at_a_bound_are_made_good_by_others():
 def test_a_curved_network_is_fooled_near_the_boundary():
     """No farther than a tenth beyond what another minimal attack finds."""
     images, labels = conv_images(8)
-    found = DeepFool()(convnet(), images, labels)
+    result = DeepFool()(convnet(), images, labels)
     other = DDN(steps=200)(convnet(), images, labels)
-    assert np.all(found.success)
-    assert np.all(found.distortion < 1.1 * other.distortion)
+    assert np.all(result.success)
+    assert np.all(result.distortion < 1.1 * other.distortion)
     np.testing.assert_allclose(
-        found.distortion, distances(images, found.adversarial, 2), rtol=1e-5
+        result.distortion, distances(images, result.adversarial, 2), rtol=1e-5
     )
 
 
@@ -121,7 +121,7 @@ def test_images_that_are_through_are_left_alone():
 
 
 def test_steps_end_the_search():
-    """A slope that points the wrong way is followed as often as was asked."""
+    """A slope that points the wrong way is followed to the last step."""
 
     def model(images):
         margin = tf.reduce_sum(images, axis=[1, 2, 3]) - 12.0 + 4.0
@@ -142,6 +142,6 @@ def test_the_scale_of_the_logits_does_not_matter(scale):
     labels = answers(model, images)
     scaled = Affine(scale * model.weights, scale * model.bias)
     expected = DeepFool()(model, images, labels).distortion
-    found = DeepFool()(scaled, images, labels)
-    assert np.all(found.success)
-    np.testing.assert_allclose(found.distortion, expected, rtol=1e-3)
+    result = DeepFool()(scaled, images, labels)
+    assert np.all(result.success)
+    np.testing.assert_allclose(result.distortion, expected, rtol=1e-3)

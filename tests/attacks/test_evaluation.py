@@ -15,7 +15,7 @@ from tests.attacks.common import (
     brightness,
     conv_images,
     convnet,
-    grey,
+    gray,
 )
 from tfrobust import data
 from tfrobust.attacks import (
@@ -54,7 +54,7 @@ class Half(Attack):
 
 def two_halves():
     """Four images of class 0 and one that is wrong; the first pixel tells the half."""
-    images = grey(0.4, 0.4, 0.4, 0.4, 0.9).numpy()
+    images = gray(0.4, 0.4, 0.4, 0.4, 0.9).numpy()
     images[:, 0, 0, 0] = [0.2, 0.8, 0.3, 0.7, 0.2]
     return images, np.zeros(5, int)
 
@@ -62,19 +62,19 @@ def two_halves():
 def test_robust_accuracy_is_a_union():
     """Each of two attacks breaks half of the images: nothing is left."""
     images, labels = two_halves()
-    found = evaluate(
+    evaluation = evaluate(
         brightness,
         [(images, labels)],
         {"low": Half(lower=True, amount=0.3), "high": Half(lower=False, amount=0.3)},
     )
-    np.testing.assert_array_equal(found.labels, labels)
-    assert found.clean_correct.tolist() == [True] * 4 + [False]
-    assert found.accuracy().value == pytest.approx(0.8)
-    assert found.robust_accuracy(["low"]).value == pytest.approx(0.4)
-    assert found.robust_accuracy(["high"]).value == pytest.approx(0.4)
-    assert found.robust_accuracy().value == 0.0
+    np.testing.assert_array_equal(evaluation.labels, labels)
+    assert evaluation.clean_correct.tolist() == [True] * 4 + [False]
+    assert evaluation.accuracy().value == pytest.approx(0.8)
+    assert evaluation.robust_accuracy(["low"]).value == pytest.approx(0.4)
+    assert evaluation.robust_accuracy(["high"]).value == pytest.approx(0.4)
+    assert evaluation.robust_accuracy().value == 0.0
     # No attack at all leaves the clean accuracy, without the image that was wrong.
-    assert found.robust_accuracy([]).value == pytest.approx(0.8)
+    assert evaluation.robust_accuracy([]).value == pytest.approx(0.8)
 
 
 def test_the_union_after_rounding_is_one_of_its_own():
@@ -86,28 +86,28 @@ def test_the_union_after_rounding_is_one_of_its_own():
 
     # By 0.4991, which is saved as 127 / 255 = 0.498, and by 0.51.
     attacks = {"near": Shift(amount=0.0491), "far": Shift(amount=0.06)}
-    images = grey(0.45, 0.45, 0.2)
-    found = evaluate(model, [(images, [0, 0, 0])], attacks)
+    images = gray(0.45, 0.45, 0.2)
+    evaluation = evaluate(model, [(images, [0, 0, 0])], attacks)
     third = pytest.approx(1 / 3)
-    assert found.robust_accuracy(["near"]).value == third
-    assert found.robust_accuracy(["near"], rounded=True).value == 1.0
-    assert found.robust_accuracy(["far"], rounded=True).value == third
-    assert found.robust_accuracy(rounded=True).value == third
+    assert evaluation.robust_accuracy(["near"]).value == third
+    assert evaluation.robust_accuracy(["near"], rounded=True).value == 1.0
+    assert evaluation.robust_accuracy(["far"], rounded=True).value == third
+    assert evaluation.robust_accuracy(rounded=True).value == third
 
 
 def test_standard_errors_are_those_of_a_mean():
     """Bernoulli: `sqrt(p (1 - p) / (n - 1))`; distortions: by NumPy."""
     images, labels = conv_images(9)
     labels[4] = (labels[4] + 1) % 3
-    found = evaluate(
+    evaluation = evaluate(
         convnet(), [(images, labels)], {"a": PGD(norm=2, eps=0.3, steps=3)}
     )
     share = 8 / 9
-    assert found.accuracy().value == pytest.approx(share)
-    assert found.accuracy().standard_error == pytest.approx(
+    assert evaluation.accuracy().value == pytest.approx(share)
+    assert evaluation.accuracy().standard_error == pytest.approx(
         math.sqrt(share * (1 - share) / 8)
     )
-    outcome = found.results["a"]
+    outcome = evaluation.results["a"]
     chosen = outcome.distortion[outcome.success & ~outcome.already].astype(np.float64)
     assert 1 < len(chosen) < 9
     mean, error = outcome.mean_distortion()
@@ -122,10 +122,10 @@ def test_standard_errors_are_those_of_a_mean():
 
 def test_too_few_images_have_no_error():
     """Of one there is a mean, of none not even that."""
-    one = evaluate(brightness, [(grey(0.45), [0])], {"a": FGSM(eps=0.1)})
-    assert one.accuracy().value == 1.0
-    assert math.isnan(one.accuracy().standard_error)
-    failed = evaluate(brightness, [(grey(0.1), [0])], {"a": FGSM(eps=0.1)})
+    evaluation = evaluate(brightness, [(gray(0.45), [0])], {"a": FGSM(eps=0.1)})
+    assert evaluation.accuracy().value == 1.0
+    assert math.isnan(evaluation.accuracy().standard_error)
+    failed = evaluate(brightness, [(gray(0.1), [0])], {"a": FGSM(eps=0.1)})
     assert math.isnan(failed.results["a"].mean_distortion().value)
 
 
@@ -138,16 +138,16 @@ def test_batches_are_put_together():
     whole = evaluate(convnet(), [(images, labels)], attacks, keep_images=True)
     np.testing.assert_array_equal(parts.labels, labels)
     for name in attacks:
-        one, other = parts.results[name], whole.results[name]
-        assert one.threat == attacks[name].threat
-        np.testing.assert_allclose(one.adversarial, other.adversarial, atol=1e-4)
-        np.testing.assert_array_equal(one.success, other.success)
-        np.testing.assert_allclose(one.distortion, other.distortion, atol=1e-4)
+        first, second = parts.results[name], whole.results[name]
+        assert first.threat == attacks[name].threat
+        np.testing.assert_allclose(first.adversarial, second.adversarial, atol=1e-4)
+        np.testing.assert_array_equal(first.success, second.success)
+        np.testing.assert_allclose(first.distortion, second.distortion, atol=1e-4)
     assert evaluate(convnet(), data, attacks).results["pgd"].adversarial is None
 
 
 def test_the_smaller_last_batch_is_not_traced_anew():
-    """A Python callable is asked as often for two batches as for three."""
+    """A Python callable is called as often for two batches as for three."""
     images = np.random.default_rng(0).random((7, 3, 4, 2), np.float32)
     calls = []
     for count in (6, 7):
@@ -165,13 +165,13 @@ def test_the_smaller_last_batch_is_not_traced_anew():
 def test_images_of_other_dtypes():
     """float64 from NumPy, integers of any kind as labels."""
     images, labels = conv_images(3)
-    found = evaluate(
+    evaluation = evaluate(
         convnet(),
         [(images.astype(np.float64), labels.astype(np.uint8))],
         {"a": FGSM(eps=0.05)},
     )
-    assert found.labels.dtype == np.int32
-    assert np.all(found.clean_correct)
+    assert evaluation.labels.dtype == np.int32
+    assert np.all(evaluation.clean_correct)
 
 
 def test_what_cannot_be_evaluated():
@@ -180,15 +180,15 @@ def test_what_cannot_be_evaluated():
         evaluate(brightness, [], {"a": FGSM(eps=0.1)})
     message = "`batches` must hold at least one batch. Received: none"
     assert str(caught.value) == message
-    found = evaluate(brightness, [(grey(0.4), [0])], {"a": FGSM(eps=0.1)})
+    evaluation = evaluate(brightness, [(gray(0.4), [0])], {"a": FGSM(eps=0.1)})
     with pytest.raises(ValueError) as caught:
-        found.robust_accuracy(["b"])
+        evaluation.robust_accuracy(["b"])
     assert str(caught.value) == "`names` must be among a. Received: 'b'"
 
 
 def test_progress_is_shown_on_request(capsys):
     """On standard error, or not at all."""
-    batches = [(grey(0.4), [0])]
+    batches = [(gray(0.4), [0])]
     evaluate(brightness, batches, {"a": FGSM(eps=0.1)})
     assert capsys.readouterr() == ("", "")
     evaluate(brightness, batches, {"a" * 90: FGSM(eps=0.1)}, progress=True)
@@ -262,10 +262,10 @@ def test_what_cannot_be_combined():
 def test_minimal_attacks_break_every_linear_model():
     """Robust accuracy without a radius is that of unlimited change: none."""
     model = Affine(np.ones((6, 2)) * [-1.0, 1.0], [3.0, -3.0])
-    found = evaluate(model, [(grey(0.1, 0.3, 0.8), [0, 0, 1])], {"a": DDN()})
-    assert found.robust_accuracy().value == 0.0
+    evaluation = evaluate(model, [(gray(0.1, 0.3, 0.8), [0, 0, 1])], {"a": DDN()})
+    assert evaluation.robust_accuracy().value == 0.0
     exact = np.abs(np.array([0.1, 0.3, 0.8]) - 0.5) * 6**0.5
-    mean = found.results["a"].mean_distortion().value
+    mean = evaluation.results["a"].mean_distortion().value
     assert mean == pytest.approx(exact.mean(), rel=0.02)
 
 
@@ -275,13 +275,13 @@ def test_multi_target_is_the_best_of_its_searches():
     labels = np.array(labels)
     labels[0] = (labels[0] + 1) % 3  # now misclassified
     attack = DDN(steps=30)
-    found = multi_target(attack, convnet(), images, labels, count=9)
+    result = multi_target(attack, convnet(), images, labels, count=9)
     alone = attack(convnet(), images, labels)
-    np.testing.assert_array_equal(found.already, alone.already)
-    assert found.already[0] and found.distortion[0] == 0
-    np.testing.assert_array_equal(found.adversarial[0], images[0])
-    assert np.all(found.success.numpy() >= alone.success.numpy())
-    assert np.all(found.distortion <= alone.distortion)
+    np.testing.assert_array_equal(result.already, alone.already)
+    assert result.already[0] and result.distortion[0] == 0
+    np.testing.assert_array_equal(result.adversarial[0], images[0])
+    assert np.all(result.success.numpy() >= alone.success.numpy())
+    assert np.all(result.distortion <= alone.distortion)
     for target in range(3):
         rows = np.flatnonzero((labels != target) & ~alone.already.numpy())
         aimed = attack(
@@ -291,34 +291,36 @@ def test_multi_target_is_the_best_of_its_searches():
             np.full(len(rows), target),
         )
         near = np.where(aimed.success, aimed.distortion, np.inf)
-        assert np.all(found.distortion.numpy()[rows] <= near * (1 + 1e-4))
+        assert np.all(result.distortion.numpy()[rows] <= near * (1 + 1e-4))
 
 
 def test_multi_target_needs_a_target():
     """At least one."""
     with pytest.raises(ValueError, match=f"`count` {COUNT}cou"):
-        multi_target(DDN(), brightness, grey(0.4), [0], count=0)
+        multi_target(DDN(), brightness, gray(0.4), [0], count=0)
 
 
 def test_minimal_norm_attacks_have_a_robust_accuracy_at_a_radius():
     """Successes farther than eps do not count."""
     images, labels = two_halves()
     attacks = {"low": Half(lower=True, amount=0.7)}
-    found = evaluate(brightness, [(images, labels)], attacks)
-    near = found.results["low"].distortion
-    assert found.robust_accuracy().value == 0.4
-    assert found.robust_accuracy(eps=float(near.max()) + 1e-3).value == 0.4
-    assert found.robust_accuracy(eps=0.1).value == found.accuracy().value == 0.8
+    evaluation = evaluate(brightness, [(images, labels)], attacks)
+    near = evaluation.results["low"].distortion
+    assert evaluation.robust_accuracy().value == 0.4
+    assert evaluation.robust_accuracy(eps=float(near.max()) + 1e-3).value == 0.4
+    assert (
+        evaluation.robust_accuracy(eps=0.1).value == evaluation.accuracy().value == 0.8
+    )
 
 
-def assert_same_bits(one, other):
+def assert_same_bits(first, second):
     """Two evaluations of the same attacks, adversarial images included."""
-    np.testing.assert_array_equal(one.labels, other.labels)
-    np.testing.assert_array_equal(one.clean_correct, other.clean_correct)
-    assert one.results.keys() == other.results.keys()
-    for name, outcome in one.results.items():
+    np.testing.assert_array_equal(first.labels, second.labels)
+    np.testing.assert_array_equal(first.clean_correct, second.clean_correct)
+    assert first.results.keys() == second.results.keys()
+    for name, outcome in first.results.items():
         for field in AttackResult._fields:
-            theirs = getattr(other.results[name], field)
+            theirs = getattr(second.results[name], field)
             np.testing.assert_array_equal(getattr(outcome, field), theirs, name)
 
 
@@ -347,13 +349,13 @@ def test_padding_counts_nowhere():
 
 def test_some_of_the_images_and_their_means():
     images, labels = two_halves()
-    found = evaluate(
+    evaluation = evaluate(
         brightness,
         (images, labels),
         {"low": Half(lower=True, amount=0.3), "high": Half(lower=False, amount=0.3)},
         keep_images=True,
     )
-    assert {name: mean.value for name, mean in found.means().items()} == {
+    assert {name: mean.value for name, mean in evaluation.means().items()} == {
         "accuracy": pytest.approx(0.8),
         "robust_accuracy": 0.0,
         "robust_accuracy low": pytest.approx(0.4),
@@ -361,7 +363,7 @@ def test_some_of_the_images_and_their_means():
     }
     # The first image and the third are below 1/2, the last was wrong from the start.
     for rows in ([0, 2, 4], np.array([True, False, True, False, True])):
-        some = found.select(rows)
+        some = evaluation.select(rows)
         np.testing.assert_array_equal(some.labels, [0, 0, 0])
         assert some.clean_correct.tolist() == [True, True, False]
         low = some.results["low"]
@@ -371,9 +373,9 @@ def test_some_of_the_images_and_their_means():
             True,
         ]
         np.testing.assert_array_equal(
-            low.adversarial, found.results["low"].adversarial[[0, 2, 4]]
+            low.adversarial, evaluation.results["low"].adversarial[[0, 2, 4]]
         )
-        assert low.threat == found.results["low"].threat
+        assert low.threat == evaluation.results["low"].threat
         assert some.means()["robust_accuracy high"].value == pytest.approx(2 / 3)
         high = some.results["high"].means()
         assert high["success"].value == pytest.approx(1 / 3)

@@ -43,8 +43,8 @@ def test_fgsm_is_one_signed_step(targeted):
     expected = np.clip(images + eps * np.sign(slope), 0.0, 1.0)
     result = FGSM(eps=eps)(model, images, labels, targets)
     np.testing.assert_allclose(result.adversarial, expected, atol=1e-6)
-    found = FGSM(eps=eps).perturb(model, images, labels, targets)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    adversarial = FGSM(eps=eps).perturb(model, images, labels, targets)
+    np.testing.assert_allclose(adversarial, expected, atol=1e-6)
 
 
 def test_fgsm_in_l2_is_one_step_along_the_gradient():
@@ -67,8 +67,8 @@ def test_fgsm_reaches_the_edge_of_any_ball(norm):
     labels = np.argmax(convnet()(images, training=False), axis=-1)
     attack = FGSM(eps=0.01, norm=norm)
     radii = np.array([0.005, 0.01, 0.05, 0.2], np.float32)
-    found = attack.perturb(convnet(), images, labels, eps=radii)
-    np.testing.assert_allclose(distances(images, found, norm), radii, rtol=1e-4)
+    adversarial = attack.perturb(convnet(), images, labels, eps=radii)
+    np.testing.assert_allclose(distances(images, adversarial, norm), radii, rtol=1e-4)
 
 
 def bim(model, images, labels, eps, steps, size):
@@ -88,14 +88,14 @@ def test_bim_is_a_loop(size):
     model, images, labels = case()
     attack = BIM(eps=0.04, steps=5, step_size=size, early_stop=False)
     expected = bim(model, images, labels, 0.04, 5, size or 2 * 0.04 / 5)
-    found = attack.perturb(model, images, labels)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    adversarial = attack.perturb(model, images, labels)
+    np.testing.assert_allclose(adversarial, expected, atol=1e-6)
     np.testing.assert_allclose(
         attack(model, images, labels).adversarial, expected, atol=1e-6
     )
 
 
-def test_mifgsm_adds_up_normalised_gradients():
+def test_mifgsm_adds_up_normalized_gradients():
     """Three steps of algorithm 1 of Dong et al. 2018, written out."""
     model, images, labels = case()
     images = np.clip(images, 0.2, 0.8)  # nothing is clipped to the box
@@ -107,13 +107,13 @@ def test_mifgsm_adds_up_normalised_gradients():
         return slope / np.abs(slope).sum(axis=(1, 2, 3), keepdims=True)
 
     first = normed(images)
-    one = images + 0.03 * np.sign(first)
-    second = 1.0 * first + normed(one)
-    two = one + 0.03 * np.sign(second)
+    first_step = images + 0.03 * np.sign(first)
+    second = 1.0 * first + normed(first_step)
+    two = first_step + 0.03 * np.sign(second)
     third = 1.0 * second + normed(two)
     three = two + 0.03 * np.sign(third)
-    found = attack.perturb(model, images, labels)
-    np.testing.assert_allclose(found, three, atol=1e-6)
+    adversarial = attack.perturb(model, images, labels)
+    np.testing.assert_allclose(adversarial, three, atol=1e-6)
     # The plain method goes elsewhere, or this would show nothing.
     plain = BIM(eps=0.1, steps=3, step_size=0.03, early_stop=False)
     assert np.abs(plain.perturb(model, images, labels) - three).max() > 0.02
@@ -135,8 +135,8 @@ def test_mifgsm_adds_up_normalised_gradients():
 def test_they_are_projected_gradient_descent_by_other_names(attack, same):
     """To the last bit, threat and score included."""
     images, labels = conv_images(4)
-    found, expected = (a(convnet(), images, labels) for a in (attack, same))
-    np.testing.assert_array_equal(found.adversarial, expected.adversarial)
+    result, expected = (a(convnet(), images, labels) for a in (attack, same))
+    np.testing.assert_array_equal(result.adversarial, expected.adversarial)
     assert attack.threat == same.threat
     assert not attack.for_training().early_stop
     assert dataclasses.replace(attack, early_stop=False) == attack.for_training()

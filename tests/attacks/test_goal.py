@@ -60,9 +60,9 @@ def test_margin_is_a_difference_of_logits(targeted):
     logits = random_logits(7)
     classes = np.arange(7) % 5
     margin = Goal(tf.constant(classes), targeted).margin(tf.constant(logits))
-    for row, chosen, found in zip(logits, classes, margin, strict=True):
+    for row, chosen, actual in zip(logits, classes, margin, strict=True):
         expected = max(np.delete(row, chosen)) - row[chosen]
-        assert abs(float(found) - (-expected if targeted else expected)) < 1e-5
+        assert abs(float(actual) - (-expected if targeted else expected)) < 1e-5
 
 
 def untargeted_dlr(row, label):
@@ -102,8 +102,8 @@ def test_targeted_dlr_is_that_of_autoattack():
             logits.astype(np.float64), labels, targets, strict=True
         )
     ]
-    found = Goal(tf.constant(targets), True).logits_ratio(tf.constant(logits))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    result = Goal(tf.constant(targets), True).logits_ratio(tf.constant(logits))
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -159,8 +159,8 @@ def test_divergence_is_that_of_scipy(pair):
     """`scipy.stats.entropy` of probabilities in float64, up to logits 60 apart."""
     p, q = (scipy.special.softmax(part.astype(np.float64), axis=1) for part in pair)
     expected = scipy.stats.entropy(p, q, axis=1)
-    found = divergence(tf.constant(pair[0]), tf.constant(pair[1]))
-    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+    result = divergence(tf.constant(pair[0]), tf.constant(pair[1]))
+    np.testing.assert_allclose(result, expected, rtol=2e-5, atol=2e-6)
 
 
 def test_divergence_has_no_floor_under_probabilities():

@@ -43,7 +43,7 @@ def boundary(model, norm):
     return (logits[0] - logits[1]) / np.linalg.norm(normal, ord=dual)
 
 
-def grey_image():
+def gray_image():
     return tf.fill([1, *SHAPE], 0.5)
 
 
@@ -53,7 +53,7 @@ def grey_image():
 @pytest.mark.parametrize("norm", NORMS)
 def test_finds_the_closed_form_boundary(norm, loss, random_start, targeted):
     """Beyond it there is a success, short of it none, at the edge of the ball."""
-    model, images = linear(), grey_image()
+    model, images = linear(), gray_image()
     distance = boundary(model, norm)
     targets = [1] if targeted else None
     # The steepest entry of the L1 ball is 0.15 from the image: not at the box.
@@ -70,10 +70,10 @@ def test_divergence_finds_the_closed_form_boundary():
     """From a random start, since its gradient is 0 at the image."""
     model = linear()
     distance = boundary(model, 2)
-    for share, found in ((1.05, True), (0.95, False)):
+    for share, success in ((1.05, True), (0.95, False)):
         attack = PGD(norm=2, eps=share * distance, loss="kl", restarts=4)
         # Up the divergence may also be away from the boundary: 4 starts.
-        assert attack(model, grey_image(), [0]).success[0] == found
+        assert attack(model, gray_image(), [0]).success[0] == success
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -118,15 +118,15 @@ def test_tiny_gradients_move_the_image(norm, scale):
     With two classes, since the log-odds of more round to log(2) where all logits are
     tiny. Beyond the boundary the model is fooled, too.
     """
-    model, images = affine(2, SHAPE), grey_image()
+    model, images = affine(2, SHAPE), gray_image()
     tiny = Affine(model.weights * scale, model.bias * scale)
     distance = boundary(model, norm)
     for loss in ("cross_entropy", "margin"):
         attack = PGD(norm=norm, eps=0.9 * distance, random_start=False, loss=loss)
         expected = attack.perturb(model, images, [0])
-        found = attack.perturb(tiny, images, [0])
-        np.testing.assert_allclose(found, expected, atol=2e-6)
-        assert distances(images, found, norm)[0] > 0.8 * attack.eps
+        adversarial = attack.perturb(tiny, images, [0])
+        np.testing.assert_allclose(adversarial, expected, atol=2e-6)
+        assert distances(images, adversarial, norm)[0] > 0.8 * attack.eps
         assert attack(tiny, images, [0], eps=1.1 * distance).success[0]
 
 
@@ -134,7 +134,7 @@ def test_saturated_logits_are_still_attacked():
     """At a margin of 1000 the float32 cross-entropy has no gradient at all."""
     model = linear()
     eps = 1.05 * boundary(model, 2)
-    result = PGD(norm=2, eps=eps)(lambda x: 2000.0 * model(x), grey_image(), [0])
+    result = PGD(norm=2, eps=eps)(lambda x: 2000.0 * model(x), gray_image(), [0])
     assert result.success[0]
 
 
@@ -175,7 +175,7 @@ def test_the_end_of_one_image_does_not_end_the_others():
 
 
 def test_images_that_are_through_cost_nothing():
-    """The network is asked about what is left, in steps of an eighth of the batch."""
+    """The network runs on the remaining rows, in steps of an eighth of the batch."""
     rows = []
 
     def model(images):
@@ -207,12 +207,12 @@ def test_seed_decides_the_result(norm):
 
 def test_more_restarts_never_do_worse():
     images, labels = conv_images(6)
-    one = PGD(norm="inf", eps=0.2, steps=2, early_stop=False)
-    five = dataclasses.replace(one, restarts=5)
+    single = PGD(norm="inf", eps=0.2, steps=2, early_stop=False)
+    five = dataclasses.replace(single, restarts=5)
     goal_of = keras.losses.SparseCategoricalCrossentropy(True, reduction=None)
     losses = [
         goal_of(labels, convnet()(a(convnet(), images, labels).adversarial)).numpy()
-        for a in (one, five)
+        for a in (single, five)
     ]
     assert np.all(losses[1] >= losses[0] - 1e-6)
     assert np.any(losses[1] > losses[0] + 1e-3)
@@ -225,7 +225,7 @@ def test_divergence_is_what_is_climbed():
     labels = np.argmax(convnet()(images, training=False), axis=-1)
     clean = convnet()(images, training=False)
     attack = PGD(norm=2, eps=0.05, steps=8, loss="kl")
-    found = attack.perturb(convnet(), images, labels)
+    adversarial = attack.perturb(convnet(), images, labels)
     start = attack._start(
         Problem(
             classifier=convnet(),
@@ -238,7 +238,7 @@ def test_divergence_is_what_is_climbed():
         0,
     )
     before, after = (
-        divergence(clean, convnet()(x, training=False)) for x in (start, found)
+        divergence(clean, convnet()(x, training=False)) for x in (start, adversarial)
     )
     assert np.all(after > before)
     # A second-order method in float64 could not do much better: at so small a radius
@@ -273,20 +273,20 @@ def momentum_by_hand(gradient, start, steps, size, mu, eps):
 def test_momentum_against_a_loop_in_numpy():
     """On a model with a curved loss, whose gradients change sign underway."""
     rng = np.random.default_rng(0)
-    centre = rng.uniform(0.3, 0.7, SHAPE)
-    start = np.clip(centre + rng.uniform(-0.05, 0.05, SHAPE), 0, 1)
+    center = rng.uniform(0.3, 0.7, SHAPE)
+    start = np.clip(center + rng.uniform(-0.05, 0.05, SHAPE), 0, 1)
     start = start.astype(np.float32)
 
     def model(images):
         """Margin of class 1: a saddle, up in some pixels and down in others."""
-        delta = images - tf.constant(centre, tf.float32)
+        delta = images - tf.constant(center, tf.float32)
         signs = np.where(np.arange(24) % 3 == 0, 1.0, -1.0).reshape(SHAPE)
         bent = tf.reduce_sum(tf.constant(signs, tf.float32) * delta**2, [1, 2, 3])
         return tf.stack([tf.ones_like(bent), bent], axis=-1)
 
     def gradient(point):
         signs = np.where(np.arange(24) % 3 == 0, 1.0, -1.0).reshape(SHAPE)
-        return 2.0 * signs * (point - centre)
+        return 2.0 * signs * (point - center)
 
     for mu in (0.0, 1.0):
         attack = PGD(
@@ -303,10 +303,10 @@ def test_momentum_against_a_loop_in_numpy():
             momentum_by_hand(gradient, start.astype(np.float64), n, 0.02, mu, 0.06)
             for n in range(4)
         ]
-        heights = [float(np.sum(gradient(x) * (x - centre))) for x in path]
+        heights = [float(np.sum(gradient(x) * (x - center))) for x in path]
         best = path[int(np.argmax(heights))]
-        found = attack.perturb(model, start[None], [0]).numpy()[0]
-        np.testing.assert_allclose(found, best, atol=1e-6)
+        adversarial = attack.perturb(model, start[None], [0]).numpy()[0]
+        np.testing.assert_allclose(adversarial, best, atol=1e-6)
         np.testing.assert_array_equal(best, last)
     # Momentum carried some pixels past the centre, where the plain gradient turns.
     plain = momentum_by_hand(gradient, start.astype(np.float64), 3, 0.02, 0.0, 0.06)
@@ -321,9 +321,9 @@ def test_outward_gradients_take_no_part_of_the_step():
     images = np.full((1, *SHAPE), 0.5, np.float32)
     images.reshape(-1)[:12] = 0.0  # the way down leads out of the box
     attack = PGD(norm=2, eps=0.3, steps=1, random_start=False)
-    found = attack(model, images, [0]).adversarial.numpy().reshape(-1)
-    np.testing.assert_array_equal(found[:12], 0.0)
-    np.testing.assert_allclose(found[12:], 0.5 - 0.3 / np.sqrt(12), rtol=1e-5)
+    adversarial = attack(model, images, [0]).adversarial.numpy().reshape(-1)
+    np.testing.assert_array_equal(adversarial[:12], 0.0)
+    np.testing.assert_allclose(adversarial[12:], 0.5 - 0.3 / np.sqrt(12), rtol=1e-5)
 
 
 def test_many_attacks_in_a_row_raise_no_warning_of_retracing(caplog):
@@ -396,10 +396,10 @@ def test_a_model_without_gradient_is_refused():
 def test_images_of_any_size_keep_their_static_shape():
     """A graph around the attack knows the shape of what comes out."""
     attack = PGD(norm=1, eps=0.5, steps=2)
-    found = tf.function(
+    result = tf.function(
         lambda images: attack.perturb(convnet(), images, tf.zeros([4], tf.int32))
     ).get_concrete_function(tf.TensorSpec([4, *CONV_SHAPE]))
-    assert found.output_shapes == (4, *CONV_SHAPE)
+    assert result.output_shapes == (4, *CONV_SHAPE)
 
 
 def test_a_divergence_has_no_target():

@@ -46,12 +46,12 @@ def test_active_rows_get_what_they_would_without_compaction(active):
         problem(way).gradients(points, [margin, squared], tf.constant(active))
         for way in (True, False)
     )
-    for found, expected in zip(
+    for actual, expected in zip(
         tf.nest.flatten(compact), tf.nest.flatten(whole), strict=True
     ):
-        assert found.shape == expected.shape
+        assert actual.shape == expected.shape
         np.testing.assert_allclose(
-            found.numpy()[active], expected.numpy()[active], rtol=1e-4, atol=1e-4
+            actual.numpy()[active], expected.numpy()[active], rtol=1e-4, atol=1e-4
         )
     logits = problem(True).logits(points, tf.constant(active)).numpy()
     expected = affine(3).logits(points)
@@ -59,9 +59,9 @@ def test_active_rows_get_what_they_would_without_compaction(active):
 
 
 @pytest.mark.parametrize(
-    ("active", "asked"), [(0, 3), (1, 3), (3, 3), (4, 6), (18, 18), (19, 19)]
+    ("active", "batch"), [(0, 3), (1, 3), (3, 3), (4, 6), (18, 18), (19, 19)]
 )
-def test_the_network_sees_the_active_rows_and_few_more(active, asked):
+def test_the_network_sees_the_active_rows_and_few_more(active, batch):
     """In steps of an eighth of the batch, and never none."""
     sizes = []
 
@@ -71,7 +71,7 @@ def test_the_network_sees_the_active_rows_and_few_more(active, asked):
 
     rows = tf.range(COUNT)[::-1] < active
     problem(True, classifier).logits(tf.zeros([COUNT, *SHAPE]), rows)
-    assert sizes == [asked]
+    assert sizes == [batch]
 
 
 def test_a_model_without_a_path_is_refused():

@@ -73,14 +73,14 @@ def test_every_attack_is_made_again_from_its_text(attack):
 @settings(max_examples=100, deadline=None)
 @given(any_attack())
 def test_a_record_of_an_attack_is_plain_and_complete(attack):
-    found = attacks.describe(attack)
-    assert json.loads(json.dumps(found)) == found
-    assert CLASSES[found["method"]] is type(attack)
-    assert found["norm"] == ("Linf" if attack.threat.norm == "inf" else "L2")
-    assert found.get("eps") == attack.threat.eps
+    description = attacks.describe(attack)
+    assert json.loads(json.dumps(description)) == description
+    assert CLASSES[description["method"]] is type(attack)
+    assert description["norm"] == ("Linf" if attack.threat.norm == "inf" else "L2")
+    assert description.get("eps") == attack.threat.eps
     for field in dataclasses.fields(attack):
         if field.name != "norm":
-            assert found[field.name] == getattr(attack, field.name)
+            assert description[field.name] == getattr(attack, field.name)
 
 
 def test_the_names_are_those_of_the_library():
@@ -164,8 +164,8 @@ def test_an_attack_that_is_not_registered_has_no_text():
         attacks.spec(Shift(amount=0.1))
     message = "`attack` must be of a registered class. Received: a Shift"
     assert str(caught.value) == message
-    found = attacks.describe(Shift(amount=0.1, eps=2.0))
-    assert found == {"method": "Shift", "norm": "L2", "eps": 2.0, "amount": 0.1}
+    description = attacks.describe(Shift(amount=0.1, eps=2.0))
+    assert description == {"method": "Shift", "norm": "L2", "eps": 2.0, "amount": 0.1}
 
 
 @attacks.register("test_offset", title="Offset")

@@ -35,13 +35,13 @@ def test_without_smoothing_sPGD_is_PGD():
     images, labels = conv_images(6)
     settings = {"norm": 2, "eps": 0.4, "steps": 6, "random_start": False}
     plain = PGD(**settings)(convnet(), images, labels)
-    found = SmoothPGD(alpha=0.0, **settings)(convnet(), images, labels)
-    np.testing.assert_allclose(found.adversarial, plain.adversarial, atol=1e-5)
+    result = SmoothPGD(alpha=0.0, **settings)(convnet(), images, labels)
+    np.testing.assert_allclose(result.adversarial, plain.adversarial, atol=1e-5)
     assert np.any(plain.success) and np.any(plain.distortion > 0)
 
 
 @pytest.mark.parametrize("norm", [2, "inf"])
-def test_one_step_is_the_normalised_smooth_gradient(norm):
+def test_one_step_is_the_normalized_smooth_gradient(norm):
     """`x - eps * normalised(smooth(w))` on a linear model, by an explicit solve."""
     shape = (4, 6, 1)
     model, images = affine(2, shape), random_images(3, 0.4, 0.6).reshape(3, *shape)
@@ -57,18 +57,18 @@ def test_one_step_is_the_normalised_smooth_gradient(norm):
         iterations=200,
     )
     labels = answers(model, images)
-    found = attack.perturb(model, images, labels) - images
+    change = attack.perturb(model, images, labels) - images
     smoother = Smoother(images, 0.9, 200, bandwidth=0.2)
     matrix = tf.sparse.to_dense(smoother.to_sparse()).numpy().astype(np.float64)
     for row, label in enumerate(labels):
         weights = model.weights[:, 1 - label] - model.weights[:, label]
-        ones = np.linalg.solve(matrix[row], np.ones(len(weights)))
-        direction = np.linalg.solve(matrix[row], weights) / ones
+        smoothed_ones = np.linalg.solve(matrix[row], np.ones(len(weights)))
+        direction = np.linalg.solve(matrix[row], weights) / smoothed_ones
         step = np.sign(direction) if norm == "inf" else direction
         step = step / np.linalg.norm(step, np.inf if norm == "inf" else 2)
         # Where the smoothed step does not climb, the image itself was best.
         assert weights @ step > 0
-        np.testing.assert_allclose(np.ravel(found[row]), 0.05 * step, atol=1e-5)
+        np.testing.assert_allclose(np.ravel(change[row]), 0.05 * step, atol=1e-5)
 
 
 @pytest.mark.parametrize(("alpha", "tolerance"), [(0.5, 0.03), (0.95, 0.06)])
@@ -117,13 +117,13 @@ def test_perturbations_are_smoother_than_those_of_the_plain_attacks():
     attack = SmoothCarliniWagner(bandwidth=0.3)
     short = dataclasses.replace(attack, steps=30, search_steps=2)
     heavy = dataclasses.replace(attack, roughness_weight=20.0)
-    for found in (short, heavy):
-        result = found(model, images, labels)
+    for variant in (short, heavy):
+        result = variant(model, images, labels)
         assert np.all(result.success)
         assert roughness(images, result) < 0.5 * plain
 
 
-def test_a_roughness_weight_is_minimised():
+def test_a_roughness_weight_is_minimized():
     """On a linear model the best r is `(I + w (I - W))^-1 g`, up to its length."""
     model, images, labels = smooth_scene()
     attack = SmoothCarliniWagner(
@@ -169,9 +169,9 @@ def test_a_gradient_that_is_not_a_number_stays_where_it_is():
             always = attack(lambda x: model(x), images, labels)
         with pytest.warns(UserWarning, match="NaN"):
             once = attack(lambda x: model(x, always=False), images, labels)
-        for found in (always, once):
-            assert np.all(found.success)
-            assert np.all(found.distortion < 1.5 * plain.distortion + 1e-3)
+        for result in (always, once):
+            assert np.all(result.success)
+            assert np.all(result.distortion < 1.5 * plain.distortion + 1e-3)
 
 
 def test_a_search_that_begins_at_the_image_does():
@@ -218,20 +218,20 @@ def test_the_budget_holds_after_smoothing():
     images, labels = conv_images(5)
     for norm in (2, "inf"):
         attack = SmoothPGD(norm=norm, eps=0.03, steps=5, early_stop=False)
-        found = attack.perturb(convnet(), images, labels)
-        assert np.all(distances(images, found, norm) <= 0.03 * (1 + 1e-5))
-        assert np.min(found) >= 0 and np.max(found) <= 1
+        adversarial = attack.perturb(convnet(), images, labels)
+        assert np.all(distances(images, adversarial, norm) <= 0.03 * (1 + 1e-5))
+        assert np.min(adversarial) >= 0 and np.max(adversarial) <= 1
 
 
 @pytest.mark.parametrize("neighbors", [4, 8])
 def test_as_many_steps_as_five_per_cent_takes(neighbors):
-    """Unless they are stated; one of four neighbours is worth two."""
+    """Unless `iterations` is given; one of four neighbours is worth two."""
     attack = SmoothPGD(norm=2, eps=1.0, alpha=0.9, neighbors=neighbors)
     products = iterations_for(0.9, 0.05)
     expected = math.ceil(products / 2) if neighbors == 4 else products
     assert attack.smoother(tf.zeros([1, 3, 3, 1])).iterations == expected
-    stated = dataclasses.replace(attack, iterations=7)
-    assert stated.smoother(tf.zeros([1, 3, 3, 1])).iterations == 7
+    explicit = dataclasses.replace(attack, iterations=7)
+    assert explicit.smoother(tf.zeros([1, 3, 3, 1])).iterations == 7
 
 
 def test_solves_begin_where_the_last_ended():

@@ -31,9 +31,9 @@ def test_the_start_stands_for_the_image(space):
     images = tf.reshape(tf.linspace(0.0, 1.0, 40), [1, *SHAPE])
     variable, carry = space.start(images)
     assert np.all(np.isfinite(variable))
-    found, _ = space.to_image(variable, carry)
+    image, _ = space.to_image(variable, carry)
     tolerance = 1 / 255 / 7 if isinstance(space, Tanh) else 1e-7
-    np.testing.assert_allclose(found, images, atol=tolerance)
+    np.testing.assert_allclose(image, images, atol=tolerance)
 
 
 def test_the_smooth_start_is_the_image_itself():
@@ -53,8 +53,8 @@ def test_gradients_in_tanh_space_are_those_of_the_chain_rule():
         tape.watch(variable)
         delta = space.to_image(variable, ())[0] - images
         total = tf.reduce_sum(delta * delta + delta * slope)
-    found, _ = space.to_gradient(variable, delta, slope, ())
-    np.testing.assert_allclose(found, tape.gradient(total, variable), atol=1e-6)
+    gradient, _ = space.to_gradient(variable, delta, slope, ())
+    np.testing.assert_allclose(gradient, tape.gradient(total, variable), atol=1e-6)
 
 
 def test_gradients_in_clip_space_do_not_leave_the_range():
@@ -62,9 +62,9 @@ def test_gradients_in_clip_space_do_not_leave_the_range():
     point = tf.reshape(tf.constant([0.0, 0.0, 0.5, 1.0, 1.0]), [1, 1, 5, 1])
     slope = tf.reshape(tf.constant([1.0, -1.0, 1.0, 1.0, -1.0]), [1, 1, 5, 1])
     delta = tf.fill(point.shape, 0.25)
-    found, _ = Clipped().to_gradient(point, delta, slope, ())
+    gradient, _ = Clipped().to_gradient(point, delta, slope, ())
     expected = [0.0, -0.5, 1.5, 1.5, 0.0]
-    np.testing.assert_allclose(found[0, 0, :, 0], expected)
+    np.testing.assert_allclose(gradient[0, 0, :, 0], expected)
     moved = tf.reshape(tf.constant([-0.5, 0.5, 2.0]), [1, 1, 3, 1])
     np.testing.assert_array_equal(Clipped().limit(moved)[0, 0, :, 0], [0.0, 0.5, 1.0])
 
@@ -88,8 +88,8 @@ def test_the_smooth_gradient_is_that_of_equation_18(weight):
     clipped = np.mean((image == 0.0) | (image == 1.0))
     assert 0.05 < clipped < 0.95
     np.testing.assert_allclose(image, tf.clip_by_value(images + r, 0, 1), atol=1e-5)
-    found, _ = space.to_gradient(variable, image - images, slope, carry)
-    np.testing.assert_allclose(found, tape.gradient(total, variable), atol=2e-5)
+    gradient, _ = space.to_gradient(variable, image - images, slope, carry)
+    np.testing.assert_allclose(gradient, tape.gradient(total, variable), atol=2e-5)
     counted = tf.reduce_sum(space.distortion(image - images, carry))
     np.testing.assert_allclose(counted, distortion, rtol=1e-4)
 
@@ -101,9 +101,9 @@ def test_a_warm_start_needs_fewer_steps():
     exact = Smoother(images, alpha=0.95, iterations=200, bandwidth=0.3)
     space, variable = Smoothed(images, smoother, 0.0), 0.1 * normals(5)
     near = exact.smooth(variable * 0.999)
-    wanted = images + exact.smooth(variable) / smoother.of_ones
+    expected = images + exact.smooth(variable) / smoother.of_ones
     cold, _ = space.to_image(variable, space.start(images)[1])
     warm, carry = space.to_image(variable, (near, near))
-    error = [np.linalg.norm(x - wanted) for x in (cold, warm)]
+    error = [np.linalg.norm(x - expected) for x in (cold, warm)]
     assert error[1] < 0.01 * error[0]
     np.testing.assert_allclose(carry[0], exact.smooth(variable), atol=1e-3)

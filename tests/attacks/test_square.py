@@ -1,7 +1,7 @@
 """The Square attack: every query of it, replayed in NumPy from the paper's text.
 
 Called on a `Problem` outside of a graph the search runs in Python, so that a model can
-write down each image that it is asked about.
+write down each image that it runs on.
 """
 
 import fractions
@@ -35,10 +35,10 @@ def random_images(count, seed=0, shape=SHAPE):
 
 def queries_of(attack, model, images, labels, eps=None):
     """Every batch that the search asks about, `[Q,B,H,W,C]`, and what it returns."""
-    asked = []
+    queries = []
 
     def recorder(points):
-        asked.append(points.numpy())
+        queries.append(points.numpy())
         return model(points)
 
     images = tf.constant(images)
@@ -51,8 +51,8 @@ def queries_of(attack, model, images, labels, eps=None):
         active=tf.ones(images.shape[:1], tf.bool),
         compact=False,
     )
-    found = attack.run(problem).numpy()
-    return np.array(asked), found
+    result = attack.run(problem).numpy()
+    return np.array(queries), result
 
 
 def margins(model, points, label):
@@ -83,9 +83,9 @@ def test_no_query_leaves_the_ball_the_box_or_the_budget(norm, data):
     p_init = data.draw(st.sampled_from([0.05, 0.3, 1.0]))
     images = random_images(2, data.draw(st.integers(0, 1000)))
     attack = Square(norm=norm, eps=eps, queries=queries, p_init=p_init, seed=queries)
-    asked, found = queries_of(attack, far_model(), images, [0, 0])
-    assert len(asked) == queries
-    for points in (*asked, found):
+    calls, result = queries_of(attack, far_model(), images, [0, 0])
+    assert len(calls) == queries
+    for points in (*calls, result):
         assert points.min() >= 0.0 and points.max() <= 1.0
         assert np.all(distances(images, points, norm) <= eps + 1e-6)
 
@@ -95,11 +95,11 @@ def test_the_best_margin_only_rises(norm):
     """What comes back is the best query; each proposal starts from the best so far."""
     model, images = far_model(), random_images(3)
     attack = Square(norm=norm, eps=0.3, queries=60)
-    asked, found = queries_of(attack, model, images, [0, 0, 0])
+    queries, result = queries_of(attack, model, images, [0, 0, 0])
     for row in range(3):
-        values = margins(model, asked[:, row], 0)
+        values = margins(model, queries[:, row], 0)
         best = np.argmax(values)
-        np.testing.assert_array_equal(found[row], asked[best, row])
+        np.testing.assert_array_equal(result[row], queries[best, row])
         record = np.maximum.accumulate(values)
         assert record[-1] > record[0] + 0.1
         assert len(set(record)) > 5
@@ -110,18 +110,18 @@ def side_by_hand(number, queries, p_init, height, width):
     return max(1, min(round(math.sqrt(share * height * width)), height, width))
 
 
-def test_a_linf_proposal_is_one_square_of_one_colour():
+def test_a_linf_proposal_is_one_square_of_one_color():
     """Of the side that the schedule has, `eps` or `-eps` from the image; it changes."""
     model, images = far_model(), random_images(2)
     eps, queries = 0.25, 60
     attack = Square(norm="inf", eps=eps, queries=queries, p_init=0.6)
-    asked, _ = queries_of(attack, model, images, [0, 0])
+    points, _ = queries_of(attack, model, images, [0, 0])
     edges = [np.clip(images + sign * np.float32(eps), 0, 1) for sign in (-1, 1)]
     for row in range(2):
         best = 0
-        values = margins(model, asked[:, row], 0)
-        for number, point in enumerate(asked[1:, row]):
-            changed = point != asked[best, row]
+        values = margins(model, points[:, row], 0)
+        for number, point in enumerate(points[1:, row]):
+            changed = point != points[best, row]
             assert changed.any()
             side = side_by_hand(number, queries, 0.6, *SHAPE[:2])
             ys, xs = np.nonzero(changed.any(axis=-1))
@@ -153,8 +153,8 @@ def test_linf_starts_from_vertical_stripes():
     images = np.full((20, *SHAPE), 0.5, np.float32)
     images += np.linspace(0, 0.01, 20, dtype=np.float32)[:, None, None, None]
     attack = Square(norm="inf", eps=0.25, queries=1)
-    asked, _ = queries_of(attack, far_model(), images, [0] * 20)
-    delta = asked[0] - images
+    queries, _ = queries_of(attack, far_model(), images, [0] * 20)
+    delta = queries[0] - images
     np.testing.assert_array_equal(delta, np.repeat(delta[:, :1], SHAPE[0], axis=1))
     np.testing.assert_allclose(np.abs(delta), 0.25, atol=1e-6)
     up = np.sum(delta[:, 0] > 0)
@@ -236,11 +236,11 @@ def test_l2_starts_from_a_grid_of_bumps():
     images = np.full((2, 11, 10, 3), 0.5, np.float32)
     images[1] += 0.01
     attack = Square(norm=2, eps=0.4, queries=1)
-    asked, _ = queries_of(attack, far_model((11, 10, 3)), images, [0, 0])
-    delta = (asked[0] - images).astype(np.float64)
+    queries, _ = queries_of(attack, far_model((11, 10, 3)), images, [0, 0])
+    delta = (queries[0] - images).astype(np.float64)
     np.testing.assert_array_equal(delta[:, 10], 0.0)
     pattern = bump_by_hand(2) * 0.4 / math.sqrt(25 * 3)
-    seen = set()
+    patterns = set()
     for row, y, x in itertools.product(range(2), range(0, 10, 2), range(0, 10, 2)):
         tile = delta[row, y : y + 2, x : x + 2]
         kinds = [
@@ -254,8 +254,8 @@ def test_l2_starts_from_a_grid_of_bumps():
             )
         ]
         assert len(kinds) == 1
-        seen.update(kinds)
-    assert len(seen) > 8
+        patterns.update(kinds)
+    assert len(patterns) > 8
 
 
 def l2_candidates(delta, eps, side):
@@ -297,26 +297,26 @@ def test_l2_proposals_against_all_that_the_algorithm_allows():
     queries, eps = 25, 0.4
     model = far_model()
     attack = Square(norm=2, eps=eps, queries=queries, p_init=0.3)
-    asked, _ = queries_of(attack, model, images, [0, 0])
+    points, _ = queries_of(attack, model, images, [0, 0])
     for row in range(2):
-        values = margins(model, asked[:, row], 0)
+        values = margins(model, points[:, row], 0)
         for number in range(0, queries - 1, 4):
             side = side_by_hand(number, queries, 0.3, *SHAPE[:2])
             assert side <= 3  # so that it is 3, the least
             best = np.argmax(values[: number + 1])
             image = images[row].astype(np.float64)
-            delta = asked[best, row] - image
+            delta = points[best, row] - image
             apart = min(
-                np.abs(np.clip(image + step, 0, 1) - asked[number + 1, row]).max()
+                np.abs(np.clip(image + step, 0, 1) - points[number + 1, row]).max()
                 for step in l2_candidates(delta, eps, 3)
             )
             assert apart < 1e-5
-    moved = distances(images[:1], asked[-1][:1], 2)
+    moved = distances(images[:1], points[-1][:1], 2)
     assert moved[0] == pytest.approx(eps, rel=1e-4)
 
 
 class Counting:
-    """An affine model that counts the images it is asked about, in a graph too."""
+    """An affine model that counts the images that it runs on, in a graph too."""
 
     def __init__(self, model):
         self.model, self.count = model, tf.Variable(0)
@@ -326,8 +326,8 @@ class Counting:
         return self.model(images)
 
 
-def asked_in_a_call(attack, model, image):
-    """Images asked about in a second call, when nothing is traced any more."""
+def queries_of_a_call(attack, model, image):
+    """Images that a second call runs on, when nothing is traced any more."""
     counting = Counting(model)
     attack(counting, image, [0])
     counting.count.assign(0)
@@ -341,13 +341,13 @@ def test_queries_are_counted_by_the_model(norm):
     image = random_images(1)
     for queries in (1, 7, 30):
         attack = Square(norm=norm, eps=0.05, queries=queries)
-        assert asked_in_a_call(attack, far_model(), image) == (queries + 3, False)
+        assert queries_of_a_call(attack, far_model(), image) == (queries + 3, False)
     model = affine(2, SHAPE)
     lead = np.diff(model.logits(image))[0, 0]
     model.bias[0] += lead + 0.3  # class 0 leads by 0.3 on this image
     far = Square(norm=norm, eps=2.0, queries=200)
-    asked, success = asked_in_a_call(far, model, image)
-    assert success and asked < 200
+    count, success = queries_of_a_call(far, model, image)
+    assert success and count < 200
 
 
 def test_images_that_are_done_cost_no_queries():
@@ -405,7 +405,7 @@ def test_l2_search_on_either_side_of_the_boundary(seed):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_targets_are_reached_by_the_cross_entropy(norm):
-    """Of three classes the one asked for, and the score orders as its probability."""
+    """Of three classes the target, and the score orders as its probability."""
     model = affine(3, (3, 4, 2))
     model.bias = np.array([0.5, 0.0, 0.0]) - 0.5 * model.weights.sum(axis=0)
     image = np.full((1, 3, 4, 2), 0.5, np.float32)
@@ -472,13 +472,13 @@ def test_draws_are_uniform_and_unrelated():
     counts = np.bincount(bins.ravel())
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
     for axis in range(3):
-        one = np.delete(bins, 0, axis).ravel()
+        before = np.delete(bins, 0, axis).ravel()
         other = np.delete(bins, -1, axis).ravel()
-        pairs = np.bincount(6 * one + other, minlength=36)
+        pairs = np.bincount(6 * before + other, minlength=36)
         assert scipy.stats.chisquare(pairs).pvalue > 1e-3
     for bit in range(31):
-        ones = int(np.sum(draws >> bit & 1))
-        assert scipy.stats.binomtest(ones, draws.size).pvalue > 1e-4
+        set_bits = int(np.sum(draws >> bit & 1))
+        assert scipy.stats.binomtest(set_bits, draws.size).pvalue > 1e-4
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 3), (9, 2, 1), (3, 7, 4)])
@@ -488,8 +488,8 @@ def test_images_of_any_shape(norm, shape):
     images = np.full((2, *shape), 0.5, np.float32)
     images[1] -= 0.01
     attack = Square(norm=norm, eps=0.1, queries=8)
-    asked, _ = queries_of(attack, far_model(shape), images, [0, 0])
-    moved = np.array([distances(images, points, norm) for points in asked])
+    queries, _ = queries_of(attack, far_model(shape), images, [0, 0])
+    moved = np.array([distances(images, points, norm) for points in queries])
     np.testing.assert_allclose(moved, 0.1, rtol=1e-4)
 
 
@@ -528,10 +528,10 @@ def test_a_model_without_gradient_is_attacked():
     images = random_images(4, shape=CONV_SHAPE)
     labels = np.argmax(convnet()(np.round(images * 8) / 8, training=False), axis=-1)
 
-    def quantised(points):
+    def quantized(points):
         return convnet()(tf.round(points * 8.0) / 8.0, training=False)
 
-    result = Square(norm="inf", eps=0.2, queries=100)(quantised, images, labels)
+    result = Square(norm="inf", eps=0.2, queries=100)(quantized, images, labels)
     assert np.any(result.success) and not np.any(result.already)
 
 

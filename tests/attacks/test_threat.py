@@ -23,10 +23,10 @@ anywhere = hnp.arrays(np.float32, SHAPE, elements=st.floats(-2, 2, width=32))
 def test_what_is_projected_is_allowed(norm, images, others, eps):
     """In the box, and in the ball to 1e-6 in float64."""
     threat = ThreatModel(norm, eps)
-    found = threat.project(images, tf.constant(others)).numpy()
-    assert found.min() >= 0 and found.max() <= 1
-    assert np.all(distances(images, found, norm) <= eps + 1e-6)
-    assert np.all(threat.allows(images, found))
+    projected = threat.project(images, tf.constant(others)).numpy()
+    assert projected.min() >= 0 and projected.max() <= 1
+    assert np.all(distances(images, projected, norm) <= eps + 1e-6)
+    assert np.all(threat.allows(images, projected))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -34,8 +34,8 @@ def test_what_is_projected_is_allowed(norm, images, others, eps):
 def test_a_radius_above_the_distance_changes_nothing(norm, images, others):
     """What lies inside is returned as it is, but for rounding x + (x' - x)."""
     eps = float(distances(images, others, norm).max()) + 0.01
-    found = ThreatModel(norm, eps).project(images, tf.constant(others))
-    np.testing.assert_allclose(found, others, atol=2e-7)
+    projected = ThreatModel(norm, eps).project(images, tf.constant(others))
+    np.testing.assert_allclose(projected, others, atol=2e-7)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -64,10 +64,10 @@ def test_rounding_of_many_pixels_does_not_leave_the_ball(norm, eps):
     delta = rng.laplace(size=images.shape) * 1.5
     delta *= eps / distances(0 * delta, delta, norm)[:, None, None, None]
     threat = ThreatModel(norm, eps)
-    found = threat.project(images, tf.constant(images + delta, tf.float32))
-    assert np.all(threat.allows(images, found))
-    assert np.all(distances(images, found, norm) <= eps + 1e-6)
-    assert np.all(distances(images, found, norm) > 0.9 * eps * (norm != "inf"))
+    projected = threat.project(images, tf.constant(images + delta, tf.float32))
+    assert np.all(threat.allows(images, projected))
+    assert np.all(distances(images, projected, norm) <= eps + 1e-6)
+    assert np.all(distances(images, projected, norm) > 0.9 * eps * (norm != "inf"))
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -75,8 +75,8 @@ def test_each_image_may_have_its_own_radius(norm):
     """Projected rows end at their own distance."""
     images, others = np.full(SHAPE, 0.5, np.float32), np.full(SHAPE, 0.9, np.float32)
     threat, radii = ThreatModel(norm, 9.0), tf.constant([0.1, 0.2])
-    found = threat.project(images, others, radii)
-    np.testing.assert_allclose(distances(images, found, norm), radii, rtol=1e-5)
+    projected = threat.project(images, others, radii)
+    np.testing.assert_allclose(distances(images, projected, norm), radii, rtol=1e-5)
 
 
 def test_images_outside_the_box_are_not_allowed():
@@ -93,8 +93,8 @@ def test_without_a_radius_projection_is_clipping():
     """To [0, 1]."""
     images = np.full((1, 1, 3, 1), 0.5, np.float32)
     others = tf.constant([-3.0, 0.25, 3.0], shape=[1, 1, 3, 1])
-    found = ThreatModel(2).project(images, others)
-    assert found.numpy().ravel().tolist() == [0.0, 0.25, 1.0]
+    projected = ThreatModel(2).project(images, others)
+    assert projected.numpy().ravel().tolist() == [0.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.attacks.common import SHAPE, Affine, Shift, brightness, grey
+from tests.attacks.common import SHAPE, Affine, Shift, brightness, gray
 from tfrobust.attacks import DDN, FGSM, PGD
 
 
@@ -20,7 +20,7 @@ class Model:
         return self.function(images)
 
 
-def quantised(images):
+def quantized(images):
     """Sees 8 levels, so its slope is 0 all but everywhere; there is a path, though."""
     levels = tf.stop_gradient(tf.round(images * 8.0) / 8.0)
     return brightness(levels + 0.0 * images)
@@ -58,25 +58,25 @@ def messages(attack, model, images, labels):
 
 def test_masked_gradients_are_warned_about_once():
     """The first attack on a model looks, later ones do not."""
-    model, images = Model(quantised), grey(0.4, 0.6)
+    model, images = Model(quantized), gray(0.4, 0.6)
     assert messages(PGD(norm=2, eps=0.1), model, images, [0, 1]) == [MASKING]
     assert messages(PGD(norm=2, eps=0.1), model, images, [0, 1]) == []
     assert messages(DDN(), model, images, [0, 1]) == []
-    assert messages(DDN(), Model(quantised), images, [0, 1]) == [MASKING]
+    assert messages(DDN(), Model(quantized), images, [0, 1]) == [MASKING]
 
 
 def test_a_few_flat_images_are_no_masking():
     """One of two is not most of them: a network may have dead corners."""
     model = Model(lambda x: brightness(tf.nn.relu(x - 0.5) + 0.5))
-    assert messages(FGSM(eps=0.1), model, grey(0.4, 0.6), [0, 0]) == []
-    dark = grey(0.4, 0.3, 0.6)
+    assert messages(FGSM(eps=0.1), model, gray(0.4, 0.6), [0, 0]) == []
+    dark = gray(0.4, 0.3, 0.6)
     (message,) = messages(FGSM(eps=0.2), Model(model.function), dark, [0, 0, 0])
     assert "exactly 0 on 2 of the first 3 images" in message
 
 
 def test_gradients_that_are_no_numbers_are_warned_about_once():
     """The images come back as they were where a NaN was taken for 0."""
-    model, images = Model(broken), grey(0.4, 0.6, 0.3)
+    model, images = Model(broken), gray(0.4, 0.6, 0.3)
     assert messages(PGD(norm=2, eps=0.1), model, images, [0, 1, 0]) == [NOT_FINITE]
     assert messages(PGD(norm=2, eps=0.2), model, images, [0, 1, 0]) == []
 
@@ -84,15 +84,15 @@ def test_gradients_that_are_no_numbers_are_warned_about_once():
 def test_confident_models_are_not_accused():
     """Where the cross-entropy has a gradient of 0, the margin has one."""
     model = Model(lambda x: 1e4 * brightness(x))
-    assert messages(FGSM(eps=0.1), model, grey(0.1, 0.9), [0, 1]) == []
+    assert messages(FGSM(eps=0.1), model, gray(0.1, 0.9), [0, 1]) == []
 
 
 def test_probabilities_are_warned_about():
     """Not where they are logits of the same range."""
     softmax = Model(lambda x: tf.nn.softmax(brightness(x)))
-    assert messages(Shift(amount=0.1), softmax, grey(0.4), [0]) == [PROBABILITIES]
+    assert messages(Shift(amount=0.1), softmax, gray(0.4), [0]) == [PROBABILITIES]
     logits = Model(lambda x: tf.nn.softmax(brightness(x)) + 0.01)
-    assert messages(Shift(amount=0.1), logits, grey(0.4), [0]) == []
+    assert messages(Shift(amount=0.1), logits, gray(0.4), [0]) == []
 
 
 def test_masking_is_looked_for_on_the_first_images_alone():
@@ -103,15 +103,15 @@ def test_masking_is_looked_for_on_the_first_images_alone():
         sizes.append(images.shape[0])
         return brightness(images)
 
-    FGSM(eps=0.01)(model, grey(*np.linspace(0.3, 0.7, 40)), [0] * 40)
+    FGSM(eps=0.01)(model, gray(*np.linspace(0.3, 0.7, 40)), [0] * 40)
     assert sizes[0] == 32
 
 
 def test_an_honest_model_raises_no_warning():
     """Images of both classes, one on a face of the box."""
     model = Affine(np.ones((6, 2)) * [-1.0, 1.0], [3.0, -3.0])
-    assert messages(FGSM(eps=0.1), model, grey(0.0, 0.4, 1.0), [0, 0, 1]) == []
-    assert tuple(grey(0.4).shape[1:]) == SHAPE
+    assert messages(FGSM(eps=0.1), model, gray(0.0, 0.4, 1.0), [0, 0, 1]) == []
+    assert tuple(gray(0.4).shape[1:]) == SHAPE
 
 
 @pytest.mark.parametrize("eps", [0.1, [0.1, 0.2]])
@@ -120,8 +120,8 @@ def test_nothing_is_warned_of_inside_a_graph(eps):
 
     @tf.function
     def step(images):
-        return FGSM(eps=0.1)(quantised, images, tf.constant([0, 1]), eps=eps).success
+        return FGSM(eps=0.1)(quantized, images, tf.constant([0, 1]), eps=eps).success
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        step(grey(0.4, 0.6))
+        step(gray(0.4, 0.6))

@@ -2,22 +2,22 @@
 
 import numpy as np
 
-from tests.attacks.common import Shift, brightness, distances, grey
+from tests.attacks.common import Shift, brightness, distances, gray
 from tfrobust.attacks import AttackResult
 
 
 def test_success_and_distortion_are_recomputed():
-    result = Shift(amount=0.2)(brightness, grey(0.45, 0.1, 0.7), [0, 0, 0])
+    result = Shift(amount=0.2)(brightness, gray(0.45, 0.1, 0.7), [0, 0, 0])
     assert isinstance(result, AttackResult)
     assert result.success.numpy().tolist() == [True, False, True]
     # The last was wrong to begin with: untouched, at distance 0.
     expected = [0.2 * 6**0.5, 0.2 * 6**0.5, 0.0]
     np.testing.assert_allclose(result.distortion, expected, rtol=1e-5)
-    np.testing.assert_allclose(result.adversarial, grey(0.65, 0.3, 0.7), rtol=1e-6)
+    np.testing.assert_allclose(result.adversarial, gray(0.65, 0.3, 0.7), rtol=1e-6)
 
 
 def test_an_image_made_worse_comes_back_clean():
-    images = grey(0.45, 0.1)
+    images = gray(0.45, 0.1)
     result = Shift(amount=-0.05)(brightness, images, [0, 0])
     np.testing.assert_array_equal(result.adversarial, images)
     np.testing.assert_array_equal(result.distortion, 0.0)
@@ -25,34 +25,34 @@ def test_an_image_made_worse_comes_back_clean():
 
 
 def test_results_are_clipped_before_they_are_judged():
-    result = Shift(amount=7.0)(brightness, grey(0.25), [0])
-    np.testing.assert_array_equal(result.adversarial, grey(1.0))
+    result = Shift(amount=7.0)(brightness, gray(0.25), [0])
+    np.testing.assert_array_equal(result.adversarial, gray(1.0))
     np.testing.assert_allclose(result.distortion, 0.75 * 6**0.5, rtol=1e-6)
 
 
 def test_a_search_that_overspends_its_budget_finds_nothing():
-    result = Shift(amount=0.2, eps=0.4)(brightness, grey(0.45), [0])
+    result = Shift(amount=0.2, eps=0.4)(brightness, gray(0.45), [0])
     assert not result.success[0]
-    np.testing.assert_array_equal(result.adversarial, grey(0.45))
+    np.testing.assert_array_equal(result.adversarial, gray(0.45))
 
 
 def test_nan_is_not_returned():
-    result = Shift(amount=float("nan"))(brightness, grey(0.45), [0])
-    np.testing.assert_array_equal(result.adversarial, grey(0.45))
+    result = Shift(amount=float("nan"))(brightness, gray(0.45), [0])
+    np.testing.assert_array_equal(result.adversarial, gray(0.45))
     assert not result.success[0]
 
 
 def test_images_that_need_no_attack_are_marked():
     """They count as successes, and the search has no say in them."""
-    result = Shift(amount=0.1)(brightness, grey(0.7, 0.45, 0.1), [0, 0, 0])
+    result = Shift(amount=0.1)(brightness, gray(0.7, 0.45, 0.1), [0, 0, 0])
     assert result.already.numpy().tolist() == [True, False, False]
     assert result.success.numpy().tolist() == [True, True, False]
-    np.testing.assert_array_equal(result.adversarial[0], grey(0.7)[0])
+    np.testing.assert_array_equal(result.adversarial[0], gray(0.7)[0])
 
 
 def test_rounded_fields_are_those_of_the_saved_image():
     """Recomputed in float64; one that lies just over the edge falls back."""
-    images = grey(0.4961, 0.4962, 0.1)
+    images = gray(0.4961, 0.4962, 0.1)
     result = Shift(amount=0.0055)(brightness, images, [0, 0, 0])
     rounded = np.rint(np.float64(result.adversarial) * 255) / 255
     expected = rounded.mean(axis=(1, 2, 3)) > 0.5
@@ -60,14 +60,14 @@ def test_rounded_fields_are_those_of_the_saved_image():
     np.testing.assert_allclose(
         result.distortion_rounded, distances(images, rounded, 2), atol=1e-6
     )
-    low = Shift(amount=0.0085)(lambda x: brightness(x + 0.0015), grey(0.4906), [0])
+    low = Shift(amount=0.0085)(lambda x: brightness(x + 0.0015), gray(0.4906), [0])
     # 0.4991 becomes 127 / 255 = 0.4980: over the edge at 0.4985, and back again.
     assert low.success[0] and not low.success_rounded[0]
     assert low.distortion_rounded[0] < low.distortion[0]
 
 
 def test_targets_decide_success():
-    images = grey(0.45, 0.45, 0.7)
+    images = gray(0.45, 0.45, 0.7)
     result = Shift(amount=0.1)(brightness, images, [0, 1, 0], targets=[1, 0, 1])
     assert np.all(result.success)
-    np.testing.assert_allclose(result.adversarial, grey(0.55, 0.45, 0.7), rtol=1e-6)
+    np.testing.assert_allclose(result.adversarial, gray(0.55, 0.45, 0.7), rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Whatever can be attacked, asked for logits."""
+"""Logits of whatever can be attacked."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.attacks.common import (
     build_convnet,
     conv_images,
     convnet,
-    grey,
+    gray,
 )
 from tfrobust.attacks import DDN, FGSM, PGD, DeepFool
 from tfrobust.core.classifier import as_classifier
@@ -41,11 +41,11 @@ def test_an_exported_model_is_attacked_as_the_network(served, attack, part):
     images, labels = conv_images(5)
     labels[1] = (labels[1] + 1) % 3
     expected = attack(convnet(), images, labels)
-    found = attack(model, images, labels)
-    np.testing.assert_allclose(found.adversarial, expected.adversarial, atol=1e-4)
-    np.testing.assert_array_equal(found.success, expected.success)
-    np.testing.assert_array_equal(found.already, expected.already)
-    assert np.any(found.success & ~found.already)
+    result = attack(model, images, labels)
+    np.testing.assert_allclose(result.adversarial, expected.adversarial, atol=1e-4)
+    np.testing.assert_array_equal(result.success, expected.success)
+    np.testing.assert_array_equal(result.already, expected.already)
+    assert np.any(result.success & ~result.already)
 
 
 def test_a_saved_module_with_a_call_is_attacked(tmp_path):
@@ -58,7 +58,7 @@ def test_a_saved_module_with_a_call_is_attacked(tmp_path):
 
     tf.saved_model.save(Module(), str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
-    result = FGSM(eps=0.1)(loaded, grey(0.45), [0])
+    result = FGSM(eps=0.1)(loaded, gray(0.45), [0])
     assert result.success[0]
 
 
@@ -83,10 +83,10 @@ def test_keras_models_are_asked_in_inference_mode():
 )
 def test_answers_that_hold_logits(answer):
     """A dictionary by name, or with nothing else in it; any floating dtype."""
-    logits = as_classifier(answer)(grey(0.25, 0.75))
+    logits = as_classifier(answer)(gray(0.25, 0.75))
     assert logits.dtype == tf.float32
-    np.testing.assert_array_equal(logits, brightness(grey(0.25, 0.75)))
-    assert FGSM(eps=0.1)(answer, grey(0.45), [0]).success[0]
+    np.testing.assert_array_equal(logits, brightness(gray(0.25, 0.75)))
+    assert FGSM(eps=0.1)(answer, gray(0.45), [0]).success[0]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_answers_that_hold_logits(answer):
 def test_answers_without_logits_are_named(answer, message):
     """In one sentence."""
     with pytest.raises(ValueError) as caught:
-        as_classifier(answer)(grey(0.25, 0.75))
+        as_classifier(answer)(gray(0.25, 0.75))
     assert str(caught.value) == message
 
 

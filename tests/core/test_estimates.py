@@ -16,10 +16,10 @@ from tfrobust.core.estimates import Estimate, mean
 def test_mean_against_scipy():
     """In float64, whatever the dtype and shape of the values."""
     values = np.random.default_rng(0).normal(1e4, 1.0, (7, 5)).astype(np.float32)
-    found = mean(values)
+    estimate = mean(values)
     sample = values.astype(np.float64).ravel()
-    assert found.value == sample.mean()
-    np.testing.assert_allclose(found.standard_error, scipy.stats.sem(sample))
+    assert estimate.value == sample.mean()
+    np.testing.assert_allclose(estimate.standard_error, scipy.stats.sem(sample))
 
 
 def test_too_few_values_have_no_error():

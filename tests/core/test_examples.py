@@ -15,9 +15,9 @@ PARTS = [(IMAGES[:2], LABELS[:2]), (IMAGES[2:4], LABELS[2:4]), (IMAGES[4:], LABE
 def padded():
     """The last batch filled up by an example of weight 0, and one batch of nothing."""
     last = np.concatenate([IMAGES[4:], IMAGES[:1]]), np.array([5, 9])
-    ones = np.ones(2, np.float32)
-    nothing = (IMAGES[:2], LABELS[:2], 0 * ones)
-    return [(*PARTS[0], ones), (*PARTS[1], ones), (*last, [1.0, 0.0]), nothing]
+    counts = np.ones(2, np.float32)
+    nothing = (IMAGES[:2], LABELS[:2], 0 * counts)
+    return [(*PARTS[0], counts), (*PARTS[1], counts), (*last, [1.0, 0.0]), nothing]
 
 
 FORMS = {
@@ -40,9 +40,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_has_the_same_batches(form):
     """To the last bit, and no row of padding."""
-    found = list(Batches(FORMS[form](), batch_size=2))
-    assert len(found) == len(PARTS)
-    for batch, (images, labels) in zip(found, PARTS, strict=True):
+    batches = list(Batches(FORMS[form](), batch_size=2))
+    assert len(batches) == len(PARTS)
+    for batch, (images, labels) in zip(batches, PARTS, strict=True):
         np.testing.assert_array_equal(batch.images, images)
         np.testing.assert_array_equal(batch.labels, labels)
 
@@ -58,9 +58,9 @@ def test_a_padded_pipeline_is_as_a_plain_one():
         for pad in (False, True)
     )
     assert [len(batch.labels) for batch in filled] == [20, 20, 10]
-    for one, other in zip(plain, filled, strict=True):
-        np.testing.assert_array_equal(one.images, other.images)
-        np.testing.assert_array_equal(one.labels, other.labels)
+    for first, second in zip(plain, filled, strict=True):
+        np.testing.assert_array_equal(first.images, second.images)
+        np.testing.assert_array_equal(first.labels, second.labels)
 
 
 def test_the_number_of_batches_is_known_where_the_source_knows_it():
@@ -119,7 +119,7 @@ ALONE = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_has_the_same_images_and_labels(form):
     """To the last bit, and no row of padding."""
-    images, labels = gather(FORMS[form](), labelled=True)
+    images, labels = gather(FORMS[form](), labeled=True)
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -150,7 +150,7 @@ def test_bytes_are_pixels_and_arrays_are_not_copied():
             "`labels` must be None where `images` brings its own. Received: both",
         ),
         (
-            lambda: gather(IMAGES, name="natural", labelled=True),
+            lambda: gather(IMAGES, name="natural", labeled=True),
             "`labels` must be given where `natural` brings none. Received: labels=None",
         ),
         (

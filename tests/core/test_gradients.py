@@ -13,7 +13,7 @@ from tfrobust.core.gradients import (
     gradient_scale,
     has_gradient,
     input_gradient,
-    linearise,
+    linearize,
     pullback,
     values_and_gradient,
 )
@@ -37,28 +37,28 @@ def curved(seed=0):
     return network
 
 
-@pytest.mark.parametrize("vectorise", [True, False])
-def test_a_linear_network_has_the_columns_of_its_kernel(vectorise):
-    """For every class asked for, in the order asked, whatever the image."""
+@pytest.mark.parametrize("vectorize", [True, False])
+def test_a_linear_network_has_the_columns_of_its_kernel(vectorize):
+    """For every requested class, in the requested order, whatever the image."""
     network, images, _ = softmax_regression()
     kernel = network.get_weights()[0]
-    _, pull = linearise(network, tf.constant(images))
+    _, pull = linearize(network, tf.constant(images))
     chosen = np.array([[3, 0], [1, 1], [2, 3]])
-    found = class_gradients(pull, tf.constant(chosen), CLASSES, vectorise=vectorise)
+    gradient = class_gradients(pull, tf.constant(chosen), CLASSES, vectorize=vectorize)
     expected = kernel.T[chosen].reshape(3, 2, *SHAPE)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("vectorise", [True, False])
-def test_a_curved_network_against_finite_differences(vectorise, signed):
+@pytest.mark.parametrize("vectorize", [True, False])
+def test_a_curved_network_against_finite_differences(vectorize, signed):
     """In inference mode, where signs change nothing since images are independent."""
     network = curved()
     images = np.random.default_rng(1).random((2, *SHAPE), np.float32)
     chosen = tf.constant([[2, 1, 0], [0, 3, 1]])
-    _, pull = linearise(network, tf.constant(images))
+    _, pull = linearize(network, tf.constant(images))
     signs = tf.constant([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0]]) if signed else None
-    found = class_gradients(pull, chosen, CLASSES, signs=signs, vectorise=vectorise)
+    gradient = class_gradients(pull, chosen, CLASSES, signs=signs, vectorize=vectorize)
     step = 1e-2
     for place in np.ndindex(SHAPE):
         moved = np.stack([images, images])
@@ -67,7 +67,7 @@ def test_a_curved_network_against_finite_differences(vectorise, signed):
         ends = [network(m, training=False).numpy().astype(np.float64) for m in moved]
         slope = (ends[0] - ends[1]) / (2 * step)
         expected = np.take_along_axis(slope, chosen.numpy(), axis=1)
-        np.testing.assert_allclose(found[:, :, *place], expected, atol=2e-3)
+        np.testing.assert_allclose(gradient[:, :, *place], expected, atol=2e-3)
 
 
 def test_a_batch_norm_in_training_mode_mixes_images_and_signs_take_that_out():
@@ -100,23 +100,23 @@ def test_gradients_can_be_differentiated_again():
     """Through the vectorised pass as through single ones."""
     network = curved()
     images = tf.constant(np.random.default_rng(3).random((2, *SHAPE), np.float32))
-    found = []
-    for vectorise in (True, False):
+    results = []
+    for vectorize in (True, False):
         with tf.GradientTape() as tape:
-            _, pull = linearise(network, images)
+            _, pull = linearize(network, images)
             gradients = class_gradients(
-                pull, tf.constant([[0, 1], [2, 3]]), CLASSES, vectorise=vectorise
+                pull, tf.constant([[0, 1], [2, 3]]), CLASSES, vectorize=vectorize
             )
             total = tf.reduce_sum(gradients**3)
         variables = network.trainable_variables[:1]
-        found.append(tape.gradient(total, variables)[0])
-    assert np.abs(found[0]).max() > 0
-    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+        results.append(tape.gradient(total, variables)[0])
+    assert np.abs(results[0]).max() > 0
+    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-6)
 
 
 def test_a_model_without_a_gradient_is_refused():
     with pytest.raises(ValueError, match="`model` must be differentiable"):
-        _, pull = linearise(lambda x: tf.round(tf.stop_gradient(x)), tf.ones([1, 4]))
+        _, pull = linearize(lambda x: tf.round(tf.stop_gradient(x)), tf.ones([1, 4]))
         pull(tf.ones([1, 4]))
     with pytest.raises(ValueError, match="`model` must be differentiable"):
         input_gradient(lambda x: tf.round(x[:, 0]), tf.ones([1, 4]))
@@ -137,10 +137,10 @@ def quadratic(seed=0):
 def test_values_and_gradient_of_a_quadratic(scale):
     """A power of 2 on the way changes no bit."""
     values, a, b, points = quadratic()
-    found, gradient = values_and_gradient(values, tf.constant(points), scale)
+    computed, gradient = values_and_gradient(values, tf.constant(points), scale)
     wide = points.astype(np.float64)
     expected = np.sum(wide * (wide @ a) / 2 + wide * b, axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, wide @ a + b, rtol=1e-5, atol=1e-5)
     again = input_gradient(values, tf.constant(points))
     np.testing.assert_array_equal(gradient, again)

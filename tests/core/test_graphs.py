@@ -19,12 +19,12 @@ def test_a_graph_is_made_once_for_each_model_and_key():
         made.append(reference())
         return len(made)
 
-    one, two = Model(), Model()
-    assert not cache.knows(one)
-    assert [cache.get(one, "a", trace), cache.get(one, "a", trace)] == [1, 1]
-    assert [cache.get(one, "b", trace), cache.get(two, "a", trace)] == [2, 3]
-    assert made == [one, one, two]
-    assert cache.knows(one) and cache.knows(two)
+    first, second = Model(), Model()
+    assert not cache.knows(first)
+    assert [cache.get(first, "a", trace), cache.get(first, "a", trace)] == [1, 1]
+    assert [cache.get(first, "b", trace), cache.get(second, "a", trace)] == [2, 3]
+    assert made == [first, first, second]
+    assert cache.knows(first) and cache.knows(second)
 
 
 def test_the_model_is_not_kept_alive():
@@ -47,5 +47,5 @@ def test_models_that_cannot_be_keys_are_traced_each_time():
     cache, model, made = GraphCache(), Unhashable(), []
     for _ in range(2):
         cache.get(model, "a", lambda reference: made.append(reference()))
-    assert [found is model for found in made] == [True, True]
+    assert [traced is model for traced in made] == [True, True]
     assert not cache.knows(model)

@@ -15,9 +15,9 @@ ZEROS = np.zeros(SHAPE)
 def test_images_come_back_in_float32():
     """Of any floating precision; of lower rank where that is allowed."""
     for dtype in (np.float16, np.float32, np.float64):
-        found = checks.check_images(np.full(SHAPE, 0.5, dtype), sized=True)
-        assert found.dtype == tf.float32
-        np.testing.assert_array_equal(found, np.full(SHAPE, 0.5))
+        result = checks.check_images(np.full(SHAPE, 0.5, dtype), sized=True)
+        assert result.dtype == tf.float32
+        np.testing.assert_array_equal(result, np.full(SHAPE, 0.5))
     assert checks.check_images(ZEROS[:, :, 0, 0], any_rank=True).shape == (2, 3)
     assert checks.check_images(ZEROS[:, :0]).shape == (2, 0, 4, 1)
     np.testing.assert_array_equal(checks.check_batch("moved", -1 + ZEROS), -1 + ZEROS)
@@ -97,12 +97,12 @@ def test_wrong_classes_are_named(value, sentence):
 
 
 def test_classes_come_back_as_int32_and_have_a_range():
-    found = checks.check_classes("y", np.uint8([0, 2]), ZEROS)
-    assert found.dtype == tf.int32
-    checks.check_range("y", found, 3)
+    result = checks.check_classes("y", np.uint8([0, 2]), ZEROS)
+    assert result.dtype == tf.int32
+    checks.check_range("y", result, 3)
     sentence = "`y` must lie in [0, 2). Received: values from 0 to 2"
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        checks.check_range("y", found, 2)
+        checks.check_range("y", result, 2)
 
 
 def test_values_in_a_graph_are_nobody_s_business():

@@ -19,7 +19,7 @@ def test_seeds_differ_where_images_do():
     assert len(set(seeds[:, 0].tolist())) == len(images)
 
 
-def test_neighbouring_settings_share_no_stream():
+def test_neighboring_settings_share_no_stream():
     """The seed and the number of the restart are told apart."""
     images = tf.zeros([1, *SHAPE])
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (2**31 - 1, 2**31 - 1)]

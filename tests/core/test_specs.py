@@ -33,35 +33,33 @@ def thing(text, **defaults):
 
 
 def test_every_value_has_the_type_of_its_field():
-    found = thing(
+    instance = thing(
         "thing:size=8/255, norm=inf,count=5,fast=true,step=1/4,level=0,word=2"
     )
-    assert found == Thing(
+    assert instance == Thing(
         size=8 / 255, norm="inf", count=5, fast=True, step=0.25, level=0, word="2"
     )
-    assert found.fast is True and found.level == 0
+    assert instance.fast is True and instance.level == 0
     assert isinstance(thing("thing:size=1,norm=2").norm, int)
     assert thing("thing:size=1,step=none,fast=false") == Thing(size=1)
     assert "shape" not in settings_of(Thing)
 
 
 def test_defaults_stand_back_behind_the_text():
-    assert thing("thing:size=1", size=2, count=4, colour="red") == Thing(
-        size=1, count=4
-    )
+    assert thing("thing:size=1", size=2, count=4, color="red") == Thing(size=1, count=4)
     assert thing("thing", size=2) == Thing(size=2)
 
 
 @pytest.mark.parametrize(
-    "found",
+    "instance",
     [
         Thing(size=0.1),
         Thing(size=8 / 255, norm="inf", fast=True),
         Thing(size=1 / 3, norm=1, count=9, step=1e-9, level=0, word="b"),
     ],
 )
-def test_there_and_back(found):
-    assert thing(str(spec_of("thing", found))) == found
+def test_there_and_back(instance):
+    assert thing(str(spec_of("thing", instance))) == instance
 
 
 AMONG = "size, norm, count, fast, step, level, word"

@@ -37,8 +37,8 @@ def test_lengths_of_several_vectors():
 
 def test_the_largest_entry():
     largest = np.abs(DRAWN).max((1, 2, 3), keepdims=True)
-    found = measures.largest_entry(tf.constant(DRAWN))
-    np.testing.assert_array_equal(found, largest)
+    result = measures.largest_entry(tf.constant(DRAWN))
+    np.testing.assert_array_equal(result, largest)
     each = np.abs(DRAWN).max((2, 3), keepdims=True)
     np.testing.assert_array_equal(measures.largest_entry(tf.constant(DRAWN), 2), each)
     scaled = measures.by_largest_entry(tf.constant(DRAWN))
@@ -70,14 +70,14 @@ def test_squared_norms_are_per_example():
 
 def test_entries_that_are_not_finite_count_for_zero():
     vectors = tf.constant([[np.nan, 1.0], [np.inf, -np.inf]])
-    found = measures.zero_where_not_finite(vectors)
-    np.testing.assert_array_equal(found, [[0.0, 1.0], [0.0, 0.0]])
+    result = measures.zero_where_not_finite(vectors)
+    np.testing.assert_array_equal(result, [[0.0, 1.0], [0.0, 0.0]])
 
 
 def test_a_number_for_each_example_is_broadcast():
     for like in (DRAWN, tf.constant(DRAWN)):
-        found = measures.spread(tf.constant([1.0, 2.0, 3.0]), like)
-        np.testing.assert_array_equal(found, np.reshape([1.0, 2.0, 3.0], (3, 1, 1, 1)))
+        result = measures.spread(tf.constant([1.0, 2.0, 3.0]), like)
+        np.testing.assert_array_equal(result, np.reshape([1.0, 2.0, 3.0], (3, 1, 1, 1)))
 
 
 @given(
@@ -90,9 +90,9 @@ def test_cosines_are_bounded_and_finite(a, b):
     a, b = tf.constant(a[None]), tf.constant(b[None])
     with tf.GradientTape() as tape:
         tape.watch([a, b])
-        found = cosine(a, b)
-    assert np.all(np.abs(found) <= 1 + 1e-5)
-    assert all(np.all(np.isfinite(g)) for g in tape.gradient(found, [a, b]))
+        cosines = cosine(a, b)
+    assert np.all(np.abs(cosines) <= 1 + 1e-5)
+    assert all(np.all(np.isfinite(g)) for g in tape.gradient(cosines, [a, b]))
 
 
 def test_at_zero_the_cosine_and_its_gradient_are_zero():
@@ -100,6 +100,6 @@ def test_at_zero_the_cosine_and_its_gradient_are_zero():
     zero, other = tf.zeros([1, 1, 3]), tf.constant([[[1.0, 2.0, 2.0]]])
     with tf.GradientTape() as tape:
         tape.watch(zero)
-        found = cosine(zero, other)
-    np.testing.assert_array_equal(found, [[0.0]])
-    np.testing.assert_array_equal(tape.gradient(found, zero), np.zeros([1, 1, 3]))
+        cosines = cosine(zero, other)
+    np.testing.assert_array_equal(cosines, [[0.0]])
+    np.testing.assert_array_equal(tape.gradient(cosines, zero), np.zeros([1, 1, 3]))

@@ -27,7 +27,7 @@ def make_strategy(index, ports):
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def seen(strategy, pipeline):
+def gathered(strategy, pipeline):
     """Per component, in alphabetical order, `(steps, local replicas, batch, ...)`."""
     steps = [
         [strategy.experimental_local_results(part) for part in tf.nest.flatten(element)]
@@ -54,9 +54,9 @@ def main(out, index=None, *ports):
         examples, **settings, with_index=True, directions=directions
     )
     test = data.eval_pipeline(examples, batch_size=8, pad=True)
-    images, labels = seen(strategy, train)
-    directions, _, index, _ = seen(strategy, named)
-    test_images, test_labels, weights = seen(strategy, test)
+    images, labels = gathered(strategy, train)
+    directions, _, index, _ = gathered(strategy, named)
+    test_images, test_labels, weights = gathered(strategy, test)
     np.savez(
         out,
         images=images,

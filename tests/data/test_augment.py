@@ -64,7 +64,7 @@ def test_eager_equals_graph_with_dynamic_shape():
 
 
 def test_negative_padding_is_refused():
-    """The range of `padding` is stated."""
+    """The message gives the range of `padding`."""
     with pytest.raises(ValueError) as caught:
         crop_flip(np.zeros((1, 2, 2, 1)), (0, 0), padding=-1)
     assert str(caught.value) == "`padding` must not be negative. Received: padding=-1"

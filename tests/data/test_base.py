@@ -125,7 +125,7 @@ def test_counts_outside_the_data_are_refused(count):
 
 
 def test_a_negative_subset_seed_is_refused():
-    """The seed's range is stated."""
+    """The message gives the seed's range."""
     with pytest.raises(ValueError) as caught:
         numbered([0, 1]).subset(1, seed=-1)
     assert str(caught.value) == "`seed` must not be negative. Received: seed=-1"

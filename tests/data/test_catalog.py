@@ -12,7 +12,7 @@ import pytest
 from tfrobust import data
 from tfrobust.data import catalog
 
-KNOWN = (
+NAMES = (
     "`name` must be shapes, cifar10, cifar100, mnist, stl10, svhn_cropped or another"
 )
 
@@ -103,10 +103,10 @@ def test_nothing_is_printed_or_logged(name):
         check=True,
     )
     # TensorFlow's own C++ says this whatever its level, before it reads the level.
-    told = re.sub(
+    output = re.sub(
         r"(?m)^([IWE]\d{4} |WARNING: All log messages before ).*\n", "", ended.stderr
     )
-    assert (ended.stdout, told) == ("", "WARNING:absl:heard\n")
+    assert (ended.stdout, output) == ("", "WARNING:absl:heard\n")
 
 
 def test_a_slice_is_the_beginning_of_its_split():
@@ -163,14 +163,14 @@ def test_the_newest_version_is_read(tmp_path):
 
 @pytest.mark.parametrize("function", [data.check, data.describe])
 def test_unknown_names_are_refused(function, tmp_path):
-    """The message lists what is known and what the folder holds."""
+    """The message lists the common names and those in the folder."""
     with pytest.raises(ValueError) as caught:
         function("imagenot")
-    assert str(caught.value) == f"{KNOWN} TFDS name. Received: name='imagenot'"
+    assert str(caught.value) == f"{NAMES} TFDS name. Received: name='imagenot'"
     with pytest.raises(ValueError) as caught:
         function("imagenot", tmp_path)
     assert str(caught.value) == (
-        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds no prepared data "
+        f"{NAMES} TFDS name or lie in {str(tmp_path)!r}, which holds no prepared data "
         "set. Received: name='imagenot'"
     )
     for name in ("b", "a"):
@@ -179,7 +179,7 @@ def test_unknown_names_are_refused(function, tmp_path):
     with pytest.raises(ValueError) as caught:
         function("imagenot", tmp_path)
     assert str(caught.value) == (
-        f"{KNOWN} TFDS name or lie in {str(tmp_path)!r}, which holds a, b. "
+        f"{NAMES} TFDS name or lie in {str(tmp_path)!r}, which holds a, b. "
         "Received: name='imagenot'"
     )
 
@@ -307,7 +307,7 @@ def small(count, side=3, names=("a", "b")):
 
 
 def test_an_own_data_set_is_known_by_its_name(own):
-    """It is loaded once for each split, whatever is asked of it."""
+    """It is loaded once for each split, whatever is called."""
     calls = own(train=small(5), test=small(3))
     data.check("own", splits=("train", "test"))
     info = data.describe("own")

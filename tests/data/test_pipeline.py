@@ -43,9 +43,9 @@ def stacked(pipeline):
 def assert_same(first, second):
     """Equal in every bit."""
     assert len(first) == len(second)
-    for one, other in zip(first, second, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
+    for actual, expected in zip(first, second, strict=True):
+        assert actual.dtype == expected.dtype
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_an_epoch_visits_every_example_once_in_a_new_order():
@@ -186,12 +186,12 @@ def gathered(pipeline):
 def test_the_index_says_which_example_an_image_is(examples):
     """Without augmentation images and labels are those of the index."""
     pipeline = train_pipeline(examples, batch_size=8, seed=2, epochs=2, with_index=True)
-    found, labels = gathered(pipeline)
+    values, labels = gathered(pipeline)
     assert pipeline.element_spec[0]["index"] == tf.TensorSpec([8], tf.int32)
-    assert sorted(found) == ["images", "index"]
-    np.testing.assert_array_equal(labels, examples.labels[found["index"]])
+    assert sorted(values) == ["images", "index"]
+    np.testing.assert_array_equal(labels, examples.labels[values["index"]])
     floats = examples.images.astype(np.float32) / np.float32(255)
-    np.testing.assert_array_equal(found["images"], floats[found["index"]])
+    np.testing.assert_array_equal(values["images"], floats[values["index"]])
 
 
 @pytest.mark.parametrize("augment", [None, "crop_flip", crop_flip])
@@ -208,14 +208,14 @@ def test_directions_follow_their_image(examples, augment):
     )
     spec = pipeline.element_spec[0]["directions"]
     assert spec == tf.TensorSpec([8, 3, 32, 32, 3], tf.float32)
-    found, _ = gathered(pipeline)
-    bytes_again = np.rint(found["images"] * 255)
+    values, _ = gathered(pipeline)
+    bytes_again = np.rint(values["images"] * 255)
     for k in range(3):
         np.testing.assert_array_equal(
-            found["directions"][:, :, k], (k + 1) * bytes_again
+            values["directions"][:, :, k], (k + 1) * bytes_again
         )
-    still = accompanied(examples).astype(np.float32)[found["index"]]
-    moved = (found["directions"] != still).any((2, 3, 4, 5)).mean()
+    still = accompanied(examples).astype(np.float32)[values["index"]]
+    moved = (values["directions"] != still).any((2, 3, 4, 5)).mean()
     assert moved == 0 if augment is None else moved > 0.9
 
 
@@ -232,13 +232,13 @@ def test_what_comes_with_images_leaves_them_alone(augment, shard, channels):
         dict(directions=accompanied(examples)),
         dict(directions=accompanied(examples, 1), with_index=True),
     ):
-        found, others = gathered(train_pipeline(examples, **settings, **more))
+        values, others = gathered(train_pipeline(examples, **settings, **more))
         brought = {"with_index": "index", "directions": "directions"}
-        assert set(found) == {"images", *(brought[setting] for setting in more)}
-        assert_same([found["images"], others], [images, labels])
+        assert set(values) == {"images", *(brought[setting] for setting in more)}
+        assert_same([values["images"], others], [images, labels])
         if "directions" in more:
             count = more["directions"].shape[1]
-            assert found["directions"].shape[1:3] == (4 if shard else 8, count)
+            assert values["directions"].shape[1:3] == (4 if shard else 8, count)
 
 
 def test_directions_resume_bit_for_bit(examples):
@@ -274,7 +274,7 @@ DIRECTIONS = (
     ],
 )
 def test_directions_of_other_images_are_refused(examples, shape, kind):
-    """Number, size and type are stated."""
+    """The message gives number, size and type."""
     with pytest.raises(ValueError) as caught:
         train_pipeline(examples, **GOOD, directions=np.zeros(shape, kind))
     assert str(caught.value) == DIRECTIONS.format(shape, np.dtype(kind))
@@ -435,7 +435,7 @@ SHARD = (
     ],
 )
 def test_bad_training_settings_are_refused(examples, change, message):
-    """Each range is stated in full."""
+    """Each message gives the whole range."""
     with pytest.raises(ValueError) as caught:
         train_pipeline(examples, **{**GOOD, **change})
     assert str(caught.value) == message

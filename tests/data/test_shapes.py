@@ -33,7 +33,7 @@ def least_squares_accuracy(train_features, train, test_features, test):
     return (guess == test.labels).mean()
 
 
-def colour_histogram(images):
+def color_histogram(images):
     """16 bins a channel, and 16 of luminance, each image."""
     values = np.concatenate(
         [
@@ -108,9 +108,9 @@ def test_no_outline_reaches_over_the_border():
         assert not drawn[far].any(), name
 
 
-def test_colour_does_not_tell_the_class(train, held_out):
+def test_color_does_not_tell_the_class(train, held_out):
     """A linear classifier on colour histograms stays below 35 %."""
-    parts = [colour_histogram(part.images) for part in (train, held_out)]
+    parts = [color_histogram(part.images) for part in (train, held_out)]
     assert least_squares_accuracy(parts[0], train, parts[1], held_out) < 0.35
 
 
@@ -125,9 +125,9 @@ def test_place_does_not_tell_the_class(train, held_out):
 
 def test_outline_does_tell_the_class(train, held_out):
     """Cut out by brightness and scaled to one size, shapes match their neighbours."""
-    known = np.stack([outline(image) for image in train.images])
-    asked = np.stack([outline(image) for image in held_out.images[:400]])
-    distance = (known**2).sum(1) - 2 * asked @ known.T
+    train_outlines = np.stack([outline(image) for image in train.images])
+    outlines = np.stack([outline(image) for image in held_out.images[:400]])
+    distance = (train_outlines**2).sum(1) - 2 * outlines @ train_outlines.T
     guess = train.labels[distance.argmin(1)]
     assert (guess == held_out.labels[:400]).mean() > 0.9
 
@@ -140,7 +140,7 @@ def test_outline_does_tell_the_class(train, held_out):
     ],
 )
 def test_bad_arguments_are_refused(count, seed, message):
-    """Both ranges are stated."""
+    """The messages give both ranges."""
     with pytest.raises(ValueError) as caught:
         make_shapes(count, seed)
     assert str(caught.value) == message

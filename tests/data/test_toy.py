@@ -13,8 +13,8 @@ def in_the_plane(points):
 
 def signed_distances(points, labels):
     """Distance of each point from its moon's circle, outward positive."""
-    centres = np.where(labels[:, None] == 0, [0.0, 0.0], [1.0, 0.5])
-    return np.linalg.norm(in_the_plane(points) - centres, axis=1) - 1
+    centers = np.where(labels[:, None] == 0, [0.0, 0.0], [1.0, 0.5])
+    return np.linalg.norm(in_the_plane(points) - centers, axis=1) - 1
 
 
 def test_without_noise_points_lie_on_their_half_circles():
@@ -46,9 +46,9 @@ def test_angles_are_uniform():
 def test_noise_has_the_standard_deviation_asked_for():
     """Small noise across the curve is normal noise of that size."""
     points, labels = data.make_two_moons(4000, noise=0.05)
-    found = signed_distances(points, labels)
-    assert found.std() == pytest.approx(0.05, rel=0.05)
-    assert abs(found.mean()) < 0.005
+    distances = signed_distances(points, labels)
+    assert distances.std() == pytest.approx(0.05, rel=0.05)
+    assert abs(distances.mean()) < 0.005
 
 
 def test_types_balance_and_range():
@@ -84,7 +84,7 @@ def test_bad_arguments_are_named(arguments, message):
         data.make_two_moons(**arguments)
 
 
-CENTRES = {0: [-50, -10, 30], 1: [-30, 10, 50]}
+CENTERS = {0: [-50, -10, 30], 1: [-30, 10, 50]}
 
 
 def lines_in_the_plane(points):
@@ -97,10 +97,10 @@ def test_lines_have_their_six_modes():
     points, labels = data.make_lines(200, seed=1)
     plane = lines_in_the_plane(points)
     np.testing.assert_allclose(plane[:, 1], 2 * plane[:, 0], atol=1e-4)
-    for label, centres in CENTRES.items():
+    for label, centers in CENTERS.items():
         first = plane[labels == label, 0]
         assert len(first) == 600
-        near = np.abs(first[:, None] - centres) < 6
+        near = np.abs(first[:, None] - centers) < 6
         assert near.sum(axis=0).tolist() == [200, 200, 200]
 
 
@@ -108,11 +108,11 @@ def test_modes_are_normal_of_deviation_one():
     """Mean, deviation and fourth moment of a mode, within five standard errors."""
     points, labels = data.make_lines(20_000, seed=2)
     first = lines_in_the_plane(points)[:, 0]
-    centres = np.array([CENTRES[label] for label in labels])
+    centers = np.array([CENTERS[label] for label in labels])
     deviations = (
         first
-        - centres[
-            np.arange(len(first)), np.abs(first[:, None] - centres).argmin(axis=1)
+        - centers[
+            np.arange(len(first)), np.abs(first[:, None] - centers).argmin(axis=1)
         ]
     )
     count = len(deviations)

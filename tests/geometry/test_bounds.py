@@ -92,9 +92,9 @@ def test_the_power_iteration_stays_below_the_bound_too():
     """The measure of this package, on a ResNet."""
     network = models.ResNet18((8, 8, 2), 3, "lcnn", width=1)
     bound = geometry.curvature_bound(network)
-    found = geometry.curvature(network, draw(3, 8, 8, 2), [0, 1, 2], iterations=5)
-    assert 0 < np.max(found.gradient_norm) <= bound.loss_gradient
-    assert 0 < np.max(found.hessian_norm) <= bound.loss_hessian < math.inf
+    result = geometry.curvature(network, draw(3, 8, 8, 2), [0, 1, 2], iterations=5)
+    assert 0 < np.max(result.gradient_norm) <= bound.loss_gradient
+    assert 0 < np.max(result.hessian_norm) <= bound.loss_hessian < math.inf
 
 
 def test_linear_classifiers_attain_the_loss_bounds():
@@ -105,9 +105,9 @@ def test_linear_classifiers_attain_the_loss_bounds():
     bound = geometry.curvature_bound(network)
     np.testing.assert_allclose(bound.lipschitz, 3 * math.sqrt(2), rtol=1e-5)
     assert bound.hessian == bound.normalized == 0.0
-    found = geometry.curvature(network, np.array([0 * row, -9 * row]), [0, 0])
-    np.testing.assert_allclose(found.hessian_norm[0], bound.loss_hessian, rtol=1e-4)
-    np.testing.assert_allclose(found.gradient_norm[1], bound.loss_gradient, rtol=1e-4)
+    result = geometry.curvature(network, np.array([0 * row, -9 * row]), [0, 0])
+    np.testing.assert_allclose(result.hessian_norm[0], bound.loss_hessian, rtol=1e-4)
+    np.testing.assert_allclose(result.gradient_norm[1], bound.loss_gradient, rtol=1e-4)
 
 
 def test_one_hidden_unit_attains_the_hessian_bound():
@@ -139,9 +139,9 @@ def test_the_loss_hessian_is_reached_within_a_small_factor():
     network.layers[0].kernel.assign([[1.0]])
     network.layers[2].kernel.assign([[1.0, -1.0]])
     network.layers[2].bias.assign([-5.0, 5.0])  # the loss is steep: label 0 is wrong
-    found = float(geometry.hessian_norm(network, [[0.0]], [0])[0])
+    norm = float(geometry.hessian_norm(network, [[0.0]], [0])[0])
     bound = geometry.curvature_bound(network).loss_hessian
-    assert 0.9 * bound < found <= bound
+    assert 0.9 * bound < norm <= bound
 
 
 def test_normalized_is_the_sum_of_theorem_1():
@@ -157,8 +157,8 @@ def test_normalized_is_the_sum_of_theorem_1():
     for beta, kernel in zip(betas, kernels, strict=True):
         before *= kernel
         expected += beta / 4 * before
-    found = geometry.curvature_bound(network).normalized
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    result = geometry.curvature_bound(network).normalized
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_depth_adds_curvature_in_an_lcnn():

@@ -72,9 +72,11 @@ def test_linear_layers_have_the_norm_of_their_matrix(kind):
     basis = np.eye(count, dtype=np.float32).reshape(count, *SHAPE)
     answers = [np.asarray(network(x, training=False)) for x in (basis, 0 * basis)]
     matrix = (answers[0] - answers[1]).reshape(count, -1).astype(np.float64)
-    found = layer_constants(layer, (None, *SHAPE))
-    np.testing.assert_allclose(found.lipschitz, np.linalg.norm(matrix, 2), rtol=1e-4)
-    assert found.hessian == 0.0
+    constants = layer_constants(layer, (None, *SHAPE))
+    np.testing.assert_allclose(
+        constants.lipschitz, np.linalg.norm(matrix, 2), rtol=1e-4
+    )
+    assert constants.hessian == 0.0
 
 
 def test_large_convolutions_agree_with_their_matrix():
@@ -99,8 +101,8 @@ def test_large_convolutions_agree_with_their_matrix():
 
     operator = LinearOperator((300, 1200), apply, adjoint, dtype=np.float64)
     expected = svds(operator, k=1, return_singular_vectors=False, random_state=0)[0]
-    found = layer_constants(layer, (None, 20, 20, 3)).lipschitz
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    norm = layer_constants(layer, (None, 20, 20, 3)).lipschitz
+    np.testing.assert_allclose(norm, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["linear", "softplus", "tanh", "sigmoid", "beta"])
@@ -116,10 +118,10 @@ def test_activations_have_the_largest_derivatives_of_a_fine_grid(name):
             y = layer(x)
         slope = inner.gradient(y, x)
     bend = outer.gradient(slope, x)
-    found = layer_constants(layer, (None, 4))
-    np.testing.assert_allclose(found.lipschitz, tf.reduce_max(slope), rtol=3e-3)
+    constants = layer_constants(layer, (None, 4))
+    np.testing.assert_allclose(constants.lipschitz, tf.reduce_max(slope), rtol=3e-3)
     expected = 0.0 if bend is None else tf.reduce_max(tf.abs(bend))
-    np.testing.assert_allclose(found.hessian, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(constants.hessian, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_activations_that_jump_have_no_hessian_bound():
@@ -144,8 +146,8 @@ def test_an_activation_inside_a_layer_counts():
     layer = kl.Dense(1, activation="tanh")
     layer.build((None, 1))
     layer.kernel.assign([[2.0]])
-    found = layer_constants(layer, (None, 1))
-    np.testing.assert_allclose(found, (2.0, 16 / math.sqrt(27)), rtol=1e-6)
+    constants = layer_constants(layer, (None, 1))
+    np.testing.assert_allclose(constants, (2.0, 16 / math.sqrt(27)), rtol=1e-6)
 
 
 def test_composition_is_the_chain_rule():

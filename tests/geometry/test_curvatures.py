@@ -53,13 +53,13 @@ def test_softmax_regression_has_its_closed_form(seed):
     weights, bias = softmax_regression(seed)
     images, labels = draw(6, 2, 3, 2, seed=seed), np.arange(6) % 4
     model = regression(weights, bias)
-    found = geometry.curvature(model, images, labels, iterations=200)
+    result = geometry.curvature(model, images, labels, iterations=200)
     for row, label in enumerate(labels):
         g, hessian = regression_derivatives(weights, bias, images[row], label)
         size, norm = np.linalg.norm(g), spectral_norm(hessian)
-        np.testing.assert_allclose(found.gradient_norm[row], size, rtol=1e-5)
-        np.testing.assert_allclose(found.hessian_norm[row], norm, rtol=1e-4)
-        np.testing.assert_allclose(found.curvature[row], norm / size, rtol=1e-4)
+        np.testing.assert_allclose(result.gradient_norm[row], size, rtol=1e-5)
+        np.testing.assert_allclose(result.hessian_norm[row], norm, rtol=1e-4)
+        np.testing.assert_allclose(result.curvature[row], norm / size, rtol=1e-4)
 
 
 def test_a_convolutional_network_has_its_exact_hessian(network, exact):
@@ -68,20 +68,20 @@ def test_a_convolutional_network_has_its_exact_hessian(network, exact):
     np.testing.assert_allclose(
         geometry.gradient_norm(network, images, labels), gradients, rtol=1e-4
     )
-    found = geometry.hessian_norm(network, images, labels, iterations=2000)
-    np.testing.assert_allclose(found, hessians, rtol=1e-3)
+    result = geometry.hessian_norm(network, images, labels, iterations=2000)
+    np.testing.assert_allclose(result, hessians, rtol=1e-3)
 
 
 def test_estimates_grow_towards_the_norm_from_below(network, exact):
     """A lower bound that never decreases, and is near after the default ten."""
     images, labels, _, hessians = exact
-    found = np.array(
+    result = np.array(
         [geometry.hessian_norm(network, images, labels, n) for n in (1, 2, 4, 10, 40)]
     )
-    assert np.all(found[1:] >= found[:-1] * (1 - 1e-5))
-    assert np.all(found <= hessians * (1 + 1e-4))
-    assert np.all(found[3] > 0.8 * hessians)
-    assert np.any(found[0] < 0.99 * found[-1])
+    assert np.all(result[1:] >= result[:-1] * (1 - 1e-5))
+    assert np.all(result <= hessians * (1 + 1e-4))
+    assert np.all(result[3] > 0.8 * hessians)
+    assert np.any(result[0] < 0.99 * result[-1])
 
 
 def test_the_gradient_is_that_of_finite_differences():
@@ -89,51 +89,51 @@ def test_the_gradient_is_that_of_finite_differences():
     model = lambda x: tf.concat([x, -x], axis=-1)  # noqa: E731
     points = np.linspace(-3, 3, 7, dtype=np.float32)[:, None]
     labels = np.zeros(7, np.int32)
-    found = geometry.curvature(model, points, labels)
+    result = geometry.curvature(model, points, labels)
     loss = lambda x: np.log1p(np.exp(-2 * x))  # noqa: E731
     x, step = points[:, 0].astype(np.float64), 1e-4
     slope = (loss(x + step) - loss(x - step)) / (2 * step)
     bend = (loss(x + step) - 2 * loss(x) + loss(x - step)) / step**2
-    np.testing.assert_allclose(found.gradient_norm, np.abs(slope), rtol=1e-5)
-    np.testing.assert_allclose(found.hessian_norm, bend, rtol=1e-4)
+    np.testing.assert_allclose(result.gradient_norm, np.abs(slope), rtol=1e-5)
+    np.testing.assert_allclose(result.hessian_norm, bend, rtol=1e-4)
 
 
 @pytest.mark.parametrize("margin", [5.0, 20.0, 50.0, 75.0])
 def test_confident_answers_keep_their_curvature(margin):
     """g and H go to 0 together, and C to 2: `1 - p` is no longer 0 in float32."""
     model = lambda x: tf.concat([x, -x], axis=-1)  # noqa: E731
-    found = geometry.curvature(model, [[margin / 2]], [0])
+    result = geometry.curvature(model, [[margin / 2]], [0])
     small = 1 / (1 + math.exp(margin))
-    np.testing.assert_allclose(found.gradient_norm, [2 * small], rtol=1e-4)
+    np.testing.assert_allclose(result.gradient_norm, [2 * small], rtol=1e-4)
     hessian = 4 * small * (1 - small)
-    np.testing.assert_allclose(found.hessian_norm, [hessian], rtol=1e-4)
-    np.testing.assert_allclose(found.curvature, [2 * (1 - small)], rtol=1e-4)
+    np.testing.assert_allclose(result.hessian_norm, [hessian], rtol=1e-4)
+    np.testing.assert_allclose(result.curvature, [2 * (1 - small)], rtol=1e-4)
 
 
 def test_a_loss_that_is_linear_has_no_curvature():
     """Wrong by a margin of 400 the cross-entropy is a straight line: 0, and no NaN."""
     model = lambda x: tf.concat([x, -x], axis=-1)  # noqa: E731
-    found = geometry.curvature(model, [[-200.0]], [0])
-    assert [float(value[0]) for value in found] == [2.0, 0.0, 0.0]
+    result = geometry.curvature(model, [[-200.0]], [0])
+    assert [float(value[0]) for value in result] == [2.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("tolerance", [None, 1e-3])
 def test_a_constant_model_is_flat(tolerance):
     """Zero gradient and zero Hessian give 0, not NaN."""
     model = lambda x: 0.0 * tf.concat([x, -x], axis=-1)  # noqa: E731
-    found = geometry.curvature(model, [[0.3], [0.5]], [0, 1], tolerance=tolerance)
-    np.testing.assert_array_equal(np.array(found), 0.0)
+    result = geometry.curvature(model, [[0.3], [0.5]], [0, 1], tolerance=tolerance)
+    np.testing.assert_array_equal(np.array(result), 0.0)
 
 
 def test_nan_is_not_hidden():
     """A model that answers NaN has no norm of 0."""
     model = lambda x: tf.concat([x, -x], axis=-1) * np.nan  # noqa: E731
     for tolerance in (None, 1e-3):
-        found = geometry.curvature(model, [[0.3]], [0], tolerance=tolerance)
-        assert np.all(np.isnan(np.array(found)))
+        result = geometry.curvature(model, [[0.3]], [0], tolerance=tolerance)
+        assert np.all(np.isnan(np.array(result)))
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(network, exact):
+def test_an_answer_does_not_depend_on_its_neighbors(network, exact):
     """The same row alone, last, and beside others."""
     images, labels, *_ = exact
     for tolerance in (None, 0.05):
@@ -156,8 +156,8 @@ def test_tolerance_stops_where_it_says(network, exact):
     first = np.argmax(change <= 0.02, axis=0) + 1
     assert len(set(first)) > 1  # the rows do stop at different times
     expected = steps[first, np.arange(len(images))]
-    found = geometry.hessian_norm(network, images, labels, 30, tolerance=0.02)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    result = geometry.hessian_norm(network, images, labels, 30, tolerance=0.02)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_seeds_change_the_start_and_not_the_end(network, exact):
@@ -173,9 +173,9 @@ def test_seeds_change_the_start_and_not_the_end(network, exact):
 
 def test_epsilon_is_added_to_the_gradient_norm(network, exact):
     images, labels, *_ = exact
-    found = geometry.curvature(network, images, labels, epsilon=10.0)
-    expected = found.hessian_norm / (found.gradient_norm + 10.0)
-    np.testing.assert_allclose(found.curvature, expected, rtol=1e-6)
+    result = geometry.curvature(network, images, labels, epsilon=10.0)
+    expected = result.hessian_norm / (result.gradient_norm + 10.0)
+    np.testing.assert_allclose(result.curvature, expected, rtol=1e-6)
 
 
 def test_works_in_a_graph_of_unknown_batch_size(network, exact):
@@ -213,8 +213,8 @@ def test_a_loaded_saved_model_has_the_same_geometry(tmp_path):
     expected = geometry.curvature(network, images, labels)
     assert np.all(expected.hessian_norm > 0)
     for model in (loaded.serve, loaded, loaded.signatures["serving_default"]):
-        found = geometry.curvature(model, images, labels)
-        for a, b in zip(found, expected, strict=True):
+        result = geometry.curvature(model, images, labels)
+        for a, b in zip(result, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
@@ -260,8 +260,8 @@ def test_models_are_not_kept_alive():
 
 
 def test_no_images_have_no_norms(network):
-    found = geometry.curvature(network, draw(0, *SHAPE), np.zeros(0, np.int32))
-    assert [value.shape for value in found] == [(0,)] * 3
+    result = geometry.curvature(network, draw(0, *SHAPE), np.zeros(0, np.int32))
+    assert [value.shape for value in result] == [(0,)] * 3
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ def test_linear_classifier_in_closed_form():
     def model(x):
         return tf.reshape(x, [-1, 40]) @ tf.constant(matrix, tf.float32)
 
-    found = geometry.robustness(model, images)
+    estimate = geometry.robustness(model, images)
     logits = images.reshape(-1, 40).astype(np.float64) @ matrix
     margin = np.abs(logits[:, 0] - logits[:, 1])
     distance = margin / np.linalg.norm(matrix[:, 0] - matrix[:, 1])
-    np.testing.assert_array_equal(found.classes, logits.argmax(1))
-    np.testing.assert_allclose(found.margin, margin, rtol=1e-4)
-    np.testing.assert_allclose(found.margin_distance, distance, rtol=1e-4)
+    np.testing.assert_array_equal(estimate.classes, logits.argmax(1))
+    np.testing.assert_allclose(estimate.margin, margin, rtol=1e-4)
+    np.testing.assert_allclose(estimate.margin_distance, distance, rtol=1e-4)
     near = distance < 0.3  # further away the bounds of [0, 1] bend DeepFool's way
     assert near.any()
     away = attacks.DeepFool(overshoot=0.0)(model, images, logits.argmax(1))
@@ -54,15 +54,15 @@ def test_distances_are_proposition_2():
     gradient, hessian, bend = (
         value.numpy() for value in geometry.curvature(model, images, labels)
     )
-    found = geometry.robustness(model, images)
-    np.testing.assert_allclose(found.gradient_norm, gradient, rtol=1e-5)
-    np.testing.assert_allclose(found.hessian_norm, hessian, rtol=1e-5)
-    np.testing.assert_allclose(found.curvature, bend, rtol=1e-5)
+    estimate = geometry.robustness(model, images)
+    np.testing.assert_allclose(estimate.gradient_norm, gradient, rtol=1e-5)
+    np.testing.assert_allclose(estimate.hessian_norm, hessian, rtol=1e-5)
+    np.testing.assert_allclose(estimate.curvature, bend, rtol=1e-5)
     gap = np.log(2) - loss
-    for value, curved in ((found.distance_linear, 0.0), (found.distance, bend)):
+    for value, curved in ((estimate.distance_linear, 0.0), (estimate.distance, bend)):
         expected = geometry.robust_radius(gap, gradient, curved)
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-6)
-    assert np.all(found.distance <= found.distance_linear)
+    assert np.all(estimate.distance <= estimate.distance_linear)
 
 
 def test_at_the_distance_the_answer_is_undecided():
@@ -75,11 +75,11 @@ def test_at_the_distance_the_answer_is_undecided():
         return tf.concat([x, -x], axis=-1)
 
     points = np.float32([[0.05], [0.2]])
-    found = geometry.robustness(model, points)
+    estimate = geometry.robustness(model, points)
     true = points[:, 0]
-    np.testing.assert_allclose(found.margin_distance, true, rtol=1e-5)
-    np.testing.assert_allclose(found.distance, true, rtol=0.03)
-    assert np.all(found.distance_linear > true)
+    np.testing.assert_allclose(estimate.margin_distance, true, rtol=1e-5)
+    np.testing.assert_allclose(estimate.distance, true, rtol=0.03)
+    assert np.all(estimate.distance_linear > true)
 
 
 def test_a_flat_classifier_is_infinitely_far():
@@ -89,16 +89,16 @@ def test_a_flat_classifier_is_infinitely_far():
         flat = 0.0 * tf.reduce_sum(x, axis=[1, 2, 3])
         return tf.stack([flat + 3.0, flat], axis=1)
 
-    found = geometry.robustness(model, some_images(2))
-    assert np.all(np.isposinf(found.margin_distance))
-    assert np.all(np.isposinf(found.distance)) and np.all(found.hessian_norm == 0)
+    estimate = geometry.robustness(model, some_images(2))
+    assert np.all(np.isposinf(estimate.margin_distance))
+    assert np.all(np.isposinf(estimate.distance)) and np.all(estimate.hessian_norm == 0)
 
     def undecided(x):
         flat = 0.0 * tf.reduce_sum(x, axis=[1, 2, 3])
         return tf.stack([flat, flat, flat], axis=1)
 
-    found = geometry.robustness(undecided, some_images(2))
-    assert np.all(found.margin_distance == 0) and np.all(found.distance == 0)
+    estimate = geometry.robustness(undecided, some_images(2))
+    assert np.all(estimate.margin_distance == 0) and np.all(estimate.distance == 0)
 
 
 def test_each_image_has_its_own_iterations():
@@ -137,10 +137,10 @@ def test_inside_a_graph(jit):
         return geometry.robustness(model, x, iterations)
 
     expected = geometry.robustness(model, images, 100)
-    found = graph(images, np.full(6, 100, np.int32))
+    result = graph(images, np.full(6, 100, np.int32))
     graph(images[:2], np.full(2, 1, np.int32))
     assert len(traces) == 1
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(result, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-6)
 
 

@@ -87,6 +87,6 @@ def test_an_unknown_number_of_classes_is_no_obstacle():
     """A SavedModel may not say how many logits it returns."""
     images, labels = draw(2, 3), [0, 2]
     hidden = tf.function(lambda x: x, input_signature=[tf.TensorSpec([None, None])])
-    found = geometry.curvature(hidden, images, labels)
+    result = geometry.curvature(hidden, images, labels)
     expected = geometry.curvature(lambda x: x, images, labels)
-    np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-5)
+    np.testing.assert_allclose(np.array(result), np.array(expected), rtol=1e-5)

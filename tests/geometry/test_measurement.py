@@ -50,9 +50,9 @@ SOURCES = {
 def test_every_source_gives_the_same_values(network, expected, source):
     """In the order of the data, against one call on all of it."""
     images, labels, values = expected
-    found = geometry.measure(network, SOURCES[source](images, labels), 4, batch_size=2)
+    result = geometry.measure(network, SOURCES[source](images, labels), 4, batch_size=2)
     for name in NAMES:
-        array = getattr(found, name)
+        array = getattr(result, name)
         assert isinstance(array, np.ndarray) and array.shape == (7,)
         np.testing.assert_allclose(array, getattr(values, name), rtol=1e-4)
 

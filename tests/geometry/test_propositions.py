@@ -36,8 +36,8 @@ def test_taylor_bounds_hold_for_quadratics(seed, radius):
 def test_taylor_loss_bound_is_attained_along_the_gradient(slope, curvature, radius):
     """One dimension: `g x + g C x^2 / 2` rises by exactly that much."""
     expected = slope * radius + slope * curvature * radius**2 / 2
-    found = geometry.loss_bound(slope, curvature, radius)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    result = geometry.loss_bound(slope, curvature, radius)
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 
 @given(curvature=st.floats(0.01, 20.0), radius=radii)
@@ -104,8 +104,8 @@ def test_edges_of_the_radius():
 
 
 def test_arguments_broadcast():
-    found = geometry.loss_bound([1.0, 2.0], 0.0, np.array([[1.0], [3.0]]))
-    np.testing.assert_array_equal(found, [[1.0, 2.0], [3.0, 6.0]])
+    result = geometry.loss_bound([1.0, 2.0], 0.0, np.array([[1.0], [3.0]]))
+    np.testing.assert_array_equal(result, [[1.0, 2.0], [3.0, 6.0]])
 
 
 @pytest.mark.parametrize(

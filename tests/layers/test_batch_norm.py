@@ -55,7 +55,7 @@ def test_layer_contract(tmp_path):
 
 @pytest.mark.parametrize("shape", [(16, 3), (6, 5, 4, 3), (6, 5, 4, 1)])
 @pytest.mark.parametrize(("momentum", "epsilon"), [(0.9, 1e-5), (0.5, 0.1)])
-def test_a_loose_bound_is_plain_batch_normalisation(shape, momentum, epsilon):
+def test_a_loose_bound_is_plain_batch_normalization(shape, momentum, epsilon):
     """With gamma out of the way it is Keras's layer: outputs, statistics, gradients."""
     ours = LipschitzBatchNormalization(1e6, momentum=momentum, epsilon=epsilon)
     theirs = keras.layers.BatchNormalization(
@@ -275,5 +275,5 @@ def test_written_out_gradient_is_that_of_the_formula(shape, traced):
     wrap = tf.function if traced else lambda function: function
     ours = wrap(lambda: derivatives(written_out))()
     theirs = wrap(lambda: derivatives(formula))()
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    for own, reference in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(own, reference, rtol=1e-10, atol=1e-12)

@@ -334,13 +334,13 @@ def test_call_leaves_the_kernel_alone():
     ids=["conv", "dense"],
 )
 def test_state_moves_in_training_only(make, x):
-    """Inference and a frozen layer run no power iteration; training does, as told."""
+    """Inference and a frozen layer run no power iteration; training does, as set."""
     layer, twice = make(), make(power_iterations=2)
-    for one in (layer, twice):
-        one(x)
+    for model in (layer, twice):
+        model(x)
     layer.kernel.assign(images(*layer.kernel.shape, seed=3))
-    for one in (layer, twice):
-        one.set_weights(layer.get_weights())
+    for model in (layer, twice):
+        model.set_weights(layer.get_weights())
     before = [layer.left.numpy(), layer.right.numpy()]
 
     layer(x, training=False)
@@ -433,7 +433,7 @@ def test_strided_pixelwise_convolution_of_one_image(channels, size):
         )
 
 
-def test_bias_is_added_after_normalisation():
+def test_bias_is_added_after_normalization():
     """Zero in, bias out."""
     for layer, x in (
         (SpectralConv2D(3, 3, use_bias=True), np.zeros((2, 4, 5, 2), "float32")),

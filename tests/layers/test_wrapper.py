@@ -46,9 +46,9 @@ def test_a_wrapper_of_a_wrapper_has_the_same_network(network):
 def test_its_layers_are_those_of_its_network(network):
     """Without itself, so that nothing differs between the two."""
     wrapper = NetworkWrapper(network)
-    found = find_layers(wrapper, keras.layers.Layer)
-    assert found == find_layers(network, keras.layers.Layer)
-    assert wrapper not in found and len(found) == 1 + len(network.layers)
+    layers = find_layers(wrapper, keras.layers.Layer)
+    assert layers == find_layers(network, keras.layers.Layer)
+    assert wrapper not in layers and len(layers) == 1 + len(network.layers)
 
 
 def test_it_is_saved_with_its_weights(network, tmp_path):

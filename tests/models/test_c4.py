@@ -40,13 +40,13 @@ def convolve(x, kernel, stride, same):
 
 def norm_of(kernel, stride, same, shape):
     """Largest singular value of a convolution's matrix, column by column."""
-    ones = np.eye(np.prod(shape)).reshape(-1, *shape)
+    basis = np.eye(np.prod(shape)).reshape(-1, *shape)
     return np.linalg.norm(
-        convolve(ones, kernel, stride, same).reshape(len(ones), -1), 2
+        convolve(basis, kernel, stride, same).reshape(len(basis), -1), 2
     )
 
 
-def in_numpy(network, x, activation, normalise):
+def in_numpy(network, x, activation, normalize):
     """The network in float64."""
     weights = [
         (np.float64(layer.kernel.numpy()), np.float64(layer.bias.numpy()))
@@ -56,11 +56,11 @@ def in_numpy(network, x, activation, normalise):
     x = np.float64(x)
     for index, (kernel, bias) in enumerate(weights[:3]):
         stride, same = STRIDES[index], index == 0
-        if normalise:
+        if normalize:
             kernel = kernel / norm_of(kernel, stride, same, x.shape[1:])
         x = activation(convolve(x, kernel, stride, same) + bias)
     kernel, bias = weights[3]
-    if normalise:
+    if normalize:
         kernel = kernel / np.linalg.norm(kernel, 2)
     return x.reshape(len(x), -1) @ kernel + bias
 
@@ -88,7 +88,7 @@ def test_values(variant, activation):
         for layer in find_layers(network, kind):
             layer.refresh(60)
     x = random.random((3, 29, 34, 2), np.float32)
-    expected = in_numpy(network, x, activation, normalise=variant == "lcnn")
+    expected = in_numpy(network, x, activation, normalize=variant == "lcnn")
     assert np.std(expected, axis=0).min() > 1e-4
     np.testing.assert_allclose(network(x), expected, rtol=1e-4, atol=1e-4)
 

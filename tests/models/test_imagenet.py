@@ -117,10 +117,10 @@ def test_it_is_kerass_network_on_its_own_preprocessing(kind, ours, theirs):
     logits = np.float64(ours(kind)(images))
     odds = np.exp(logits - logits.max(1, keepdims=True))
     expected = theirs(kind)(KINDS[kind][2](255 * images))
-    found = odds / odds.sum(1, keepdims=True)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    probabilities = odds / odds.sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-3, atol=1e-6)
     # Images are told apart, and so would be another scale.
-    assert np.abs(found[0] - found[1]).max() > 0.05
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 0.05
     wrong = theirs(kind)(images).numpy()
     assert np.abs(wrong - expected).max() > 0.05
 
@@ -208,8 +208,8 @@ def test_it_can_be_attacked(kind, ours):
     np.testing.assert_allclose(
         (gradient * direction).sum((1, 2, 3)), quotient, rtol=0.05
     )
-    found = attacks.FGSM(eps=1e-6).perturb(network, images, labels)
-    assert np.all(losses(found).numpy() > losses(images).numpy())
+    adversarial = attacks.FGSM(eps=1e-6).perturb(network, images, labels)
+    assert np.all(losses(adversarial).numpy() > losses(images).numpy())
 
 
 def scenes(kind):
@@ -221,10 +221,13 @@ def scenes(kind):
 
 
 def check_verdict(network, images, labels, result):
-    """Range, success and distortion, as found and rounded, by the network and NumPy."""
-    found = result.adversarial.numpy()
-    assert found.min() >= 0.0 and found.max() <= 1.0
-    for suffix, shown in (("", found), ("_rounded", np.round(found * 255) / 255)):
+    """Range, success and distortion, exact and rounded, by the network and NumPy."""
+    adversarial = result.adversarial.numpy()
+    assert adversarial.min() >= 0.0 and adversarial.max() <= 1.0
+    for suffix, shown in (
+        ("", adversarial),
+        ("_rounded", np.round(adversarial * 255) / 255),
+    ):
         answers = np.argmax(network(np.float32(shown)), axis=1)
         success = getattr(result, f"success{suffix}")
         np.testing.assert_array_equal(success, answers != labels)
@@ -294,8 +297,8 @@ def test_smooth_gradients_in_a_graph_for_every_batch(kind, ours):
         expected = attack(network, *batch, eps=radii[rows])
         close = {"rtol": 1e-3, "atol": 1e-5}
         for name in ("adversarial", "distortion", "success"):
-            found = getattr(result, name)
-            np.testing.assert_allclose(found, getattr(expected, name), **close)
+            actual = getattr(result, name)
+            np.testing.assert_allclose(actual, getattr(expected, name), **close)
         assert result.success.numpy().tolist() == [False, True][rows]
         assert np.all(result.distortion > 0.1 * radii[rows])
     assert call.experimental_get_tracing_count() == 1
@@ -319,29 +322,29 @@ def test_weights_come_from_a_file(kind, whose, ending, ours, theirs, tmp_path):
     network = maker((size + 9, size + 5, 3), CLASSES, weights=path, name="other")
     assert network.name == "other"
     expected = ours(kind)
-    for one, other in zip(network.weights, expected.weights, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=other.path)
+    for first, second in zip(network.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(first, second, err_msg=second.path)
 
 
 @pytest.mark.parametrize("kind", EACH)
 def test_kerass_own_weights_are_taken_over(kind, monkeypatch):
     """Whatever Keras's function returns for "imagenet"; nothing is downloaded here."""
     maker, keras_maker, _, size, _ = KINDS[kind]
-    asked = []
+    arguments = []
 
     def make(weights=None, input_tensor=None, **settings):
-        asked.append(weights)
+        arguments.append(weights)
         network = keras_maker(weights=None, input_tensor=input_tensor, **settings)
         if weights is not None:
             shake(network, seed=5)
-            asked.append(network)
+            arguments.append(network)
         return network
 
     monkeypatch.setattr(keras.applications, keras_maker.__name__, make)
     network = maker((size, size, 3), weights="imagenet")
-    assert asked[:2] == [None, "imagenet"] and network.output_shape == (None, 1000)
-    for one, other in zip(network.weights, asked[2].weights, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=other.path)
+    assert arguments[:2] == [None, "imagenet"] and network.output_shape == (None, 1000)
+    for first, second in zip(network.weights, arguments[2].weights, strict=True):
+        np.testing.assert_array_equal(first, second, err_msg=second.path)
 
 
 def test_a_failed_download_is_one_sentence(monkeypatch):

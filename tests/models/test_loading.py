@@ -83,8 +83,8 @@ class Mine(RobustModel):
 
 def test_a_checkpoint_of_a_class_of_ones_own_yields_its_network(network, tmp_path):
     Mine(network).save(tmp_path / "mine.keras")
-    found = models.load(tmp_path / "mine.keras").call
-    for old, new in zip(network.get_weights(), found.get_weights(), strict=True):
+    loaded = models.load(tmp_path / "mine.keras").call
+    for old, new in zip(network.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
@@ -226,11 +226,11 @@ def test_a_file_that_does_not_load(tmp_path):
     ):
         with pytest.raises(models.LoadError) as error:
             models.load(path)
-        told = str(error.value)
-        assert told.startswith(
+        message = str(error.value)
+        assert message.startswith(
             LOADS.format(p=path) + f", which is no {what} that loads here: "
         )
-        assert "\n" not in told
+        assert "\n" not in message
 
 
 def test_a_program_has_the_sentence_without_the_argument(tmp_path):

@@ -14,13 +14,13 @@ from tfrobust import models
 from tfrobust.layers import SpectralDense, find_layers
 
 
-def in_numpy(network, x, betas, normalise):
+def in_numpy(network, x, betas, normalize):
     """The network in float64: dense, centered softplus, dense."""
     x = np.float64(x).reshape(len(x), -1)
     layers = [layer for layer in network.layers if hasattr(layer, "kernel")]
     for index, layer in enumerate(layers):
         kernel = np.float64(layer.kernel.numpy())
-        if normalise:
+        if normalize:
             kernel = kernel / np.linalg.norm(kernel, 2)
         x = x @ kernel + np.float64(layer.bias.numpy())
         if index < len(betas):
@@ -46,7 +46,7 @@ def test_values(variant):
         layer.refresh()
     x = np.random.default_rng(0).standard_normal((3, 4, 3)).astype("float32")
     beta = 2.0 if variant == "lcnn" else 1000.0
-    expected = in_numpy(network, x, (beta, beta), normalise=variant == "lcnn")
+    expected = in_numpy(network, x, (beta, beta), normalize=variant == "lcnn")
     np.testing.assert_allclose(network(x).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_no_hidden_layer_is_a_linear_classifier():
     """`hidden=()` leaves one dense layer."""
     network = models.MLP((3,), classes=2, hidden=())
     x = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
-    expected = in_numpy(network, x, (), normalise=False)
+    expected = in_numpy(network, x, (), normalize=False)
     np.testing.assert_allclose(network(x).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 

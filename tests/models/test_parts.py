@@ -38,7 +38,7 @@ def test_standard_parts():
 
 
 def test_lcnn_parts():
-    """The library's layers, with the coefficients asked for."""
+    """The library's layers, with the given coefficients."""
     parts = Parts(variant="lcnn", beta=3.0, gamma=2.0)
     convolution, norm, activation, dense = made(parts)
     assert type(convolution) is layers.SpectralConv2D
@@ -53,7 +53,7 @@ def test_lcnn_parts():
 
 
 def test_softplus_parts():
-    """The standard parts, but for the fixed beta asked for."""
+    """The standard parts, but for the given fixed beta."""
     convolution, norm, activation, dense = made(Parts(variant="softplus", beta=3.0))
     assert type(convolution) is keras.layers.Conv2D
     assert type(norm) is keras.layers.BatchNormalization

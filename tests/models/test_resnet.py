@@ -24,16 +24,16 @@ def counts(blocks, width, channels, classes):
     A stage of n blocks at c channels holds 2n 3x3 convolutions, the first of them from
     the stage before, and a 1x1 convolution on the shortcut where the width changes.
     """
-    kernels, normalised, before = 9 * channels * width, width, width
+    kernels, normalized, before = 9 * channels * width, width, width
     for stage, n in enumerate(blocks):
         c = width * 2**stage
         kernels += 9 * before * c + (2 * n - 1) * 9 * c * c
-        normalised += 2 * n * c
+        normalized += 2 * n * c
         if before != c:
             kernels += before * c
-            normalised += c
+            normalized += c
         before = c
-    return kernels + (before + 1) * classes, normalised
+    return kernels + (before + 1) * classes, normalized
 
 
 def trainable(model):
@@ -45,14 +45,14 @@ def trainable(model):
 def test_parameters_of_the_published_width(depth, classes):
     """The standard network is the published one less its affine batch norms."""
     network = MAKERS[depth](classes=classes)
-    kernels, normalised = counts(BLOCKS[depth], 64, 3, classes)
+    kernels, normalized = counts(BLOCKS[depth], 64, 3, classes)
     assert trainable(network) == kernels
     # Moving mean and variance, and the fixed log_beta of each activation.
     activations = 1 + 2 * sum(BLOCKS[depth])
-    assert network.count_params() == kernels + 2 * normalised + activations
+    assert network.count_params() == kernels + 2 * normalized + activations
     if (depth, classes) == ("18", 10):
-        assert (kernels, 2 * normalised) == (11_164_362, 9_600)
-        assert kernels + 2 * normalised == 11_173_962
+        assert (kernels, 2 * normalized) == (11_164_362, 9_600)
+        assert kernels + 2 * normalized == 11_173_962
 
 
 @pytest.mark.parametrize("depth", ["18", "34"])
@@ -87,8 +87,8 @@ def test_layers_of_the_variants():
         keras.layers.Add: (0, 0),
     }
     for kind, expected in numbers.items():
-        found = (len(find_layers(standard, kind)), len(find_layers(lcnn, kind)))
-        assert found == expected, kind
+        counts = (len(find_layers(standard, kind)), len(find_layers(lcnn, kind)))
+        assert counts == expected, kind
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])

@@ -34,8 +34,8 @@ def kernel():
 def test_versions_are_numbers_and_rise_by_value(tmp_path):
     for name in ("10", "9", "007", "1.5", "v2", "-3", "\u0663", "latest"):
         (tmp_path / name).mkdir()
-    found = [(number, path.name) for number, path in numbered_versions(tmp_path)]
-    assert found == [(7, "007"), (9, "9"), (10, "10")]
+    versions = [(number, path.name) for number, path in numbered_versions(tmp_path)]
+    assert versions == [(7, "007"), (9, "9"), (10, "10")]
 
 
 def test_a_keras_model_around_a_signature_answers_and_has_its_gradient(
@@ -55,8 +55,8 @@ def test_a_keras_model_around_a_signature_answers_and_has_its_gradient(
         first = tf.reduce_sum(logits[:, 1])
     np.testing.assert_allclose(logits, expected, rtol=1e-5)
     np.testing.assert_allclose(ServedModel(path)(point), expected, rtol=1e-5)
-    found = tape.gradient(first, point).numpy().reshape(5, 6)
-    np.testing.assert_allclose(found, kernel[:, 1] / (1 + np.exp(-flat)), rtol=1e-5)
+    gradient = tape.gradient(first, point).numpy().reshape(5, 6)
+    np.testing.assert_allclose(gradient, kernel[:, 1] / (1 + np.exp(-flat)), rtol=1e-5)
 
 
 def test_it_has_the_same_configuration_whatever_was_made_before(tmp_path, kernel):

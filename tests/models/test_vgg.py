@@ -22,10 +22,10 @@ def counts(width, channels, classes, pixels=1):
 def test_parameters_of_the_published_width(classes):
     """Eight convolutions without bias, one dense layer; 9,223,754 at ten classes."""
     network = models.VGG11(classes=classes)
-    kernels, normalised = counts(64, 3, classes)
+    kernels, normalized = counts(64, 3, classes)
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_variables)
     assert trainable == kernels
-    assert network.count_params() == kernels + 2 * normalised + 8
+    assert network.count_params() == kernels + 2 * normalized + 8
     if classes == 10:
         # 9,217,728 in the kernels, of which 1,728 in the first, and 5,130 in the last.
         assert kernels == 9_217_728 + 5_130

@@ -78,8 +78,8 @@ def test_packing_changes_little(variant):
     images = random.random((16, 8, 8, 3), np.float32)
     expected = np.asarray(network(images, training=False))
     zoo.unpack(other, zoo.pack(network))
-    found = np.asarray(other(images, training=False))
-    assert np.max(np.abs(found - expected)) < 0.01 * np.std(expected, axis=0).max()
+    logits = np.asarray(other(images, training=False))
+    assert np.max(np.abs(logits - expected)) < 0.01 * np.std(expected, axis=0).max()
 
 
 def test_weights_of_another_network_are_refused():

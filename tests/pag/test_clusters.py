@@ -15,12 +15,12 @@ from tfrobust.pag.clusters import k_means
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 30))
-def test_every_centre_is_the_mean_of_what_is_nearest_to_it(seed, count, points):
+def test_every_center_is_the_mean_of_what_is_nearest_to_it(seed, count, points):
     """The fixed point of Lloyd's algorithm, which so few points always reach."""
     images = np.random.default_rng(seed).random((points, 2, 1), np.float32)
-    centres = k_means(images, count, seed)
-    assert centres.shape == (min(count, points), 2, 1)
-    flat, own = images.reshape(points, -1), centres.reshape(len(centres), -1)
+    centers = k_means(images, count, seed)
+    assert centers.shape == (min(count, points), 2, 1)
+    flat, own = images.reshape(points, -1), centers.reshape(len(centers), -1)
     distances = np.sum((flat[:, None] - own) ** 2, axis=-1)
     nearest = np.argmin(distances, axis=1)
     for cluster in np.unique(nearest):
@@ -30,9 +30,9 @@ def test_every_centre_is_the_mean_of_what_is_nearest_to_it(seed, count, points):
 
 def test_as_many_clusters_as_points_are_the_points():
     images = np.random.default_rng(0).random((6, 3), np.float32)
-    centres = k_means(images, 9, seed=1)
-    order = [np.lexsort(array.T) for array in (images, centres)]
-    np.testing.assert_allclose(centres[order[1]], images[order[0]], atol=1e-6)
+    centers = k_means(images, 9, seed=1)
+    order = [np.lexsort(array.T) for array in (images, centers)]
+    np.testing.assert_allclose(centers[order[1]], images[order[0]], atol=1e-6)
 
 
 def test_heaps_are_found():
@@ -43,14 +43,14 @@ def test_heaps_are_found():
         np.float32
     )
     for seed in range(5):
-        centres = k_means(points, 5, seed)
-        distances = np.linalg.norm(centres[:, None] - middles, axis=-1)
+        centers = k_means(points, 5, seed)
+        distances = np.linalg.norm(centers[:, None] - middles, axis=-1)
         assert np.all(distances.min(axis=0) < 0.1)
 
 
 def test_equal_points_do_no_harm():
-    centres = k_means(np.full((7, 2), 0.5, np.float32), 3, seed=0)
-    np.testing.assert_array_equal(centres, np.full((3, 2), 0.5))
+    centers = k_means(np.full((7, 2), 0.5, np.float32), 3, seed=0)
+    np.testing.assert_array_equal(centers, np.full((3, 2), 0.5))
 
 
 def test_a_seed_fixes_it():
@@ -80,7 +80,7 @@ for seed in range(4):
 
 
 @pytest.mark.slow
-def test_every_process_finds_the_same_centres():
+def test_every_process_finds_the_same_centers():
     """In every bit, with the matrix products of other processors, on other numbers of
     threads. Images of two values have many distances alike: in single precision these
     settings break the ties differently.
@@ -91,10 +91,10 @@ def test_every_process_finds_the_same_centres():
         {"PYTHONHASHSEED": "7"},
     )
     command = [sys.executable, "-c", HASHES, clusters.__file__]
-    found = [
+    centers = [
         subprocess.run(
             command, env={**os.environ, **each}, capture_output=True, check=True
         ).stdout.split()
         for each in settings
     ]
-    assert found[0] == found[1] == found[2] and len(set(found[0])) == 8
+    assert centers[0] == centers[1] == centers[2] and len(set(centers[0])) == 8

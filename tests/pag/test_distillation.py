@@ -19,14 +19,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def by_class(network, images):
     """Gradients `[N,K,H,W,C]`, one tape a class and image, in float64."""
-    found = np.zeros((len(images), CLASSES, *SHAPE))
+    gradients = np.zeros((len(images), CLASSES, *SHAPE))
     for row, image in enumerate(images.images.astype(np.float32) / np.float32(255)):
         for t in range(CLASSES):
             x = tf.Variable(image[None])
             with tf.GradientTape() as tape:
                 logit = network(x, training=False)[0, t]
-            found[row, t] = tape.gradient(logit, x)[0]
-    return found
+            gradients[row, t] = tape.gradient(logit, x)[0]
+    return gradients
 
 
 def cosines(a, b):
@@ -54,9 +54,9 @@ def test_the_cache_says_what_the_teacher_does(teacher, images, whole):
     chosen = tf.constant([[2, 0]] * COUNT)
     batch = {"directions": tf.constant(cached.rows, tf.float32)}
     direct = pag.Teacher(teacher)(floats, chosen).numpy().reshape(COUNT, 2, -1)
-    found = cached(floats, chosen, batch).numpy().reshape(COUNT, 2, -1)
-    lengths = np.linalg.norm(direct, axis=-1) * np.linalg.norm(found, axis=-1)
-    assert (np.sum(direct * found, -1) / lengths).min() > 0.999
+    result = cached(floats, chosen, batch).numpy().reshape(COUNT, 2, -1)
+    lengths = np.linalg.norm(direct, axis=-1) * np.linalg.norm(result, axis=-1)
+    assert (np.sum(direct * result, -1) / lengths).min() > 0.999
     assert (cached.classes, cached.image_shape) == (CLASSES, SHAPE)
     cached.check(SHAPE, CLASSES)
 
@@ -104,12 +104,12 @@ def test_it_goes_on_where_it_stopped(teacher, images, whole, tmp_path, rows):
     half.flush()
     (tmp_path / "directions.partial.json").write_text("{")
     (tmp_path / "directions.partial.npy").write_bytes(b"half")
-    told = []
+    progress = []
     pag.cache_directions(
-        teacher, images, tmp_path, batch_size=4, progress=lambda *n: told.append(n)
+        teacher, images, tmp_path, batch_size=4, progress=lambda *n: progress.append(n)
     )
     steps = [done for done in (0, 4, 8, COUNT) if done >= rows]
-    assert told == [(done, COUNT) for done in steps]
+    assert progress == [(done, COUNT) for done in steps]
     for name in ("directions.npy", "directions.json"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
@@ -269,11 +269,13 @@ def test_augmented_batches_bring_what_training_needs(teacher, images, whole):
     for batch, _ in pipeline:
         values = dict(batch)
         moved = values.pop("images").numpy()
-        found = cached(moved, tf.constant([[1, 0]] * 4), values).numpy()
-        for one, image, row in zip(found, moved, values["index"].numpy(), strict=True):
+        result = cached(moved, tf.constant([[1, 0]] * 4), values).numpy()
+        for directions_of_image, image, row in zip(
+            result, moved, values["index"].numpy(), strict=True
+        ):
             top, left, flip = where(image, images.images[row] / np.float32(255))
             flipped += flip
-            for direction, t in zip(one, (1, 0), strict=True):
+            for direction, t in zip(directions_of_image, (1, 0), strict=True):
                 np.testing.assert_array_equal(
                     direction, shifted(rows[row, t].astype(np.float32), top, left, flip)
                 )
@@ -291,9 +293,9 @@ def shifted(image, top, left, flip):
 def where(moved, image):
     """The only crop and flip that makes `moved` of an image of noise."""
     places = [(t, le, f) for t in range(9) for le in range(9) for f in (False, True)]
-    found = [place for place in places if np.allclose(moved, shifted(image, *place))]
+    matches = [place for place in places if np.allclose(moved, shifted(image, *place))]
     # Shifted out of sight, crops look alike; their directions are all 0, too.
-    return found[0]
+    return matches[0]
 
 
 FILL = """
@@ -330,8 +332,8 @@ def test_a_killed_process_leaves_what_it_has_done(teacher, images, whole, tmp_pa
     """SIGKILL between two steps; the lock goes with the process."""
     process = start_filling(tmp_path, seconds=60)
     try:
-        told = [process.stdout.readline() for _ in range(2)]
-        assert told == ["0\n", "4\n"], process.stderr.read()
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines == ["0\n", "4\n"], process.stderr.read()
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -347,14 +349,14 @@ def test_two_processes_share_the_work_of_one(teacher, images, whole, tmp_path):
     process = start_filling(tmp_path, seconds=1)
     try:
         assert process.stdout.readline() == "0\n", process.stderr.read()
-        told = []
+        lines = []
         pag.cache_directions(
-            teacher, images, tmp_path, batch_size=4, progress=lambda *n: told.append(n)
+            teacher, images, tmp_path, batch_size=4, progress=lambda *n: lines.append(n)
         )
         process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0 and told == []
+    assert process.returncode == 0 and lines == []
     assert (tmp_path / "directions.npy").read_bytes() == (
         whole / "directions.npy"
     ).read_bytes()

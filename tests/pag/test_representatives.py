@@ -34,18 +34,18 @@ def all_classes(images):
 
 def representatives(directions, images, **extras):
     """What the directions lead to, `[B,K,H,W,C]`."""
-    found = directions(tf.constant(images), all_classes(images), extras)
-    return found.numpy() + images[:, None]
+    result = directions(tf.constant(images), all_classes(images), extras)
+    return result.numpy() + images[:, None]
 
 
 def test_one_image_is_a_training_image_of_its_class_and_the_same_for_all():
     images, labels = examples()
-    found = representatives(OneImage(images, labels, CLASSES), floats(images[:5]))
+    result = representatives(OneImage(images, labels, CLASSES), floats(images[:5]))
     for t in range(CLASSES):
         own = floats(images[labels == t])
-        distance = np.abs(own - found[0, t]).reshape(len(own), -1).max(axis=1)
+        distance = np.abs(own - result[0, t]).reshape(len(own), -1).max(axis=1)
         assert distance.min() < 1e-6
-        np.testing.assert_allclose(found[:, t], found[:1, t].repeat(5, 0), atol=1e-6)
+        np.testing.assert_allclose(result[:, t], result[:1, t].repeat(5, 0), atol=1e-6)
 
 
 def test_another_seed_is_another_image():
@@ -72,38 +72,38 @@ def test_without_a_constant_a_mean_is_as_long_as_its_images():
     for t in range(CLASSES):
         own = (images[labels == t] / 255.0).reshape(-1, np.prod(SHAPE))
         expected = np.sqrt(np.mean(np.sum(own**2, axis=1)))
-        found = np.linalg.norm(directions.representatives[t])
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        length = np.linalg.norm(directions.representatives[t])
+        np.testing.assert_allclose(length, expected, rtol=1e-6)
         mean = own.mean(axis=0)
         cosine = mean @ directions.representatives[t].numpy().ravel()
-        assert cosine == pytest.approx(np.linalg.norm(mean) * found, rel=1e-6)
+        assert cosine == pytest.approx(np.linalg.norm(mean) * length, rel=1e-6)
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(2, 9))
-def test_the_nearest_neighbour_is_the_one_a_search_finds(seed, samples):
+def test_the_nearest_neighbor_is_the_one_a_search_finds(seed, samples):
     """Fresh images, so that none is among the sample."""
     images, labels = examples(27, seed % 5)
     directions = NearestNeighbor(images, labels, CLASSES, samples=samples, seed=seed)
     pool, index = sample(images, labels, CLASSES, samples, seed)
     fresh = np.random.default_rng([seed, 1]).random((4, *SHAPE), np.float32)
-    found = representatives(directions, fresh)
+    result = representatives(directions, fresh)
     for b, t in np.ndindex(4, CLASSES):
         rows = index[t][index[t] != MISSING]
         own = images[rows].astype(np.float64) / 255
         distances = np.sum((own - fresh[b]) ** 2, axis=(1, 2, 3))
-        nearest = np.sum((found[b, t].astype(np.float64) - fresh[b]) ** 2)
+        nearest = np.sum((result[b, t].astype(np.float64) - fresh[b]) ** 2)
         np.testing.assert_allclose(nearest, distances.min(), rtol=1e-5)
         assert np.all(labels[rows] == t)
 
 
-def test_an_image_of_the_sample_is_not_its_own_neighbour():
+def test_an_image_of_the_sample_is_not_its_own_neighbor():
     """Found by its pixels, or by its index where it was cropped and flipped."""
     images, labels = examples()
     directions = NearestNeighbor(images, labels, CLASSES, samples=8)
     whole = floats(images)
-    found = representatives(directions, whole)
-    own = found[np.arange(len(labels)), labels]
+    result = representatives(directions, whole)
+    own = result[np.arange(len(labels)), labels]
     assert np.abs(own - whole).reshape(len(whole), -1).max(axis=1).min() > 1e-3
     flat = whole.reshape(len(whole), -1).astype(np.float64)
     distances = np.sum((flat[:, None] - flat) ** 2, axis=-1)
@@ -113,10 +113,10 @@ def test_an_image_of_the_sample_is_not_its_own_neighbour():
     np.testing.assert_allclose(own, second, atol=1e-6)
     moved = np.clip(whole + 0.02, 0, 1)
     untold = representatives(directions, moved)[np.arange(len(labels)), labels]
-    told = representatives(directions, moved, index=tf.range(len(labels)))
-    told = told[np.arange(len(labels)), labels]
+    indexed = representatives(directions, moved, index=tf.range(len(labels)))
+    indexed = indexed[np.arange(len(labels)), labels]
     np.testing.assert_allclose(untold, whole, atol=1e-6)
-    assert np.abs(told - whole).reshape(len(whole), -1).max(axis=1).min() > 1e-3
+    assert np.abs(indexed - whole).reshape(len(whole), -1).max(axis=1).min() > 1e-3
 
 
 def test_a_class_of_few_images_has_only_those():
@@ -125,11 +125,11 @@ def test_a_class_of_few_images_has_only_those():
     labels = np.array([0] * 7 + [1] * 2 + [2] * 2)
     images = np.maximum(images, 100)
     directions = NearestNeighbor(images, labels, CLASSES, samples=7)
-    found = representatives(directions, np.zeros((1, *SHAPE), np.float32))
-    assert found.min() >= 100 / 255 - 1e-6
+    result = representatives(directions, np.zeros((1, *SHAPE), np.float32))
+    assert result.min() >= 100 / 255 - 1e-6
 
 
-def test_centres_are_those_of_the_clusters():
+def test_centers_are_those_of_the_clusters():
     """Two well-separated heaps in each class; the nearer one's mean."""
     random = np.random.default_rng(0)
     heaps = np.stack([np.full(SHAPE, 0.2), np.full(SHAPE, 0.8)])
@@ -139,19 +139,19 @@ def test_centres_are_those_of_the_clusters():
     labels = np.arange(24) // 2 % CLASSES
     directions = Cluster(images, labels, CLASSES, clusters=2)
     dark = np.zeros((1, *SHAPE), np.float32)
-    found = representatives(directions, dark)
+    centers = representatives(directions, dark)
     for t in range(CLASSES):
         own = images[(labels == t) & (np.arange(24) % 2 == 0)]
-        np.testing.assert_allclose(found[0, t], own.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(centers[0, t], own.mean(axis=0), atol=1e-6)
 
 
 def test_one_cluster_is_the_class_mean():
     images, labels = examples()
-    found = representatives(
+    result = representatives(
         Cluster(images, labels, CLASSES, clusters=1), floats(images[:2])
     )
     means = ClassMean(images, labels, CLASSES, scale=1.0).representatives
-    np.testing.assert_allclose(found, np.stack([means] * 2), atol=1e-6)
+    np.testing.assert_allclose(result, np.stack([means] * 2), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -210,7 +210,7 @@ def test_settings_that_cannot_be(make, message):
         make(*examples(), CLASSES)
 
 
-def test_a_class_of_one_image_has_no_neighbour():
+def test_a_class_of_one_image_has_no_neighbor():
     images, labels = examples()
     with pytest.raises(ValueError, match="Received: 1 image of class 2"):
         NearestNeighbor(images, np.where(np.arange(24) == 5, 2, labels % 2), CLASSES)
@@ -235,13 +235,13 @@ def test_images_of_255_levels_that_are_not_bytes_are_refused():
         OneImage(images.astype(np.int64), labels, CLASSES)
 
 
-def test_a_near_neighbour_is_not_taken_for_the_image_itself():
+def test_a_near_neighbor_is_not_taken_for_the_image_itself():
     """In a plane where points lie densely; only an equal one is left out."""
     points = np.linspace(0.4, 0.41, 20, dtype=np.float32)[:, None]
     points = np.concatenate([points, points], axis=1)
     directions = NearestNeighbor(points, np.arange(20) % 2, 2, samples=10)
-    found = directions(tf.constant(points), tf.broadcast_to([0, 1], [20, 2]))
-    lengths = np.abs(found.numpy()[..., 0])
+    result = directions(tf.constant(points), tf.broadcast_to([0, 1], [20, 2]))
+    lengths = np.abs(result.numpy()[..., 0])
     own = lengths[np.arange(20), np.arange(20) % 2]
     step = 0.01 / 19
     np.testing.assert_allclose(own, 2 * step, rtol=1e-2)

@@ -14,9 +14,9 @@ from tfrobust.training import RobustModel
 def test_a_linear_teacher_gives_its_columns():
     network, images, _ = softmax_regression()
     chosen = np.array([[1, 3], [0, 2], [3, 3]])
-    found = Teacher(network)(tf.constant(images), tf.constant(chosen))
+    gradients = Teacher(network)(tf.constant(images), tf.constant(chosen))
     expected = network.get_weights()[0].T[chosen].reshape(3, 2, *SHAPE)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(gradients, expected, rtol=1e-6)
 
 
 def test_an_answer_does_not_depend_on_the_batch_and_leaves_the_teacher_alone():
@@ -28,8 +28,8 @@ def test_an_answer_does_not_depend_on_the_batch_and_leaves_the_teacher_alone():
     teacher = Teacher(network)
     whole = teacher(tf.constant(images), chosen)
     for b in range(4):
-        one = teacher(tf.constant(images[b : b + 1]), chosen[b : b + 1])
-        np.testing.assert_allclose(one[0], whole[b], rtol=1e-4, atol=1e-6)
+        single = teacher(tf.constant(images[b : b + 1]), chosen[b : b + 1])
+        np.testing.assert_allclose(single[0], whole[b], rtol=1e-4, atol=1e-6)
     for old, new in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

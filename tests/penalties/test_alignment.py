@@ -61,9 +61,9 @@ def by_hand(weights, images, representatives):
     for x, s in zip(flat, slope, strict=True):
         for t in range(CLASSES):
             gradient = first @ (s * last[:, t])
-            wanted = representatives[t].ravel() - x
-            lengths = np.linalg.norm(gradient) * np.linalg.norm(wanted)
-            total += 1 - gradient @ wanted / lengths
+            goal = representatives[t].ravel() - x
+            lengths = np.linalg.norm(gradient) * np.linalg.norm(goal)
+            total += 1 - gradient @ goal / lengths
     return total / len(images)
 
 
@@ -73,10 +73,10 @@ def test_the_value_of_a_linear_network():
     directions = means()
     value, _ = penalty_and_gradient(GradientAlignment(directions, 0.3), network, images)
     columns = network.get_weights()[0].T.astype(np.float64)
-    wanted = directions.representatives.numpy()[None] - images[:, None]
-    wanted = wanted.reshape(3, CLASSES, -1)
-    cosines = np.sum(columns * wanted, -1) / (
-        np.linalg.norm(columns, axis=-1) * np.linalg.norm(wanted, axis=-1)
+    goals = directions.representatives.numpy()[None] - images[:, None]
+    goals = goals.reshape(3, CLASSES, -1)
+    cosines = np.sum(columns * goals, -1) / (
+        np.linalg.norm(columns, axis=-1) * np.linalg.norm(goals, axis=-1)
     )
     expected = 0.3 * np.mean(np.sum(1 - cosines, axis=1))
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -88,8 +88,8 @@ def test_the_value_is_exact_either_way(exact):
     images = np.random.default_rng(2).random((3, *SHAPE), np.float32)
     penalty = GradientAlignment(directions, 0.5, exact=exact)
     value, _ = penalty_and_gradient(penalty, network, images)
-    known = directions.representatives.numpy().astype(np.float64)
-    expected = 0.5 * by_hand(network.get_weights(), images, known)
+    representatives = directions.representatives.numpy().astype(np.float64)
+    expected = 0.5 * by_hand(network.get_weights(), images, representatives)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
@@ -98,20 +98,21 @@ def test_the_exact_gradient_is_that_of_finite_differences():
     network, directions = smooth_network(), means()
     images = np.random.default_rng(2).random((3, *SHAPE), np.float32)
     penalty = GradientAlignment(directions, 1.0, exact=True)
-    _, found = penalty_and_gradient(penalty, network, images)
-    known = directions.representatives.numpy().astype(np.float64)
+    _, gradients = penalty_and_gradient(penalty, network, images)
+    representatives = directions.representatives.numpy().astype(np.float64)
     weights = [w.astype(np.float64) for w in network.get_weights()]
     step = 1e-6
-    for weight, gradient in list(zip(weights, found, strict=True))[:3]:
+    for weight, gradient in list(zip(weights, gradients, strict=True))[:3]:
         for index in np.ndindex(weight.shape):
             kept, ends = weight[index], []
             for sign in (1, -1):
                 weight[index] = kept + sign * step
-                ends.append(by_hand(weights, images, known))
+                ends.append(by_hand(weights, images, representatives))
             weight[index] = kept
             expected = (ends[0] - ends[1]) / (2 * step)
             np.testing.assert_allclose(gradient[index], expected, 1e-3, 1e-5)
-    assert found[3] is None or np.all(found[3] == 0)  # the last bias moves no gradient
+    # The last bias moves no gradient.
+    assert gradients[3] is None or np.all(gradients[3] == 0)
 
 
 def test_the_mean_over_all_signs_is_the_exact_gradient():
@@ -121,14 +122,14 @@ def test_the_mean_over_all_signs_is_the_exact_gradient():
     exact = GradientAlignment(directions, 1.0, exact=True)
     _, expected = penalty_and_gradient(exact, network, images)
     penalty, mean = GradientAlignment(directions, 1.0), 0.0
-    found = []
+    results = []
     for signs in itertools.product([-1.0, 1.0], repeat=CLASSES):
         penalty._signs = lambda *_, signs=signs: tf.constant([signs])
         _, gradient = penalty_and_gradient(penalty, network, images)
-        found.append(gradient[0].numpy())
+        results.append(gradient[0].numpy())
         mean = mean + gradient[0] / 16
     np.testing.assert_allclose(mean, expected[0], rtol=1e-4, atol=1e-6)
-    assert np.std(found, axis=0).max() > 1e-3  # a single draw is not
+    assert np.std(results, axis=0).max() > 1e-3  # a single draw is not
 
 
 def test_a_class_of_short_gradients_does_not_drown_in_the_noise_of_others():
@@ -142,16 +143,16 @@ def test_a_class_of_short_gradients_does_not_drown_in_the_noise_of_others():
         last = network.layers[-1].kernel
         last.assign(last * np.array([shrunk, 1, 1, 1], np.float32))
         exact = GradientAlignment(directions, 1.0, exact=True)
-        wanted = penalty_and_gradient(exact, network, images)[1][0]
+        goal = penalty_and_gradient(exact, network, images)[1][0]
         penalty, squares = GradientAlignment(directions, 1.0), []
         for signs in itertools.product([-1.0, 1.0], repeat=CLASSES):
             penalty._signs = lambda *_, signs=signs: tf.constant([signs])
-            value, found = penalty_and_gradient(penalty, network, images)
-            squares.append(np.sum((found[0] - wanted) ** 2))
-        known = directions.representatives.numpy().astype(np.float64)
-        expected = by_hand(network.get_weights(), images, known)
+            value, gradient = penalty_and_gradient(penalty, network, images)
+            squares.append(np.sum((gradient[0] - goal) ** 2))
+        representatives = directions.representatives.numpy().astype(np.float64)
+        expected = by_hand(network.get_weights(), images, representatives)
         np.testing.assert_allclose(value, expected, rtol=1e-5)
-        return np.sqrt(np.mean(squares)) / np.linalg.norm(wanted)
+        return np.sqrt(np.mean(squares)) / np.linalg.norm(goal)
 
     assert noise(1e-3) < 2 * noise(1.0)
 
@@ -159,9 +160,9 @@ def test_a_class_of_short_gradients_does_not_drown_in_the_noise_of_others():
 def test_drawn_classes_have_the_expectation_of_all():
     """Each class is drawn equally often: 2 of 4, over 4,000 images and a few steps."""
     network, directions = smooth_network(), means()
-    one = np.random.default_rng(3).random((1, *SHAPE), np.float32)
-    images = np.repeat(one, 4000, axis=0)
-    whole, _ = penalty_and_gradient(GradientAlignment(directions), network, one)
+    image = np.random.default_rng(3).random((1, *SHAPE), np.float32)
+    images = np.repeat(image, 4000, axis=0)
+    whole, _ = penalty_and_gradient(GradientAlignment(directions), network, image)
     some = GradientAlignment(directions, classes_per_step=2)
     values = [
         float(penalty_and_gradient(some, network, images, step)[0]) for step in range(3)
@@ -302,16 +303,16 @@ def test_xla_and_float16_take_the_same_step(plain_step, policy, compiled, tolera
     scaling, which drops a step of which one entry is not finite.
     """
     expected, value, exact = plain_step
-    found, other = gradient_of_a_step(policy, compiled, exact)
-    assert np.all(np.isfinite(found)) and np.linalg.norm(expected) > 0.1
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    gradient, other = gradient_of_a_step(policy, compiled, exact)
+    assert np.all(np.isfinite(gradient)) and np.linalg.norm(expected) > 0.1
+    error = np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
     assert error < tolerance
     np.testing.assert_allclose(other, value, rtol=tolerance)
 
 
 def test_in_float16_small_gradients_survive():
     """The cosine of gradients near 1e-7 is that of float32, not of zeros."""
-    found = {}
+    results = {}
     for policy in ("float32", "mixed_float16"):
         keras.utils.set_random_seed(0)
         dense = keras.layers.Dense(CLASSES, dtype=policy)
@@ -322,9 +323,9 @@ def test_in_float16_small_gradients_survive():
         model.compile(optimizer, penalties=[GradientAlignment(means(), 1.0)])
         images = np.random.default_rng(0).random((4, *SHAPE), np.float32)
         history = model.fit(images, np.arange(4), verbose=0).history
-        found[policy] = history["alignment_penalty"][0]
-    assert found["float32"] != pytest.approx(CLASSES, rel=1e-3)
-    assert found["mixed_float16"] == pytest.approx(found["float32"], rel=0.02)
+        results[policy] = history["alignment_penalty"][0]
+    assert results["float32"] != pytest.approx(CLASSES, rel=1e-3)
+    assert results["mixed_float16"] == pytest.approx(results["float32"], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tfrobust.training import RobustModel
 DIRECTIONS = ["sign", "gradient"]
 
 
-def normalised(width=2):
+def normalized(width=2):
     """A convolutional network with batch norm and weights that are not small."""
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
@@ -90,12 +90,14 @@ def test_the_value_is_the_closed_form(direction, step):
 def test_the_gradient_is_that_of_finite_differences_with_z_held(direction):
     """Central differences of the closed form in float64, in every weight."""
     network, images, labels = softmax_regression()
-    _, found = penalty_and_gradient(Cure(0.5, 1.0, direction), network, images, labels)
+    _, gradients = penalty_and_gradient(
+        Cure(0.5, 1.0, direction), network, images, labels
+    )
     weights = [w.astype(np.float64) for w in network.get_weights()]
     flat = images.reshape(3, -1).astype(np.float64)
     z = directions_by_hand(*weights, flat, labels, direction)
     difference = 1e-6
-    for weight, gradient in zip(weights, found, strict=True):
+    for weight, gradient in zip(weights, gradients, strict=True):
         expected = np.zeros_like(weight)
         for index in np.ndindex(weight.shape):
             kept, ends = weight[index], []
@@ -127,7 +129,7 @@ def test_a_small_step_measures_the_hessian():
 @pytest.mark.parametrize("copies", [2, 5])
 def test_the_batch_does_not_matter(copies):
     """Examples repeated have the same value and gradient, batch norm or not."""
-    network, images, labels = normalised()
+    network, images, labels = normalized()
     penalty = Cure(1.0, 0.5)
     once, gradient = penalty_and_gradient(penalty, network, images, labels)
     images, labels = np.tile(images, (copies, 1, 1, 1)), np.tile(labels, copies)
@@ -140,7 +142,7 @@ def test_the_batch_does_not_matter(copies):
 
 def test_examples_do_not_see_each_other():
     """The penalty of a batch is the mean of its examples' own, with batch norm too."""
-    network, images, labels = normalised()
+    network, images, labels = normalized()
     penalty = Cure(1.0, 0.5)
     together = penalty(context_of(network, images, labels))
     alone = [
@@ -175,7 +177,7 @@ def test_moving_statistics_are_those_of_the_step_without_it():
     """One training step moves batch norm's statistics as if the penalty were absent."""
     moved = []
     for penalties in ([], [Cure(1.0, 0.5)]):
-        network, images, labels = normalised()
+        network, images, labels = normalized()
         model = RobustModel(network)
         model.compile(keras.optimizers.SGD(0.0), penalties=penalties)
         model.train_on_batch(images, labels)
@@ -187,7 +189,7 @@ def test_moving_statistics_are_those_of_the_step_without_it():
 
 def test_training_with_it_lowers_it():
     """A few steps on one batch, in `RobustModel`, with batch norm."""
-    network, images, labels = normalised()
+    network, images, labels = normalized()
     model = RobustModel(network)
     model.compile(keras.optimizers.SGD(0.05), penalties=[Cure(1.0, 0.5)])
     history = model.fit(images, labels, batch_size=5, epochs=20, verbose=0).history
@@ -228,11 +230,11 @@ def test_an_unknown_batch_size_is_traced_once():
 )
 def test_half_precision_stays_close(policy, tolerance):
     """The value under mixed precision against float32, and a finite gradient."""
-    network, images, labels = normalised()
+    network, images, labels = normalized()
     expected = Cure(1.0, 0.5)(context_of(network, images, labels))
     keras.config.set_dtype_policy(policy)
     try:
-        half, _, _ = normalised()
+        half, _, _ = normalized()
     finally:
         keras.config.set_dtype_policy("float32")
     half.set_weights(network.get_weights())
@@ -262,9 +264,9 @@ def test_small_gradients_survive_float16():
         ]
     )
     half.set_weights([kernel, bias])
-    found = float(penalty(context_of(half, images, labels)))
+    result = float(penalty(context_of(half, images, labels)))
     assert 0 < expected < 1e-12
-    np.testing.assert_allclose(found, expected, rtol=0.05)
+    np.testing.assert_allclose(result, expected, rtol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_gradients_are_those_of_finite_differences(absolute):
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         value = penalty.value(model)
-    found = dict(
+    gradients = dict(
         zip([v.path for v in variables], tape.gradient(value, variables), strict=True)
     )
     logs = {v.path: float(v.numpy()) for v in variables}
@@ -78,7 +78,7 @@ def test_gradients_are_those_of_finite_differences(absolute):
             gamma = [x for name, x in moved.items() if name.endswith("log_gamma")]
             ends.append(equation_5(beta, gamma, 0.5, 0.125, absolute))
         expected = (ends[0] - ends[1]) / (2 * step)
-        np.testing.assert_allclose(found[path], expected, rtol=1e-5, err_msg=path)
+        np.testing.assert_allclose(gradients[path], expected, rtol=1e-5, err_msg=path)
 
 
 def test_the_penalty_of_a_step_is_that_of_its_network():

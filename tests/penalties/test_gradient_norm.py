@@ -48,10 +48,10 @@ def test_the_value_is_the_closed_form():
 def test_the_gradient_is_that_of_finite_differences():
     """Central differences of the closed form in float64, in every weight."""
     network, images, labels = softmax_regression()
-    _, found = penalty_and_gradient(network, images, labels, weight=0.5)
+    _, gradients = penalty_and_gradient(network, images, labels, weight=0.5)
     weights = [w.astype(np.float64) for w in network.get_weights()]
     step = 1e-6
-    for weight, gradient in zip(weights, found, strict=True):
+    for weight, gradient in zip(weights, gradients, strict=True):
         expected = np.zeros_like(weight)
         for index in np.ndindex(weight.shape):
             kept, ends = weight[index], []

@@ -70,10 +70,10 @@ def test_the_gradient_is_that_of_finite_differences():
     network, images, labels = softmax_regression()
     with tf.GradientTape() as tape:
         value = Trades(3.0, Fixed())(context_of(network, images, labels))
-    found = tape.gradient(value, network.trainable_variables)
+    gradients = tape.gradient(value, network.trainable_variables)
     weights = [w.astype(np.float64) for w in network.get_weights()]
     step = 1e-6
-    for index, gradient in enumerate(found):
+    for index, gradient in enumerate(gradients):
         expected = np.zeros_like(weights[index])
         for place in np.ndindex(expected.shape):
             ends = []
@@ -126,10 +126,10 @@ def test_batch_norm_sees_the_clean_and_the_perturbed_batch_once_each():
     context = context_of(searching, images, labels)
     after_clean = searching.layers[0].moving_mean.numpy()
     attack = PGD(norm="inf", eps=0.05, steps=4, loss="kl")
-    found = attack.perturb(searching, images, labels).numpy()
+    adversarial = attack.perturb(searching, images, labels).numpy()
     np.testing.assert_array_equal(searching.layers[0].moving_mean, after_clean)
     Trades(1.0, attack)(context)
-    expected = 0.5 * after_clean + 0.5 * found.mean((0, 1, 2))
+    expected = 0.5 * after_clean + 0.5 * adversarial.mean((0, 1, 2))
     np.testing.assert_allclose(searching.layers[0].moving_mean, expected, rtol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_no_gradient_flows_through_the_search():
     attack = PGD(norm=2, eps=0.3, steps=2, loss="kl")
     with tf.GradientTape() as tape:
         value = Trades(1.0, attack)(context_of(network, images, labels))
-    found = tape.gradient(value, network.trainable_variables)
+    gradient = tape.gradient(value, network.trainable_variables)
     held = attack.perturb(network, images, labels)
     with tf.GradientTape() as tape:
         log_p = tf.nn.log_softmax(network(images))
@@ -147,8 +147,8 @@ def test_no_gradient_flows_through_the_search():
         terms = tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
         total = tf.reduce_mean(terms)
     expected = tape.gradient(total, network.trainable_variables)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    for first, second in zip(gradient, expected, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
 def test_a_weight_of_zero_is_allowed():

@@ -48,8 +48,8 @@ def test_three_steps_are_those_of_pytorch():
     network, images, labels = linear_network()
     expected = pytorch_sgd(network.get_weights(), images, labels)
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
-    found = trained(network, images, labels, optimizer, [WeightDecay(DECAY)])
-    for a, b in zip(found, expected, strict=True):
+    result = trained(network, images, labels, optimizer, [WeightDecay(DECAY)])
+    for a, b in zip(result, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -59,8 +59,8 @@ def test_the_decay_of_keras_optimizers_is_another():
     start = network.get_weights()
     expected = pytorch_sgd(start, images, labels)
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM, weight_decay=DECAY)
-    found = trained(network, images, labels, optimizer, [])
-    assert np.max(np.abs(found[0] - expected[0])) > 0.01 * np.max(np.abs(start[0]))
+    result = trained(network, images, labels, optimizer, [])
+    assert np.max(np.abs(result[0] - expected[0])) > 0.01 * np.max(np.abs(start[0]))
 
 
 def test_beta_and_gamma_do_not_decay():
@@ -95,5 +95,5 @@ def test_what_to_exclude_is_a_choice(exclude):
     )
     kernel, bias = network.get_weights()
     kept = np.sum(kernel**2) + (0 if exclude else np.sum(bias**2))
-    found = WeightDecay(2.0, exclude)(context)
-    np.testing.assert_allclose(found, kept, rtol=1e-6)
+    result = WeightDecay(2.0, exclude)(context)
+    np.testing.assert_allclose(result, kept, rtol=1e-6)

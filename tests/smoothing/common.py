@@ -94,16 +94,16 @@ def exact(images, z, alpha, **graph):
     )
 
 
-def exact_normalised(images, z, alpha, **graph):
+def exact_normalized(images, z, alpha, **graph):
     """`s(z) / s(1)` of a batch by direct float64 solves."""
-    ones = exact(images, np.ones_like(z), alpha, **graph)
-    return exact(images, z, alpha, **graph) / ones
+    smoothed_ones = exact(images, np.ones_like(z), alpha, **graph)
+    return exact(images, z, alpha, **graph) / smoothed_ones
 
 
-def relative_error(found, expected):
+def relative_error(actual, expected):
     """Euclidean distance of each image over the length of what is expected."""
     rows = len(expected)
-    missing = (np.asarray(found, np.float64) - expected).reshape(rows, -1)
+    missing = (np.asarray(actual, np.float64) - expected).reshape(rows, -1)
     return np.linalg.norm(missing, axis=1) / np.linalg.norm(
         expected.reshape(rows, -1), axis=1
     )

@@ -26,9 +26,9 @@ def test_black_pixels_have_the_even_iterates_and_white_the_odd(size, started):
             .numpy()
             for steps in (2 * count - 1, 2 * count)
         ]
-        found = Checkerboard(graph, alpha).solve(b, count, start)
+        solution = Checkerboard(graph, alpha).solve(b, count, start)
         expected = np.where(black, plain[1], plain[0])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(solution, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_black_pixels_have_the_even_iterates_and_white_the_odd(size, started):
 )
 def test_solves(alpha, count):
     images, b = draw(3, 6, 5, 2), normal(3, 6, 5, 2)
-    found = Checkerboard(grid_graph(images), alpha).solve(tf.constant(b), count)
+    solution = Checkerboard(grid_graph(images), alpha).solve(tf.constant(b), count)
     expected = exact(images, b, alpha) / (1 - alpha)
-    assert relative_error(found, expected).max() < 1e-4
+    assert relative_error(solution, expected).max() < 1e-4
 
 
 def test_stays_at_the_answer():
     images, b = draw(2, 5, 6, 1), normal(2, 5, 6, 1)
     answer = exact(images, b, 0.95) / (1 - 0.95)
-    found = Checkerboard(grid_graph(images), 0.95).solve(
+    solution = Checkerboard(grid_graph(images), 0.95).solve(
         tf.constant(b), 3, tf.constant(answer, tf.float32)
     )
-    assert relative_error(found, answer).max() < 1e-5
+    assert relative_error(solution, answer).max() < 1e-5

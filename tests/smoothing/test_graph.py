@@ -31,8 +31,8 @@ def path(*values):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_matrix_is_the_definition(size, settings):
     images = draw(2, *size)
-    found = dense(grid_graph(images, **settings))
-    for matrix, image in zip(found, images, strict=True):
+    result = dense(grid_graph(images, **settings))
+    for matrix, image in zip(result, images, strict=True):
         np.testing.assert_allclose(matrix, weights(image, **settings).todense(), 2e-5)
 
 
@@ -40,36 +40,36 @@ def test_the_matrix_is_the_definition(size, settings):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_product_is_the_matrix_product(size, settings):
     images, z = draw(2, *size), normal(2, *size)
-    found = grid_graph(images, **settings).multiply(tf.constant(z))
+    product = grid_graph(images, **settings).multiply(tf.constant(z))
     expected = [
         per_channel(weights(image, **settings).dot, row)
         for image, row in zip(images, z, strict=True)
     ]
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(product, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("neighbors", [4, 8])
-def test_neighbours_of_a_constant_image_are_bound_alike(neighbors):
+def test_neighbors_of_a_constant_image_are_bound_alike(neighbors):
     """Each edge of a path of three: `1 / sqrt(1 * 2)`; a square by the definition."""
-    found = dense(grid_graph(path(0.3, 0.3, 0.3), neighbors=neighbors))[0]
-    np.testing.assert_allclose(found[[0, 1], [1, 2]], 0.5**0.5, 1e-6)
+    result = dense(grid_graph(path(0.3, 0.3, 0.3), neighbors=neighbors))[0]
+    np.testing.assert_allclose(result[[0, 1], [1, 2]], 0.5**0.5, 1e-6)
     image = np.full((3, 4, 2), 0.7, np.float32)
-    found = dense(grid_graph(image[None], neighbors=neighbors))[0]
-    np.testing.assert_allclose(found, weights(image, neighbors=neighbors).todense())
-    assert np.count_nonzero(found[5]) == neighbors  # a pixel inside
+    result = dense(grid_graph(image[None], neighbors=neighbors))[0]
+    np.testing.assert_allclose(result, weights(image, neighbors=neighbors).todense())
+    assert np.count_nonzero(result[5]) == neighbors  # a pixel inside
 
 
 @pytest.mark.parametrize("kernel", ["laplacian", "gaussian"])
 @pytest.mark.parametrize("bandwidth", [1e-4, 1e-5])
-def test_a_tiny_bandwidth_keeps_the_nearest_neighbours(kernel, bandwidth):
+def test_a_tiny_bandwidth_keeps_the_nearest_neighbors(kernel, bandwidth):
     """Also several that are equally near, beside a logarithm of -1e8."""
     random = np.random.default_rng(0)
     image = (random.integers(0, 4, (6, 5, 1)) / 4).astype(np.float32)
     for neighbors in (4, 8):
         settings = {"kernel": kernel, "bandwidth": bandwidth, "neighbors": neighbors}
-        found = dense(grid_graph(image[None], **settings))[0]
+        result = dense(grid_graph(image[None], **settings))[0]
         expected = weights(image, **settings).toarray()
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(result, expected, atol=1e-6)
         assert len(set(np.round(expected[expected > 0.01], 3))) > 3, "no ties"
 
 
@@ -98,16 +98,16 @@ def test_roots_of_degrees(size):
     logs = np.stack([log_degrees(image, neighbors=8) for image in images])
     logs[np.isinf(logs)] = 0  # a pixel alone counts as one
     expected = np.exp(0.5 * (logs - logs.max(1, keepdims=True)))
-    found = grid_graph(images, neighbors=8).root_degrees
-    assert found.shape == (2, *size[:2], 1)
-    np.testing.assert_allclose(found, expected.reshape(found.shape), 1e-5)
+    result = grid_graph(images, neighbors=8).root_degrees
+    assert result.shape == (2, *size[:2], 1)
+    np.testing.assert_allclose(result, expected.reshape(result.shape), 1e-5)
 
 
 @pytest.mark.parametrize("neighbors", [4, 8])
 def test_roughness_is_the_quadratic_form(neighbors):
     images, z = draw(3, 6, 5, 2), normal(3, 6, 5, 2)
-    found = grid_graph(images, neighbors=neighbors).roughness(z)
-    for value, image, row in zip(found.numpy(), images, z, strict=True):
+    result = grid_graph(images, neighbors=neighbors).roughness(z)
+    for value, image, row in zip(result.numpy(), images, z, strict=True):
         matrix = weights(image, neighbors=neighbors)
         row = row.astype(np.float64)
         form = np.sum(row * (row - per_channel(matrix.dot, row)))
@@ -158,11 +158,11 @@ def test_images_of_a_batch_and_of_an_unknown_one_have_their_own_graphs():
         return graph.multiply(z), tf.sparse.to_dense(graph.to_sparse())
 
     for rows in ([0, 1, 2], [1], [2, 0]):
-        found, matrices = product(images[rows], z[rows])
+        products, matrices = product(images[rows], z[rows])
         for k, row in enumerate(rows):
             matrix = weights(images[row], neighbors=8)
             expected = per_channel(matrix.dot, z[row])
-            np.testing.assert_allclose(found[k], expected, atol=2e-6)
+            np.testing.assert_allclose(products[k], expected, atol=2e-6)
             np.testing.assert_allclose(matrices[k], matrix.todense(), 2e-5)
     assert traces == [0]
 
@@ -170,10 +170,10 @@ def test_images_of_a_batch_and_of_an_unknown_one_have_their_own_graphs():
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_images_of_other_precisions(dtype):
     image = (np.arange(30) / 32).reshape(1, 6, 5, 1)
-    found = grid_graph(image.astype(dtype))
-    assert found.weights[0].dtype == tf.float32
+    graph = grid_graph(image.astype(dtype))
+    assert graph.weights[0].dtype == tf.float32
     np.testing.assert_array_equal(
-        dense(found), dense(grid_graph(image.astype(np.float32)))
+        dense(graph), dense(grid_graph(image.astype(np.float32)))
     )
 
 

@@ -18,7 +18,7 @@ from tests.smoothing.common import (
     SHAPE,
     draw,
     exact,
-    exact_normalised,
+    exact_normalized,
     laplacian,
     normal,
     relative_error,
@@ -47,11 +47,11 @@ def z():
 def test_smoothing_is_the_direct_solve(solver, alpha, images, z):
     smoother = Smoother(images, alpha, ENOUGH[alpha], solver=solver)
     assert relative_error(smoother.smooth(z), exact(images, z, alpha)).max() < 1e-3
-    found, expected = smoother(z), exact_normalised(images, z, alpha)
-    assert found.dtype == tf.float32
-    assert relative_error(found, expected).max() < 1e-3
+    result, expected = smoother(z), exact_normalized(images, z, alpha)
+    assert result.dtype == tf.float32
+    assert relative_error(result, expected).max() < 1e-3
     if alpha == 0:
-        np.testing.assert_allclose(found, z, 1e-6, 1e-7)
+        np.testing.assert_allclose(result, z, 1e-6, 1e-7)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_smoothing_is_the_direct_solve(solver, alpha, images, z):
 )
 def test_settings_reach_the_graph(graph, images, z):
     smoother = Smoother(images, 0.95, 70, **graph)
-    expected = exact_normalised(images, z, 0.95, **graph)
+    expected = exact_normalized(images, z, 0.95, **graph)
     assert relative_error(smoother(z), expected).max() < 1e-3
-    assert relative_error(exact_normalised(images, z, 0.95), expected).min() > 0.02
+    assert relative_error(exact_normalized(images, z, 0.95), expected).min() > 0.02
 
 
-def test_the_default_solver_is_the_one_for_the_neighbours(images, z):
+def test_the_default_solver_is_the_one_for_the_neighbors(images, z):
     for neighbors, solver in ((4, "checkerboard"), (8, "chebyshev")):
-        found = Smoother(images, 0.95, 3, neighbors=neighbors)(z)
+        result = Smoother(images, 0.95, 3, neighbors=neighbors)(z)
         named = Smoother(images, 0.95, 3, neighbors=neighbors, solver=solver)(z)
-        np.testing.assert_array_equal(found, named)
+        np.testing.assert_array_equal(result, named)
 
 
 @pytest.mark.parametrize(("solver", "steps"), [("checkerboard", 50), ("chebyshev", 99)])
@@ -88,8 +88,8 @@ def test_fifty_steps_leave_a_thousandth(solver, steps):
     error = relative_error(smoother.solve(z), z).max()
     assert error < 1.02e-3
     assert relative_error(smoother.smooth(z), z).max() < 0.5 * error
-    found = Smoother(image, 0.997, steps - 5, solver=solver).solve(z)
-    assert relative_error(found, z).max() > 1.3e-3
+    result = Smoother(image, 0.997, steps - 5, solver=solver).solve(z)
+    assert relative_error(result, z).max() > 1.3e-3
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.997])
@@ -105,8 +105,8 @@ def test_the_matrix(alpha, neighbors, images, z):
         values = np.linalg.eigvalsh(matrix)
         assert values[0] > 1 - 3e-4 and values[-1] <= (1 + alpha) / (1 - alpha) + 1e-3
     products = matrices @ z.reshape(3, -1, SHAPE[2])
-    found = smoother.multiply(z)
-    np.testing.assert_allclose(found, products.reshape(z.shape), 1e-3, 1e-3)
+    result = smoother.multiply(z)
+    np.testing.assert_allclose(result, products.reshape(z.shape), 1e-3, 1e-3)
 
 
 def test_products_undo_smoothing_and_residuals_tell(images, z):
@@ -115,13 +115,13 @@ def test_products_undo_smoothing_and_residuals_tell(images, z):
     np.testing.assert_allclose(smoother.multiply(smoothed), z, atol=1e-4)
     assert np.all(smoother.residual(z, smoothed).numpy() < 1e-5)
     off = smoothed + 0.1
-    left = z - smoother.multiply(off).numpy().astype(np.float64)
+    residual = z - smoother.multiply(off).numpy().astype(np.float64)
     size = np.linalg.norm(z.reshape(3, -1), axis=1)
-    expected = np.linalg.norm(left.reshape(3, -1), axis=1) / size
+    expected = np.linalg.norm(residual.reshape(3, -1), axis=1) / size
     np.testing.assert_allclose(smoother.residual(z, off), expected, 1e-4)
     for scale in (1e-30, 1e30):
-        found = smoother.residual(np.float32(scale) * z, np.float32(scale) * off)
-        np.testing.assert_allclose(found, expected, 1e-4)
+        result = smoother.residual(np.float32(scale) * z, np.float32(scale) * off)
+        np.testing.assert_allclose(result, expected, 1e-4)
     assert np.all(smoother.residual(0 * z, 0 * z).numpy() == 0)
 
 
@@ -130,8 +130,8 @@ def test_products_undo_smoothing_and_residuals_tell(images, z):
 def test_constants_are_kept(solver, steps, images):
     """However few steps there are."""
     smoother = Smoother(images, 0.997, steps, solver=solver)
-    found = smoother(np.full_like(images, -0.25))
-    np.testing.assert_allclose(found, -0.25, 1e-5)
+    result = smoother(np.full_like(images, -0.25))
+    np.testing.assert_allclose(result, -0.25, 1e-5)
 
 
 @settings(max_examples=15)
@@ -145,8 +145,8 @@ def test_constants_are_kept(solver, steps, images):
 def test_every_value_is_a_weighted_mean(image, z, alpha, bandwidth, neighbors):
     """The inverse of L has no negative entry."""
     smoother = Smoother(image, alpha, 90, bandwidth=bandwidth, neighbors=neighbors)
-    found = smoother(z).numpy()
-    assert z.min() - 1e-4 <= found.min() and found.max() <= z.max() + 1e-4
+    result = smoother(z).numpy()
+    assert z.min() - 1e-4 <= result.min() and result.max() <= z.max() + 1e-4
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -161,8 +161,8 @@ def test_scale_makes_no_difference(solver, scale, images, z):
 def test_linear_however_few_the_steps(solver, images, z):
     smoother = Smoother(images, 0.997, 7, solver=solver)
     other = normal(*z.shape, seed=4)
-    found = smoother(2 * z - 3 * other)
-    np.testing.assert_allclose(found, 2 * smoother(z) - 3 * smoother(other), atol=1e-4)
+    result = smoother(2 * z - 3 * other)
+    np.testing.assert_allclose(result, 2 * smoother(z) - 3 * smoother(other), atol=1e-4)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -189,7 +189,7 @@ def test_the_gradient_is_that_of_exact_solves(solver, images, z):
     for seed in range(3):
         step = 1e-3 * normal(*z.shape, seed=10 + seed).astype(np.float64)
         ahead, behind = (
-            np.sum(w * exact_normalised(images, z + side, 0.95))
+            np.sum(w * exact_normalized(images, z + side, 0.95))
             for side in (step, -step)
         )
         along = np.sum(gradient * step)
@@ -228,11 +228,14 @@ def test_the_gradient_of_a_gradient(images, z):
             inner.watch(x)
             total = tf.reduce_sum(smoother(x) ** 4) / 12
         gradient = inner.gradient(total, x)
-    found = outer.gradient(gradient, x, output_gradients=tf.constant(v))
-    ones = exact(images, np.ones_like(z), 0.95)
-    s, moved = exact(images, z, 0.95) / ones, exact(images, v, 0.95) / ones
-    expected = exact(images, s**2 * moved / ones, 0.95)
-    assert relative_error(found, expected).max() < 1e-3
+    product = outer.gradient(gradient, x, output_gradients=tf.constant(v))
+    smoothed_ones = exact(images, np.ones_like(z), 0.95)
+    s, moved = (
+        exact(images, z, 0.95) / smoothed_ones,
+        exact(images, v, 0.95) / smoothed_ones,
+    )
+    expected = exact(images, s**2 * moved / smoothed_ones, 0.95)
+    assert relative_error(product, expected).max() < 1e-3
 
 
 def test_no_gradient_flows_into_the_images(images, z):
@@ -247,12 +250,12 @@ def test_no_gradient_flows_into_the_images(images, z):
 def test_every_image_by_itself(solver, images, z):
     """Also beside one that is far harder, and one with nothing to smooth."""
     images[0], z[0], z[2] = 0.5, 1e4 * z[0], 0
-    found = Smoother(images, 0.95, 40, solver=solver)(z)
+    result = Smoother(images, 0.95, 40, solver=solver)(z)
     for k in range(3):
-        one = slice(k, k + 1)
-        alone = Smoother(images[one], 0.95, 40, solver=solver)(z[one])
-        np.testing.assert_allclose(found[k], alone[0], 2e-4, 2e-5 * abs(z[k]).max())
-    np.testing.assert_array_equal(found[2], 0)
+        own = slice(k, k + 1)
+        alone = Smoother(images[own], 0.95, 40, solver=solver)(z[own])
+        np.testing.assert_allclose(result[k], alone[0], 2e-4, 2e-5 * abs(z[k]).max())
+    np.testing.assert_array_equal(result[2], 0)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -277,9 +280,9 @@ def test_smooths_and_does_not_smear_over_an_edge():
     roughness = []
     for alpha in (0.0, 0.5, 0.95):
         smoother = Smoother(images, alpha, 60, bandwidth=0.05)
-        found = smoother(z)
-        roughness.append(float(smoother.graph.roughness(found)[0]))
-        assert np.max(np.abs(found[:, :, 4:])) < 1e-6
+        result = smoother(z)
+        roughness.append(float(smoother.graph.roughness(result)[0]))
+        assert np.max(np.abs(result[:, :, 4:])) < 1e-6
     assert roughness[0] > 1.2 * roughness[1] > 2 * roughness[2]
     smeared = Smoother(images, 0.95, 60, bandwidth=10.0)(z)
     assert np.max(np.abs(smeared[:, :, 4:])) > 1e-2
@@ -304,9 +307,9 @@ def test_one_graph_for_every_batch(solver, jit_compile, images, z):
     call = tf.function(both, input_signature=[row, row], jit_compile=jit_compile)
     for rows in ([0, 1, 2], [1], [2, 0]):
         x = tf.constant(z[rows])
-        found = call(tf.constant(images[rows]), x)
-        for one, other in zip(found, both(images[rows], x), strict=True):
-            np.testing.assert_allclose(one, other, 1e-3, 1e-4)
+        result = call(tf.constant(images[rows]), x)
+        for first, second in zip(result, both(images[rows], x), strict=True):
+            np.testing.assert_allclose(first, second, 1e-3, 1e-4)
     assert call.experimental_get_tracing_count() == 1
 
 
@@ -319,10 +322,10 @@ def test_other_precisions_under_mixed_precision(dtype, images, z):
     x = tf.constant(z)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        found = Smoother(images, 0.95)(x)
-    assert found.dtype == tf.float32
-    assert tape.gradient(found, x).dtype == x.dtype
-    np.testing.assert_array_equal(found, expected)
+        result = Smoother(images, 0.95)(x)
+    assert result.dtype == tf.float32
+    assert tape.gradient(result, x).dtype == x.dtype
+    np.testing.assert_array_equal(result, expected)
 
 
 # Logical devices must be set up before TensorFlow starts.
@@ -339,7 +342,7 @@ from tests.smoothing.test_operator import LINEAR, OPERATIONS
 
 given = np.load(sys.argv[1])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-found = {"replicas": strategy.num_replicas_in_sync}
+results = {"replicas": strategy.num_replicas_in_sync}
 
 def halves(array):
     parts = np.split(array, 2)
@@ -355,8 +358,8 @@ for name, operation in OPERATIONS.items():
         return strategy.run(operation, batch)
 
     parts = strategy.experimental_local_results(step(batch))
-    found[name] = np.concatenate([part.numpy() for part in parts])
-np.savez(sys.argv[2], **found)
+    results[name] = np.concatenate([part.numpy() for part in parts])
+np.savez(sys.argv[2], **results)
 """
 LINEAR = affine(2, SHAPE)
 OPERATIONS = {
@@ -387,11 +390,11 @@ def test_inside_two_replicas(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = np.load(files[1])
-    assert found["replicas"] == 2
+    arrays = np.load(files[1])
+    assert arrays["replicas"] == 2
     for name, operation in OPERATIONS.items():
         expected = operation(*map(tf.constant, (images, z, labels)))
-        np.testing.assert_allclose(found[name], expected, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(arrays[name], expected, atol=1e-5, err_msg=name)
         # Every image was worked on, so that leaving one out would be seen.
         moved = abs(expected - (z if name == "Smoother" else images))
         assert np.all(np.max(moved, axis=(1, 2, 3)) > 1e-3)
@@ -402,18 +405,18 @@ def test_inside_two_replicas(tmp_path):
 def test_thin_images(solver, size):
     """A pixel alone is left as it is."""
     images, z = draw(2, *size), normal(2, *size)
-    found = Smoother(images, 0.95, 60, solver=solver)(z)
-    np.testing.assert_allclose(found, exact_normalised(images, z, 0.95), 1e-3, 1e-4)
+    result = Smoother(images, 0.95, 60, solver=solver)(z)
+    np.testing.assert_allclose(result, exact_normalized(images, z, 0.95), 1e-3, 1e-4)
     if size[:2] == (1, 1):
-        np.testing.assert_allclose(found, z, 1e-5)
+        np.testing.assert_allclose(result, z, 1e-5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_no_images(solver):
-    found = Smoother(np.zeros((0, 3, 4, 1), np.float32), 0.5, solver=solver)(
+    result = Smoother(np.zeros((0, 3, 4, 1), np.float32), 0.5, solver=solver)(
         np.zeros((0, 3, 4, 1), np.float32)
     )
-    assert found.shape == (0, 3, 4, 1)
+    assert result.shape == (0, 3, 4, 1)
 
 
 PEAK = """
@@ -434,8 +437,8 @@ def gradient(x):
     with tf.GradientTape() as tape:
         tape.watch(x)
         if through == "loop":
-            found = ConjugateGradient(iterations=steps, tolerance=0.0)
-            total = tf.reduce_sum(found.solve(smoother.multiply, x).x ** 2)
+            solution = ConjugateGradient(iterations=steps, tolerance=0.0)
+            total = tf.reduce_sum(solution.solve(smoother.multiply, x).x ** 2)
         else:
             total = tf.reduce_sum(smoother.smooth(x) ** 2)
     return tape.gradient(total, x)
@@ -531,9 +534,9 @@ def test_saved_with_its_gradient(tmp_path, images, z):
         tape.watch(x)
         smoothed = Smoother(images, 0.95, 40)(x)
         total = tf.reduce_sum(smoothed**2)
-    found = np.load(answer)
-    np.testing.assert_allclose(found["smoothed"], smoothed, atol=1e-5)
-    np.testing.assert_allclose(found["gradient"], tape.gradient(total, x), atol=1e-4)
+    arrays = np.load(answer)
+    np.testing.assert_allclose(arrays["smoothed"], smoothed, atol=1e-5)
+    np.testing.assert_allclose(arrays["gradient"], tape.gradient(total, x), atol=1e-4)
 
 
 def test_too_few_steps_do_not_divide_by_nothing():
@@ -541,10 +544,10 @@ def test_too_few_steps_do_not_divide_by_nothing():
     image, z = draw(1, 12, 13, 1), normal(1, 12, 13, 1)
     for solver in SOLVERS:
         smoother = Smoother(image, 0.997, 3, bandwidth=0.01, solver=solver)
-        found = smoother(z)
-        assert np.max(np.abs(found)) < 2 * np.max(np.abs(z))
-        ones = exact(image, np.ones_like(z), 0.997, bandwidth=0.01)
-        assert relative_error(smoother.of_ones, ones).max() < 1e-4
+        result = smoother(z)
+        assert np.max(np.abs(result)) < 2 * np.max(np.abs(z))
+        smoothed_ones = exact(image, np.ones_like(z), 0.997, bandwidth=0.01)
+        assert relative_error(smoother.of_ones, smoothed_ones).max() < 1e-4
 
 
 @pytest.mark.parametrize("solver", ["checkerboard", "chebyshev", "cg"])

@@ -39,15 +39,15 @@ def test_conjugate_gradients_solve(alpha):
     """Within the error that its residual promises, `1` the least eigenvalue of L."""
     images, z = draw(3, 6, 5, 2), normal(3, 6, 5, 2)
     method = ConjugateGradient(iterations=150, tolerance=1e-4)
-    found = method.solve(system(images, alpha), tf.constant(z))
+    solution = method.solve(system(images, alpha), tf.constant(z))
     expected = exact(images, z, alpha)
-    assert np.all(found.converged)
-    assert np.all(found.residual.numpy() <= 1e-4 + 1e-6)
-    promised = (1 + alpha) / (1 - alpha) * (found.residual.numpy() + 1e-6)
-    assert np.all(relative_error(found.x, expected) <= promised)
-    assert relative_error(found.x, expected).max() < 5e-3
+    assert np.all(solution.converged)
+    assert np.all(solution.residual.numpy() <= 1e-4 + 1e-6)
+    promised = (1 + alpha) / (1 - alpha) * (solution.residual.numpy() + 1e-6)
+    assert np.all(relative_error(solution.x, expected) <= promised)
+    assert relative_error(solution.x, expected).max() < 5e-3
     if alpha == 0:
-        np.testing.assert_array_equal(found.iterations, 1)
+        np.testing.assert_array_equal(solution.iterations, 1)
 
 
 def test_the_residual_is_that_of_the_answer():
@@ -56,22 +56,22 @@ def test_the_residual_is_that_of_the_answer():
     operator = system(images, 0.95)
     for iterations, tolerance in ((3, 1e-5), (100, 1e-2)):
         method = ConjugateGradient(iterations=iterations, tolerance=tolerance)
-        found = method.solve(operator, tf.constant(z))
-        left = z - operator(found.x).numpy().astype(np.float64)
+        solution = method.solve(operator, tf.constant(z))
+        residual = z - operator(solution.x).numpy().astype(np.float64)
         size = np.linalg.norm(z.reshape(2, -1), axis=1)
-        expected = np.linalg.norm(left.reshape(2, -1), axis=1) / size
-        np.testing.assert_allclose(found.residual, expected, 1e-3)
-        np.testing.assert_array_equal(found.converged, expected <= tolerance)
-    assert np.all(found.converged) and np.all(found.iterations.numpy() < 100)
+        expected = np.linalg.norm(residual.reshape(2, -1), axis=1) / size
+        np.testing.assert_allclose(solution.residual, expected, 1e-3)
+        np.testing.assert_array_equal(solution.converged, expected <= tolerance)
+    assert np.all(solution.converged) and np.all(solution.iterations.numpy() < 100)
 
 
 def test_the_cap_is_reached_and_told():
     images, z = draw(2, 6, 5, 2), normal(2, 6, 5, 2)
     method = ConjugateGradient(iterations=3, tolerance=1e-5)
-    found = method.solve(system(images, 0.997), tf.constant(z))
-    np.testing.assert_array_equal(found.iterations, 3)
-    assert not np.any(found.converged)
-    assert np.all(found.residual.numpy() > 1e-2)
+    solution = method.solve(system(images, 0.997), tf.constant(z))
+    np.testing.assert_array_equal(solution.iterations, 3)
+    assert not np.any(solution.converged)
+    assert np.all(solution.residual.numpy() > 1e-2)
 
 
 def test_as_many_steps_as_eigenvalues():
@@ -79,9 +79,9 @@ def test_as_many_steps_as_eigenvalues():
     operator = diagonal(1.0, 4.0, 4.0, 9.0)
     for steps, solved in ((2, False), (3, True)):
         method = ConjugateGradient(iterations=steps, tolerance=1e-5)
-        found = method.solve(operator, row(1.0, 2.0, 3.0, 4.0))
-        assert bool(found.converged[0]) is solved
-    np.testing.assert_allclose(found.x.numpy().ravel(), [1, 0.5, 0.75, 4 / 9], 1e-5)
+        solution = method.solve(operator, row(1.0, 2.0, 3.0, 4.0))
+        assert bool(solution.converged[0]) is solved
+    np.testing.assert_allclose(solution.x.numpy().ravel(), [1, 0.5, 0.75, 4 / 9], 1e-5)
 
 
 def test_easy_systems_stand_still_while_hard_ones_go_on():
@@ -90,16 +90,16 @@ def test_easy_systems_stand_still_while_hard_ones_go_on():
     images[1] = 0.5
     z[0], z[1] = 0, grid_graph(images).root_degrees[1]  # an eigenvector of 1
     method = ConjugateGradient(iterations=100, tolerance=1e-5)
-    found = method.solve(system(images, 0.95), tf.constant(z))
-    counts = found.iterations.numpy()
+    solution = method.solve(system(images, 0.95), tf.constant(z))
+    counts = solution.iterations.numpy()
     assert counts[0] == 0 and counts[1] <= 2 and counts[2:].min() > 10
-    np.testing.assert_array_equal(found.x[0], 0)
-    np.testing.assert_allclose(found.x[1], z[1], 1e-4)
-    assert np.all(found.converged)
+    np.testing.assert_array_equal(solution.x[0], 0)
+    np.testing.assert_allclose(solution.x[1], z[1], 1e-4)
+    assert np.all(solution.converged)
     for k in range(4):
-        one = slice(k, k + 1)
-        alone = method.solve(system(images[one], 0.95), tf.constant(z[one]))
-        np.testing.assert_allclose(alone.x[0], found.x[k], atol=1e-5)
+        own = slice(k, k + 1)
+        alone = method.solve(system(images[own], 0.95), tf.constant(z[own]))
+        np.testing.assert_allclose(alone.x[0], solution.x[k], atol=1e-5)
         assert abs(int(alone.iterations[0]) - counts[k]) <= 1
 
 
@@ -109,10 +109,10 @@ def test_starts_at_the_answer():
     operator = system(images, 0.95)
     answer = tf.constant(exact(images, z, 0.95), tf.float32)
     method = ConjugateGradient(iterations=50, tolerance=1e-4)
-    found = method.solve(operator, tf.constant(z), start=answer)
-    np.testing.assert_array_equal(found.iterations, 0)
-    np.testing.assert_allclose(found.x, answer, 1e-6)
-    assert np.all(found.converged)
+    solution = method.solve(operator, tf.constant(z), start=answer)
+    np.testing.assert_array_equal(solution.iterations, 0)
+    np.testing.assert_allclose(solution.x, answer, 1e-6)
+    assert np.all(solution.converged)
 
 
 def test_a_start_nearby_saves_steps():
@@ -130,12 +130,12 @@ def test_nothing_to_solve_from_somewhere_else():
     """`b = 0` from a start that is not: zero is found, its residual is absolute."""
     method = ConjugateGradient(iterations=1, tolerance=1e-5)
     start = row(3e-6, 4e-6)
-    found = method.solve(diagonal(1.0, 4.0), row(0.0, 0.0), start)
-    left = np.array([1.0, 4.0]) * found.x.numpy().ravel()
-    np.testing.assert_allclose(found.residual, [np.linalg.norm(left)], 1e-4)
+    solution = method.solve(diagonal(1.0, 4.0), row(0.0, 0.0), start)
+    residual = np.array([1.0, 4.0]) * solution.x.numpy().ravel()
+    np.testing.assert_allclose(solution.residual, [np.linalg.norm(residual)], 1e-4)
     method = ConjugateGradient(iterations=9, tolerance=1e-5)
-    found = method.solve(diagonal(1.0, 4.0), row(0.0, 0.0), start)
-    np.testing.assert_allclose(found.x.numpy(), 0, atol=1e-11)
+    solution = method.solve(diagonal(1.0, 4.0), row(0.0, 0.0), start)
+    np.testing.assert_allclose(solution.x.numpy(), 0, atol=1e-11)
 
 
 def test_what_is_no_number_has_no_answer():
@@ -143,10 +143,10 @@ def test_what_is_no_number_has_no_answer():
     b = normal(3, 4, 5, 1)
     expected = ConjugateGradient(iterations=9).solve(lambda x: 2.0 * x, tf.constant(b))
     b[1, 0, 0, 0] = np.nan
-    found = ConjugateGradient(iterations=9).solve(lambda x: 2.0 * x, tf.constant(b))
-    assert np.all(np.isnan(found.x[1])) and not found.converged[1]
+    solution = ConjugateGradient(iterations=9).solve(lambda x: 2.0 * x, tf.constant(b))
+    assert np.all(np.isnan(solution.x[1])) and not solution.converged[1]
     for row in (0, 2):
-        np.testing.assert_array_equal(found.x[row], expected.x[row])
+        np.testing.assert_array_equal(solution.x[row], expected.x[row])
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-20, 1e-30])
@@ -154,11 +154,11 @@ def test_scale_makes_no_difference(scale):
     """Gradients of confident networks are so small that their squares underflow."""
     images, z = draw(2, 6, 5, 2), normal(2, 6, 5, 2)
     method = ConjugateGradient(iterations=100, tolerance=1e-4)
-    found = method.solve(system(images, 0.95), tf.constant(z * scale, tf.float32))
+    solution = method.solve(system(images, 0.95), tf.constant(z * scale, tf.float32))
     expected = method.solve(system(images, 0.95), tf.constant(z))
-    np.testing.assert_allclose(found.x / scale, expected.x, atol=1e-4)
-    np.testing.assert_array_equal(found.iterations, expected.iterations)
-    assert np.all(found.converged)
+    np.testing.assert_allclose(solution.x / scale, expected.x, atol=1e-4)
+    np.testing.assert_array_equal(solution.iterations, expected.iterations)
+    assert np.all(solution.converged)
 
 
 def test_the_exact_inverse_as_preconditioner_needs_one_step():
@@ -180,11 +180,11 @@ def test_chebyshev_is_its_polynomial(radius):
     b = row(*np.ones(len(values)))
     for count in (1, 2, 3, 10, 25):
         solve = Chebyshev(radius=radius, iterations=count).solve
-        found = solve(diagonal(*values), b).numpy().ravel()
+        solution = solve(diagonal(*values), b).numpy().ravel()
         polynomial = [0] * count + [1]
-        left = chebval(values / radius, polynomial) / chebval(1 / radius, polynomial)
+        damping = chebval(values / radius, polynomial) / chebval(1 / radius, polynomial)
         exactly = 1 / (1 - values)
-        np.testing.assert_allclose(found, exactly * (1 - left), 2e-4)
+        np.testing.assert_allclose(solution, exactly * (1 - damping), 2e-4)
 
 
 def test_chebyshev_starts_where_it_is_told():
@@ -212,11 +212,11 @@ def test_iterations_for_is_the_least_count(radius, tolerance):
     assert 1 / chebval(1 / radius, [0] * count + [1]) <= tolerance
     if count > 1:
         assert 1 / chebval(1 / radius, [0] * (count - 1) + [1]) > tolerance
-    found = Chebyshev(radius=radius, iterations=count).solve(
+    solution = Chebyshev(radius=radius, iterations=count).solve(
         diagonal(radius, -radius), row(1.0, 1.0)
     )
     exactly = np.array([1 / (1 - radius), 1 / (1 + radius)])
-    error = np.abs(found.numpy().ravel() - exactly) / exactly
+    error = np.abs(solution.numpy().ravel() - exactly) / exactly
     bound = 1 / math.cosh(count * math.acosh(1 / radius))
     np.testing.assert_allclose(error, bound, rtol=2e-2, atol=1e-5)
 

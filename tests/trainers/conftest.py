@@ -44,9 +44,9 @@ class Ended(NamedTuple):
         """The one sentence that a refused program may leave."""
         assert self.code == 2, self
         assert "Traceback" not in self.err
-        told = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert len(told) == 1 and self.err.splitlines()[-1] == told[0], self.err
-        return told[0].removeprefix("error: ")
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and self.err.splitlines()[-1] == lines[0], self.err
+        return lines[0].removeprefix("error: ")
 
 
 def environment():

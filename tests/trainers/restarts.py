@@ -23,9 +23,9 @@ def assert_same_bits(folder, reference, epochs):
     ours, theirs = (
         keras.saving.load_model(path / "model.keras") for path in (folder, reference)
     )
-    for one, other in zip(ours.weights, theirs.weights, strict=True):
-        assert one.path == other.path and one.dtype == other.dtype
-        assert one.numpy().tobytes() == other.numpy().tobytes(), one.path
+    for first, second in zip(ours.weights, theirs.weights, strict=True):
+        assert first.path == second.path and first.dtype == second.dtype
+        assert first.numpy().tobytes() == second.numpy().tobytes(), first.path
     assert rows(folder) == rows(reference)
     assert len(rows(folder)) == epochs
     return len(ours.weights)

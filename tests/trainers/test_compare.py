@@ -1,4 +1,4 @@
-"""Classifiers side by side: any form, and only what is known of each."""
+"""Classifiers side by side: any form, and only the numbers that each has."""
 
 import csv
 import json
@@ -171,7 +171,7 @@ def test_what_cannot_be_compared(compared, run, network, loads, tmp_path):
     few = export_saved_model(network, tmp_path / "few", settings=Settings(max_batch=7))
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.flags").write_text("--dataset=shapes\n")
-    for path, told in (
+    for path, message in (
         ("none", "{path} does not exist."),
         ("begun", "{path} is a run without model.keras: it has not finished."),
         (
@@ -181,7 +181,7 @@ def test_what_cannot_be_compared(compared, run, network, loads, tmp_path):
     ):
         with pytest.raises(UsageError) as error:
             compared(run, tmp_path / path, dataset="shapes")
-        assert str(error.value) == told.format(path=tmp_path / path)
+        assert str(error.value) == message.format(path=tmp_path / path)
     with pytest.raises(UsageError, match="few/1 refused its images, 50 at a time: "):
         compared(few, dataset="shapes")
     with pytest.raises(UsageError, match="--import=none_at_all cannot be imported"):
@@ -227,11 +227,11 @@ def run_compare(flag_values, monkeypatch, capsys):
     return run
 
 
-def evaluation(folder, **found):
+def evaluation(folder, **settings):
     """The folder of an evaluation: curvature and accuracy of each model."""
     folder.mkdir()
     records = []
-    for name, (curvature, accuracy) in found.items():
+    for name, (curvature, accuracy) in settings.items():
         for quantity, value, error in (
             ("accuracy", accuracy, 0.01),
             ("curvature", curvature, 0.5),

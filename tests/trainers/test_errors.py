@@ -444,5 +444,5 @@ def test_a_run_is_no_less_protected_on_a_machine_of_a_cluster(
     monkeypatch.setenv("TF_CONFIG", cluster.replace("TASK", task))
     assert "already holds files" in cifar(*flags).error
     monkeypatch.setenv("TF_CONFIG", "worker 1")
-    told = cifar(*flags, "--distribute=multi_worker").error
-    assert told.startswith("TF_CONFIG is no JSON object: ")
+    message = cifar(*flags, "--distribute=multi_worker").error
+    assert message.startswith("TF_CONFIG is no JSON object: ")

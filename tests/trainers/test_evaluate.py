@@ -155,7 +155,7 @@ def test_refused(places, monkeypatch, snapshot, name):
 
 
 def test_a_model_without_gradient_is_refused(places, tmp_path, monkeypatch):
-    """Found only when it is attacked, and told in one sentence as well."""
+    """It shows only under attack, and the error is one sentence as well."""
     module = tf.Module()
 
     def step(images):
@@ -172,15 +172,15 @@ def test_a_model_without_gradient_is_refused(places, tmp_path, monkeypatch):
 
 
 def test_a_served_model_that_takes_fewer_images(tmp_path):
-    """Is told of in one sentence that names the flag, not by a traceback."""
+    """The error is one sentence that names the flag, not a traceback."""
     few = Settings(max_batch=10)
     folder = export_saved_model(mlp(1), tmp_path / "few", settings=few)
     out = tmp_path / "out"
     ended = call(*SMALL, "--batch_size=50", f"--model={folder}", f"--out={out}")
-    told = (
+    message = (
         r"--model=.*few.* refused its images, --batch_size=50 at a time: .*at most 10"
     )
-    assert re.search(told, ended.error) and not out.exists(), ended.error
+    assert re.search(message, ended.error) and not out.exists(), ended.error
 
 
 def test_flags_repeat_the_evaluation():
@@ -233,9 +233,9 @@ def test_a_checkpoint_is_measured_as_its_network(places, tmp_path):
     assert ended.code == 0, ended.err
     records = records_of(tmp_path / "out")
     first, second = (
-        [one.to_json() | {"model": ""} for one in records.of(name)]
+        [record.to_json() | {"model": ""} for record in records.of(name)]
         for name in records.models
     )
     assert first == second and len(first) > 20
     about = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]
-    assert [one["kind"] for one in about] == ["Keras", "Keras"]
+    assert [record["kind"] for record in about] == ["Keras", "Keras"]

@@ -119,9 +119,9 @@ def test_flags_that_do_not_fit_are_refused_before_it_too(word, arguments, senten
 @pytest.mark.parametrize("word", PROGRAMS)
 def test_a_command_is_the_module_that_it_names(word, call_module):
     """`tfrobust train` and `python -m trainers.cifar` explain the same flags."""
-    one = call_module("trainers", word, "--help")
+    module = call_module("trainers", word, "--help")
     other = call_module(PROGRAMS[word], "--help")
-    assert (one.code, other.code) == (0, 0)
-    assert [line for line in one.out.splitlines() if "--" in line] == [
+    assert (module.code, other.code) == (0, 0)
+    assert [line for line in module.out.splitlines() if "--" in line] == [
         line for line in other.out.splitlines() if "--" in line
     ]

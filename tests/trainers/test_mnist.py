@@ -54,15 +54,15 @@ def test_help_shows_its_own_defaults(parse_mnist, monkeypatch, capsys):
 def test_flagfiles_say_everything(parse_mnist, name):
     """Either program reads them alike."""
     parse, cifar = parse_mnist
-    found = parse(f"--flagfile={FOLDER}/{name}")
+    config = parse(f"--flagfile={FOLDER}/{name}")
     defaults = {key: getattr(cifar, key) for key in mnist.DEFAULTS}
     options.define_flags(**defaults)
     other = parse(f"--flagfile={FOLDER}/{name}")
-    assert found == other
+    assert config == other
     lines = (FOLDER / name).read_text().splitlines()
     assert f"#   python -m trainers.mnist --flagfile={Path(name).stem}" in lines
-    stated = [line.split("=")[0] for line in lines if line.startswith("--")]
-    assert len(stated) == len(set(stated))
+    flags = [line.split("=")[0] for line in lines if line.startswith("--")]
+    assert len(flags) == len(set(flags))
     assert all(line.startswith(("--", "# ")) for line in lines)
 
 
@@ -106,8 +106,8 @@ def test_it_trains_and_either_program_repeats_it(call_module, tmp_path):
     assert ended.code == 0, ended.err[-3000:]
     assert_same_bits(first, again, epochs=1)
     assert keras.saving.load_model(first / "model.keras").name == "c4"
-    stated = (first / "run.flags").read_text().splitlines()
-    assert {"--optimizer=adam", "--model=c4", "--adversary=fgsm:eps=0.3"} <= set(stated)
+    lines = (first / "run.flags").read_text().splitlines()
+    assert {"--optimizer=adam", "--model=c4", "--adversary=fgsm:eps=0.3"} <= set(lines)
 
 
 @pytest.mark.slow

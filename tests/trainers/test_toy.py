@@ -133,8 +133,8 @@ def test_each_task_has_its_own_defaults(run_toy, task, expected):
     """And a flag that is given wins over them."""
     flags.FLAGS(["toy", f"--task={task}"])
     config = toy_options.config_from_flags()
-    found = (config.seeds, config.examples, config.noise, config.steps)
-    assert found == expected
+    defaults = (config.seeds, config.examples, config.noise, config.steps)
+    assert defaults == expected
     flags.FLAGS(["toy", f"--task={task}", "--steps=7"])
     assert toy_options.config_from_flags().steps == 7
 
@@ -142,7 +142,7 @@ def test_each_task_has_its_own_defaults(run_toy, task, expected):
 @pytest.mark.slow
 def test_a_run_finds_the_smoother_boundary(run_toy, tmp_path):
     """All four networks learn, LCNN has less than half the curvature of the standard
-    one, and the files hold what was printed; a second run replaces them if told to.
+    one, and the files hold what was printed; a second run replaces them by --overwrite.
     """
     arguments = ("--task=two_moons", "--seeds=1", "--steps=300", f"--out={tmp_path}")
     code, out, _ = run_toy(*arguments)
@@ -208,8 +208,8 @@ def test_the_search_reaches_the_edge_of_the_ball():
     points, _ = data.make_lines(2)
     images = points.reshape(-1, 1, 1, 2)
     labels = np.zeros(len(points), np.int32)
-    found = toy_lines._survives_search(half_plane(14.8), images, labels)
-    assert not found.any()
+    result = toy_lines._survives_search(half_plane(14.8), images, labels)
+    assert not result.any()
 
 
 def test_a_wrong_label_survives_nothing():
@@ -217,8 +217,8 @@ def test_a_wrong_label_survives_nothing():
     points, _ = data.make_lines(2)
     images = points.reshape(-1, 1, 1, 2)
     labels = np.arange(len(points), dtype=np.int32) % 2
-    found = toy_lines._measure(half_plane(50.0), images, labels)
-    assert found == (0.5, 0.5, 0.5)
+    result = toy_lines._measure(half_plane(50.0), images, labels)
+    assert result == (0.5, 0.5, 0.5)
 
 
 def test_the_search_finds_an_island():
@@ -227,15 +227,15 @@ def test_the_search_finds_an_island():
 
     points, _ = data.make_lines(1)
     images = points.reshape(-1, 1, 1, 2)
-    centre = (points[0] - 0.5) * 300 + 10 * LINE
+    center = (points[0] - 0.5) * 300 + 10 * LINE
 
     def network(images):
         plane = (tf.reshape(images, [-1, 2]) - 0.5) * 300.0
-        inside = tf.cast(tf.norm(plane - centre, axis=1) < 3, tf.float32)
+        inside = tf.cast(tf.norm(plane - center, axis=1) < 3, tf.float32)
         return tf.stack([1 - inside, inside], axis=1)
 
-    found = toy_lines._survives_search(network, images, np.zeros(6, np.int32))
-    assert found.tolist() == [False] + [True] * 5
+    result = toy_lines._survives_search(network, images, np.zeros(6, np.int32))
+    assert result.tolist() == [False] + [True] * 5
 
 
 def test_networks_of_lines_see_the_plane_in_its_units():
@@ -245,10 +245,10 @@ def test_networks_of_lines_see_the_plane_in_its_units():
     first, bias, second, end = (weight.numpy() for weight in network.weights)
     plane = (points.astype(np.float64) - 0.5) * 300
     expected = np.maximum(plane @ first + bias, 0) @ second + end
-    found = network(points.reshape(-1, 1, 1, 2))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
-    seen = toy_lines._in_the_plane(network)(plane.astype(np.float32))
-    np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-3)
+    result = network(points.reshape(-1, 1, 1, 2))
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
+    wrapped = toy_lines._in_the_plane(network)(plane.astype(np.float32))
+    np.testing.assert_allclose(wrapped, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_aligned_training_differs_and_repeats():

@@ -167,7 +167,7 @@ def test_two_workers_train_as_one_device(one, workers, case):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * SECONDS)
-def test_without_synchronisation_the_results_differ(one, mirrored):
+def test_without_synchronization_the_results_differ(one, mirrored):
     """Unsynchronised batch norm is seen by the same comparison, at once."""
     expected = variables(one, "unsynchronized", 0)
     found = variables(mirrored, "unsynchronized", 0)

@@ -25,14 +25,14 @@ def test_every_image_stands_over_its_answer():
             assert axes.get_xlabel() == answer
     titles = [axes.get_title(loc="left") for axes in grid.flat]
     assert titles == ["clean", "", "", "attacked", "", ""]
-    colours = [axes.xaxis.label.get_color() for axes in grid.flat]
-    assert colours == ["black"] * 4 + ["red", "black"]
+    colors = [axes.xaxis.label.get_color() for axes in grid.flat]
+    assert colors == ["black"] * 4 + ["red", "black"]
     assert not any(
         list(axes.get_xticks()) + list(axes.get_yticks()) for axes in grid.flat
     )
 
 
-def test_one_channel_is_grey_from_0_to_1():
+def test_one_channel_is_gray_from_0_to_1():
     """A dark image stays dark: limits do not adapt to it."""
     dim = images(1, channels=1) * 0.1
     (axes,) = viz.image_rows({"dim": (dim, ["a"])}, truth=["a"]).axes

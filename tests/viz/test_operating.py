@@ -34,7 +34,7 @@ def test_each_curve_steps_where_its_numbers_say():
     assert shown == list(CURVES)
 
 
-def test_curves_can_be_told_apart_in_grey():
+def test_curves_can_be_told_apart_in_gray():
     """Six equal curves, each drawn alone in black, leave six different pictures."""
     curves = {f"attack {index}": ([0.0, 0.5], [0.5, 1.0]) for index in range(6)}
     figure = viz.operating_characteristics(curves)

@@ -45,7 +45,7 @@ def test_columns_show_what_they_were_given():
             np.testing.assert_allclose(found, change[..., channel], atol=1e-7)
 
 
-def test_grey_images_have_one_panel_of_change():
+def test_gray_images_have_one_panel_of_change():
     images, adversarial = pair(count=1, channels=1)
     figure = viz.perturbation_panels(images, adversarial, EPS)
     assert [axes.get_title() for axes in figure.axes[:3]] == [
@@ -57,18 +57,18 @@ def test_grey_images_have_one_panel_of_change():
     np.testing.assert_allclose(shown(figure.axes[2]), change, atol=1e-7)
 
 
-def test_colours_are_blue_grey_red():
+def test_colors_are_blue_gray_red():
     """No change is a true grey, also beside changes; beyond eps is as at eps."""
     images = np.full((1, 1, 5, 1), 0.5)
     change = np.array([-2 * EPS, -EPS, 0.0, EPS, 2 * EPS]).reshape(1, 1, 5, 1)
     figure = viz.perturbation_panels(images, images + change, EPS)
     panel = figure.axes[2].images[0]
     assert panel.get_clim() == (-EPS, EPS)
-    colours = panel.to_rgba(panel.get_array())[0, :, :3]
-    np.testing.assert_array_equal(colours[0], colours[1])
-    np.testing.assert_array_equal(colours[3], colours[4])
-    assert np.ptp(colours[2]) < 1e-9
-    assert colours[1].argmax() == 2 and colours[3].argmax() == 0
+    colors = panel.to_rgba(panel.get_array())[0, :, :3]
+    np.testing.assert_array_equal(colors[0], colors[1])
+    np.testing.assert_array_equal(colors[3], colors[4])
+    assert np.ptp(colors[2]) < 1e-9
+    assert colors[1].argmax() == 2 and colors[3].argmax() == 0
     bar = figure.axes[-1]
     assert [tick.get_text() for tick in bar.get_yticklabels()] == [
         "-8/255",

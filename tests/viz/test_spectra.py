@@ -33,7 +33,7 @@ def test_spectra_share_one_scale_and_differences_another():
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 5), (4, 7)])
-def test_distance_from_the_centre_is_the_scale(size):
+def test_distance_from_the_center_is_the_scale(size):
     """Centres of the drawn cells against the radii of the analysis."""
     figure = viz.amplitude_spectra({"a": spectrum(*size)})
     left, right, bottom, top = figure.axes[0].images[0].get_extent()

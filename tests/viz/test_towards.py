@@ -45,12 +45,12 @@ def test_places_on_the_page(tmp_path):
     figure = viz.towards_classes(images(2, 4, 4, 3), moved, NAMES)
     viz.save(figure, tmp_path / "figure.png")
     boxes = [axes.get_position() for axes in figure.axes]
-    centres = np.array([[(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2] for b in boxes])
-    centres = centres.reshape(6, 4, 2)
-    assert np.ptp(centres[..., 0], axis=0).max() < 1e-6
-    assert np.ptp(centres[..., 1], axis=1).max() < 1e-6
-    assert (np.diff(centres[0, :, 0]) > 0).all()
-    steps = -np.diff(centres[:, 0, 1])
+    centers = np.array([[(b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2] for b in boxes])
+    centers = centers.reshape(6, 4, 2)
+    assert np.ptp(centers[..., 0], axis=0).max() < 1e-6
+    assert np.ptp(centers[..., 1], axis=1).max() < 1e-6
+    assert (np.diff(centers[0, :, 0]) > 0).all()
+    steps = -np.diff(centers[:, 0, 1])
     assert (steps > 0).all() and steps[2] > 1.05 * np.delete(steps, 2).max()
 
 

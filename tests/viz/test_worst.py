@@ -46,7 +46,7 @@ def test_columns_show_what_they_were_given(channels):
     assert not any(axes.images for axes in np.array(blocks[1].axes).reshape(3, 3)[:, 2])
 
 
-def test_no_change_is_grey():
+def test_no_change_is_gray():
     """Rather than a division by zero."""
     same = images(1)
     figure = viz.worst_cases({"none": (same, same, [0.0])})

@@ -20,7 +20,7 @@ from tfrobust.attacks import PGD
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
-from tfrobust.core.gradients import class_gradients, linearise
+from tfrobust.core.gradients import class_gradients, linearize
 from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.core.selection import selected
 from tfrobust.core.vectors import cosine
@@ -215,7 +215,7 @@ def alignment(
 
     def compared(batch: tf.Tensor, extras: dict[str, tf.Tensor]) -> tf.Tensor:
         chosen = tf.broadcast_to(tf.range(classes), [tf.shape(batch)[0], classes])
-        _, pull = linearise(classifier, batch)
+        _, pull = linearize(classifier, batch)
         gradients = class_gradients(pull, chosen, classes)
         return cosine(gradients, directions(batch, chosen, extras))
 
@@ -273,8 +273,8 @@ def towards_classes(
         >>> def model(images):
         ...     level = tf.reduce_mean(images, axis=[1, 2, 3])
         ...     return tf.stack([-level, level], axis=1)
-        >>> grey = tf.fill([1, 1, 1, 1], 0.5)
-        >>> moved = towards_classes(model, grey, eps=0.25, steps=2, classes=2)
+        >>> gray = tf.fill([1, 1, 1, 1], 0.5)
+        >>> moved = towards_classes(model, gray, eps=0.25, steps=2, classes=2)
         >>> moved.ravel().round(4).tolist()
         [0.25, 0.75]
     """

@@ -140,7 +140,7 @@ def filtered_accuracy(
         >>> [point.value for point in curve.means().values()]
         [0.0, 0.0, 1.0]
     """
-    images, labels = gather(images, labels, labelled=True)
+    images, labels = gather(images, labels, labeled=True)
     images = _checked_pixels("images", images)
     _check_kind(kind)
     keep = low_pass if kind == "low" else high_pass
@@ -190,12 +190,12 @@ def swapped_accuracy(
         ...     contrast = tf.math.reduce_std(images, axis=[1, 2, 3])
         ...     return tf.stack([0.1 - contrast, contrast - 0.1], axis=1)
         >>> stripes = tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0]), [1, 2, 2, 1])
-        >>> grey = tf.fill([1, 2, 2, 1], 0.5)
-        >>> curve = swapped_accuracy(model, stripes, grey, [1], [0.5, 1.0])
+        >>> gray = tf.fill([1, 2, 2, 1], 0.5)
+        >>> curve = swapped_accuracy(model, stripes, gray, [1], [0.5, 1.0])
         >>> [point.value for point in curve.means().values()]
         [0.0, 1.0]
     """
-    natural, labels = gather(natural, labels, "natural", labelled=True)
+    natural, labels = gather(natural, labels, "natural", labeled=True)
     natural = _checked_pixels("natural", natural)
     adversarial = gather(adversarial, name="adversarial").images
     adversarial = _checked_pixels("adversarial", adversarial)

@@ -137,7 +137,7 @@ def magnify(
     return tf.math.divide_no_nan(detail, beta * local + (1.0 - beta) * overall)
 
 
-def to_display(normalised: Any, limit: float = 0.5) -> tf.Tensor:
+def to_display(normalized: Any, limit: float = 0.5) -> tf.Tensor:
     """A normalised image as one that can be shown: 0 becomes mid-grey.
 
     Linear from `[-limit, limit]` to [0, 1], clipped. The limit is the same for every
@@ -145,7 +145,7 @@ def to_display(normalised: Any, limit: float = 0.5) -> tf.Tensor:
     CIFAR-10 and MNIST 99 % of the values lie within the default.
 
     Args:
-        normalised: Floating `[B,H,W,C]`, from `magnify`.
+        normalized: Floating `[B,H,W,C]`, from `magnify`.
         limit: What is shown as black or white, above 0.
 
     Returns:
@@ -160,9 +160,9 @@ def to_display(normalised: Any, limit: float = 0.5) -> tf.Tensor:
         >>> to_display(values, limit=2.0).numpy().ravel().tolist()
         [0.0, 0.5, 0.75]
     """
-    normalised = check_batch("normalised", normalised)
+    normalized = check_batch("normalized", normalized)
     require_positive("limit", limit)
-    return tf.clip_by_value(0.5 + normalised / (2.0 * limit), 0.0, 1.0)
+    return tf.clip_by_value(0.5 + normalized / (2.0 * limit), 0.0, 1.0)
 
 
 # One graph for all shapes and settings: eagerly, a thousand offsets take 5 times as

@@ -161,7 +161,7 @@ def masking_check(
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
         require_steps(name, value)
-    images, labels = gather(images, labels, labelled=True)
+    images, labels = gather(images, labels, labeled=True)
     images = check_images(images, pixels=True)
     labels = check_classes("labels", labels, images)
     if not len(images):

@@ -129,7 +129,7 @@ def sign_agreement(perturbations: Any) -> tf.Tensor:
         [0.5]
     """
     signs = tf.sign(check_batch("perturbations", perturbations))
-    products = [first * second for first, second in _neighbours(signs)]
+    products = [first * second for first, second in _neighbors(signs)]
     agreeing = sum(_total(tf.nn.relu(product)) for product in products)
     return _ratio(agreeing, sum(_total(tf.abs(product)) for product in products))
 
@@ -159,7 +159,7 @@ def total_variation_ratio(perturbations: Any) -> tf.Tensor:
         7
     """
     changes = check_batch("perturbations", perturbations)
-    pairs = _neighbours(changes)
+    pairs = _neighbors(changes)
     variation = sum(_total(tf.abs(first - second)) for first, second in pairs)
     return _ratio(variation, _total(tf.abs(changes)))
 
@@ -236,7 +236,7 @@ def perturbation_statistics(
     return PerturbationStatistics(*statistics)
 
 
-def _neighbours(images: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+def _neighbors(images: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """The values of each pair: below each other, and beside each other."""
     return [
         (images[:, :-1], images[:, 1:]),

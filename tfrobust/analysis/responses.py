@@ -243,8 +243,8 @@ def local_responses(
     Example:
         >>> from tfrobust.models import MLP
         >>> runs = ((f"epoch {i}", MLP((1, 1, 1), 2, hidden=(3,))) for i in (1, 2))
-        >>> grey = np.full((4, 1, 1, 1), 0.5)
-        >>> list(local_responses(runs, grey, lambda model: grey + 0.25))
+        >>> gray = np.full((4, 1, 1, 1), 0.5)
+        >>> list(local_responses(runs, gray, lambda model: gray + 0.25))
         ['epoch 1', 'epoch 2']
     """
     responses: dict[str, LocalResponse] = {}

@@ -103,5 +103,5 @@ def _log_amplitudes(images: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """The sum over images, `[H,W,C]`, centred."""
     planes = tf.cast(tf.transpose(images, [0, 3, 1, 2]), tf.complex64)
     logs = tf.math.log(tf.abs(tf.signal.fft2d(planes)) + offset)
-    centred = tf.signal.fftshift(tf.reduce_sum(logs, axis=0), axes=[1, 2])
-    return tf.transpose(centred, [1, 2, 0])
+    centered = tf.signal.fftshift(tf.reduce_sum(logs, axis=0), axes=[1, 2])
+    return tf.transpose(centered, [1, 2, 0])

@@ -77,7 +77,7 @@ def smallest_success(
         0.2
     """
     radii = _sorted_radii(attack, eps)
-    images, labels = map(tf.convert_to_tensor, gather(images, labels, labelled=True))
+    images, labels = map(tf.convert_to_tensor, gather(images, labels, labeled=True))
     targets = None if targets is None else tf.convert_to_tensor(targets)
 
     def attacked(rows: tf.Tensor, radius: float) -> AttackResult:
@@ -145,7 +145,7 @@ def smallest_successes(
         >>> bool(nearest.success_rounded[0]), bool(rounded.success_rounded[0])
         (False, True)
     """
-    images, labels = gather(images, labels, labelled=True)
+    images, labels = gather(images, labels, labeled=True)
     results = [
         remeasure(attack(model, images, labels, targets, eps=radius), images, norm)
         for radius in _sorted_radii(attack, eps)

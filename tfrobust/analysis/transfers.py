@@ -134,7 +134,7 @@ def transfer(
         0.5
     """
     require_steps("batch_size", batch_size)
-    clean, labels = gather(images, labels, labelled=True)
+    clean, labels = gather(images, labels, labeled=True)
 
     def wrong(given: Any, name: str) -> np.ndarray:
         shown = gather(given, name=name).images

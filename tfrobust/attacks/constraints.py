@@ -38,7 +38,7 @@ class Constraint(abc.ABC):
         """Norm of each perturbation, `[B]`."""
 
     @abc.abstractmethod
-    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+    def normalize(self, gradient: tf.Tensor) -> tf.Tensor:
         """Unit step that climbs `gradient` fastest, `[B, H, W, C]`.
 
         The step has norm 1 however small the gradient is. A zero gradient gives a zero
@@ -85,7 +85,7 @@ class L2(Constraint):
         """Euclidean norm of each perturbation, `[B]`."""
         return norms(delta)
 
-    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+    def normalize(self, gradient: tf.Tensor) -> tf.Tensor:
         """The gradient divided by its Euclidean norm, with no floor under the norm."""
         return unit(zero_where_not_finite(gradient))
 
@@ -110,7 +110,7 @@ class L2(Constraint):
             return tf.random.stateless_normal([size + 2], seed, alg="philox")
 
         normals = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-        on_sphere = self.normalise(normals[:, :, None, None])
+        on_sphere = self.normalize(normals[:, :, None, None])
         delta = tf.reshape(on_sphere[:, :size], tf.concat([[-1], shape], axis=0))
         return delta * (eps * _INSIDE)
 
@@ -131,7 +131,7 @@ class Linf(Constraint):
         """Largest absolute entry of each perturbation, `[B]`."""
         return tf.reshape(largest_entry(delta), [-1])
 
-    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+    def normalize(self, gradient: tf.Tensor) -> tf.Tensor:
         """The sign of the gradient."""
         return tf.sign(zero_where_not_finite(gradient))
 
@@ -175,7 +175,7 @@ class L1(Constraint):
         """Sum of absolute entries of each perturbation, `[B]`."""
         return tf.reduce_sum(tf.abs(delta), axis=[1, 2, 3])
 
-    def normalise(self, gradient: tf.Tensor) -> tf.Tensor:
+    def normalize(self, gradient: tf.Tensor) -> tf.Tensor:
         """Equal steps in the entries with the largest gradients, L1 norm 1 in all."""
         gradient = zero_where_not_finite(gradient)
         rows = tf.reshape(tf.abs(gradient), [tf.shape(gradient)[0], -1])

@@ -133,7 +133,7 @@ class DDN(MinimumNorm):
         eps = state.eps * tf.where(reached, 1.0 - gamma, 1.0 + gamma)
         first = self._init_eps if self.step_size is None else self.step_size
         size = first * self._decay(state.number, _LEAST_STEP)
-        direction = self.constraint.normalise(inward(gradient, point))
+        direction = self.constraint.normalize(inward(gradient, point))
         moved = point + size * direction - images
         moved = tf.clip_by_value(images + self._resize(moved, eps), 0.0, 1.0)
         if self.rounding:
@@ -156,4 +156,4 @@ class DDN(MinimumNorm):
         eps = eps[:, None, None, None]
         if self.norm != 2:
             return tf.clip_by_value(delta, -eps, eps)
-        return eps * L2().normalise(delta)
+        return eps * L2().normalize(delta)

@@ -122,7 +122,7 @@ def _move(
         length = (1.0 + _BEYOND) * tf.maximum(-value, 0.0) / steepness + _LEAST
         length = tf.where(steepness > 0.0, length, math.inf)
         nearer = length < shortest
-        step = length[:, None, None, None] * L2().normalise(slope)
+        step = length[:, None, None, None] * L2().normalize(slope)
         best = tf.where(nearer[:, None, None, None], step, best)
         shortest = tf.where(nearer, length, shortest)
     return best

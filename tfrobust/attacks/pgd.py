@@ -223,7 +223,7 @@ class PGD(FixedBudget):
             size = 2.0 * _radius(problem) / self.steps
         else:
             size = tf.constant(self.step_size, tf.float32)
-        moved = point + size * self.constraint.normalise(gradient)
+        moved = point + size * self.constraint.normalize(gradient)
         return self.threat.project(problem.images, moved, problem.eps)
 
     def _keep_best(

@@ -94,7 +94,7 @@ class SmoothPGD(_Smooth, PGD):
         >>> attack = SmoothPGD(norm=2, eps=0.5)
         >>> result = attack(model, images, tf.constant([0]))
         >>> moved = (images - result.adversarial).numpy()[0, :, :, 0] > 0
-        >>> bool(result.success[0]), bool(moved.all())  # its neighbours move along
+        >>> bool(result.success[0]), bool(moved.all())  # its neighbors move along
         (True, True)
     """
 

@@ -66,7 +66,7 @@ class Batches:
 
 
 def gather(
-    images: Any, labels: Any = None, name: str = "images", *, labelled: bool = False
+    images: Any, labels: Any = None, name: str = "images", *, labeled: bool = False
 ) -> Batch:
     """Images and labels as whole arrays, in whatever form they are given.
 
@@ -80,7 +80,7 @@ def gather(
             out. Or a `data.Dataset`, whose bytes become float32 in [0, 1].
         labels: `[N]`, where `images` brings none.
         name: Of the argument for the images.
-        labelled: Whether labels are needed.
+        labeled: Whether labels are needed.
 
     Returns:
         All images; and all labels, `None` where there are none.
@@ -105,7 +105,7 @@ def gather(
             f"`labels` must be None where `{name}` brings its own. Received: both"
         )
     labels = own if labels is None else labels
-    if labelled and labels is None:
+    if labeled and labels is None:
         raise ValueError(
             f"`labels` must be given where `{name}` brings none. Received: labels=None"
         )

@@ -38,10 +38,12 @@ def format_fraction(value: float) -> str:
         >>> [format_fraction(value) for value in (0.1, 8 / 255, 1.0, 1 / 7)]
         ['0.1', '8/255', '1', '0.14285714285714285']
     """
-    levels = round(255 * value)
     if float(f"{value:g}") == value:
         return f"{value:g}"
-    return f"{levels}/255" if levels / 255 == value else repr(value)
+    levels = 255 * value
+    if math.isfinite(levels) and round(levels) / 255 == value:
+        return f"{round(levels)}/255"
+    return repr(value)
 
 
 @dataclasses.dataclass(frozen=True, order=True)

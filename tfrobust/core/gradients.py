@@ -128,7 +128,7 @@ def gradient_scale(network: keras.Model) -> float:
     return _FLOAT16_SCALE if half else 1.0
 
 
-def linearise(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
+def linearize(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     """The logits, and reverse mode from them to the images.
 
     Args:
@@ -141,7 +141,7 @@ def linearise(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
         it returns differentiated.
 
     Example:
-        >>> logits, back = linearise(lambda x: 3 * x, tf.ones([1, 2]))
+        >>> logits, back = linearize(lambda x: 3 * x, tf.ones([1, 2]))
         >>> back(tf.constant([[0.0, 1.0]])).numpy().tolist()
         [[0.0, 3.0]]
     """
@@ -189,26 +189,26 @@ def class_gradients(
     classes: int,
     *,
     signs: tf.Tensor | None = None,
-    vectorise: bool = True,
+    vectorize: bool = True,
 ) -> tf.Tensor:
     """Gradients of some logits of each image in that image.
 
     Args:
-        pull: From `linearise` or `pullback`.
+        pull: From `linearize` or `pullback`.
         chosen: int32 `[B,k]`, the classes to differentiate of each image; k static.
         classes: K.
         signs: float32 `[B,k]` of -1 and 1, by which cotangents are multiplied and then
             the gradients again. Where an image's logits depend on other images, as
             with batch norm in training, those terms then have either sign; without
             such there is no difference.
-        vectorise: Whether the k passes back are one, of k times the batch: faster, for
+        vectorize: Whether the k passes back are one, of k times the batch: faster, for
             k times the memory.
 
     Returns:
         float32 `[B,k,H,W,C]`.
 
     Example:
-        >>> _, pull = linearise(lambda x: 3 * x, tf.ones([1, 2]))
+        >>> _, pull = linearize(lambda x: 3 * x, tf.ones([1, 2]))
         >>> class_gradients(pull, tf.constant([[1]]), classes=2).numpy().tolist()
         [[[0.0, 3.0]]]
     """
@@ -216,7 +216,7 @@ def class_gradients(
     if signs is not None:
         cotangents *= signs[:, :, None]
     columns = tf.unstack(cotangents, axis=1)
-    if vectorise and len(columns) > 1:
+    if vectorize and len(columns) > 1:
         rows = tf.vectorized_map(pull, tf.stack(columns))
         gradients = tf.transpose(rows, [1, 0, *range(2, rows.shape.rank)])
     else:

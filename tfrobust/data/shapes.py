@@ -86,7 +86,7 @@ def _draw(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     light = dark + random.uniform(0.4, 0.6, count)
     inverted = random.random(count) < 0.5
     ground = _background(np.where(inverted, light, dark), random)
-    figure = _colour(np.where(inverted, dark, light), random)[:, None, None, :]
+    figure = _color(np.where(inverted, dark, light), random)[:, None, None, :]
     image = ground + cover * (figure - ground)
     strength = random.uniform(0.0, 0.04, (count, 1, 1, 1)).astype(np.float32)
     image += strength * random.standard_normal(image.shape, dtype=np.float32)
@@ -98,7 +98,7 @@ def _coverage(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
     count, side = len(labels), SIZE * _SUBSAMPLES
     # In image widths. No shape is cut off by the border.
     radius = random.uniform(0.23, 0.41, count)
-    centre = random.uniform(-1.0, 1.0, (2, count)) * (0.49 - _REACH * radius)
+    center = random.uniform(-1.0, 1.0, (2, count)) * (0.49 - _REACH * radius)
     mirror = random.choice([-1.0, 1.0], count)
     angle = np.deg2rad(random.uniform(-25.0, 25.0, count))
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
@@ -107,7 +107,7 @@ def _coverage(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
         member = np.flatnonzero(labels == label)
         cos, sin, size, left, top, flip = (
             value[member].astype(np.float32)[:, None, None]
-            for value in (np.cos(angle), np.sin(angle), radius, *centre, mirror)
+            for value in (np.cos(angle), np.sin(angle), radius, *center, mirror)
         )
         right, up = (grid[None, None, :] - left) / size, (top - grid[:, None]) / size
         right, up = cos * right + sin * up, cos * up - sin * right
@@ -119,7 +119,7 @@ def _coverage(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _background(luminance: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Two colours of nearly one luminance mixed by a pattern, `(B, 32, 32, 3)`."""
     first, second = (
-        _colour(luminance + random.uniform(-0.05, 0.05, len(luminance)), random)
+        _color(luminance + random.uniform(-0.05, 0.05, len(luminance)), random)
         for _ in range(2)
     )
     mixture = _pattern(len(luminance), random)[..., None]
@@ -151,16 +151,16 @@ def _clouds(count: int, random: np.random.Generator, cells: int = 7) -> np.ndarr
     return weights @ coarse @ weights.T
 
 
-def _colour(luminance: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _color(luminance: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Random RGB colours of the given luminances, float32 `(B, 3)` in [0, 1].
 
     A random colour is mixed with black or white until its luminance is right.
     """
     target = np.clip(luminance, 0.0, 1.0).astype(np.float32)[:, None]
-    colour = random.random((len(luminance), 3), dtype=np.float32)
-    now = (colour @ _LUMINANCE)[:, None]
-    darker = colour * target / np.maximum(now, 1e-6)
-    lighter = colour + (1.0 - colour) * (target - now) / np.maximum(1.0 - now, 1e-6)
+    color = random.random((len(luminance), 3), dtype=np.float32)
+    now = (color @ _LUMINANCE)[:, None]
+    darker = color * target / np.maximum(now, 1e-6)
+    lighter = color + (1.0 - color) * (target - now) / np.maximum(1.0 - now, 1e-6)
     return np.where(now > target, darker, lighter)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 # The moons span [-1, 2] x [-0.5, 1]; a square of side 4 around them leaves room for
 # noise and keeps circles circles.
-_CENTRE = np.array([0.5, 0.25])
+_CENTER = np.array([0.5, 0.25])
 _SIDE = 4.0
 
 # Six modes along the line x2 = 2 x1, by class. A square around the origin holds them
@@ -64,7 +64,7 @@ def make_two_moons(
     lower = np.array([1.0, 0.5]) - upper
     plane = np.where(labels[:, None] == 0, upper, lower)
     plane += noise * random.normal(size=plane.shape)
-    points = np.clip((plane - _CENTRE) / _SIDE + 0.5, 0, 1)
+    points = np.clip((plane - _CENTER) / _SIDE + 0.5, 0, 1)
     return points.astype(np.float32), labels
 
 
@@ -107,8 +107,8 @@ def make_lines(
         raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
     random = np.random.default_rng(seed)
     order = random.permutation(_MODES.size * examples_per_mode)
-    centres = np.repeat(_MODES.ravel(), examples_per_mode)[order]
+    centers = np.repeat(_MODES.ravel(), examples_per_mode)[order]
     labels = (order // (_MODES.shape[1] * examples_per_mode)).astype(np.int32)
-    first = centres + random.normal(size=len(centres))
+    first = centers + random.normal(size=len(centers))
     plane = np.stack([first, 2.0 * first], axis=1)
     return (plane / LINES_SIDE + 0.5).astype(np.float32), labels

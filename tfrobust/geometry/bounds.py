@@ -61,7 +61,7 @@ def curvature_bound(network: keras.Model) -> CurvatureBound:
     derivative in the input. Layers compose them by the chain rule,
     `L = L_g L_f` and `M = M_g L_f^2 + L_g M_f`; sums add them, averages average them,
     concatenations take the root of the sum of squares. A centered softplus has
-    `(1, beta / 4)`; linear layers have `(norm, 0)`, the norm found anew from the
+    `(1, beta / 4)`; linear layers have `(norm, 0)`, the norm computed anew from the
     present weights, by singular values for small layers and by 60 rounds of Krylov
     iteration for large ones (short by 1e-4 at most). For a spectral layer it is that
     of the kernel it really applies, 1 after `refresh()`.

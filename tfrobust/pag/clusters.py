@@ -43,20 +43,20 @@ def k_means(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     lengths = _squares(rounded)
     count = min(count, len(points))
     random = np.random.default_rng(seed)
-    centres = points[_first_centres(rounded, lengths, count, random)]
+    centers = points[_first_centers(rounded, lengths, count, random)]
     nearest = None
     for _ in range(_ROUNDS):
-        distances = _distances(rounded, lengths, _on_grid(centres))
+        distances = _distances(rounded, lengths, _on_grid(centers))
         before, nearest = nearest, np.argmin(distances, axis=1)
         if before is not None and np.array_equal(before, nearest):
             break
         for cluster in np.unique(nearest):
             own = points[nearest == cluster]
-            centres[cluster] = own.mean(axis=0, dtype=np.float64)
-    return centres.reshape(count, *images.shape[1:])
+            centers[cluster] = own.mean(axis=0, dtype=np.float64)
+    return centers.reshape(count, *images.shape[1:])
 
 
-def _first_centres(
+def _first_centers(
     points: np.ndarray, lengths: np.ndarray, count: int, random: np.random.Generator
 ) -> list[int]:
     """Rows far apart: each is drawn by its squared distance to those before."""
@@ -82,7 +82,7 @@ def _squares(points: np.ndarray) -> np.ndarray:
 
 
 def _distances(
-    points: np.ndarray, lengths: np.ndarray, centres: np.ndarray
+    points: np.ndarray, lengths: np.ndarray, centers: np.ndarray
 ) -> np.ndarray:
     """Squared Euclidean distances `[N,M]`; `lengths` are the points' squared norms."""
-    return lengths[:, None] - 2.0 * (points @ centres.T) + _squares(centres)
+    return lengths[:, None] - 2.0 * (points @ centers.T) + _squares(centers)

@@ -189,7 +189,7 @@ class NearestNeighbor(_Towards):
 class Cluster(_Towards):
     """`r_t - x`, r_t the nearest to x of the centres into which class t falls.
 
-    Centres are found once, by k-means. Between a class mean, which is the case of one
+    K-means computes the centres once. Between a class mean, which is the case of one
     cluster, and a nearest neighbour, the case of as many as there are images.
 
     Args:
@@ -226,11 +226,11 @@ class Cluster(_Towards):
     ) -> None:
         self.check_settings(clusters)
         images, labels = checked(images, labels, classes)
-        centres = [
+        centers = [
             k_means(as_floats(images[labels == t]), clusters, seed)
             for t in range(classes)
         ]
-        self._search = Nearest(*_padded(centres))
+        self._search = Nearest(*_padded(centers))
         self.classes, self.image_shape = classes, images.shape[1:]
 
     @staticmethod

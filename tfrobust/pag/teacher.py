@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrobust.core.gradients import class_gradients, linearise
+from tfrobust.core.gradients import class_gradients, linearize
 from tfrobust.layers import network_of
 from tfrobust.pag.base import Directions
 from tfrobust.pag.registry import register
@@ -61,7 +61,7 @@ class Teacher(Directions):
         extras: Mapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Directions `[B,k,H,W,C]`; see `Directions`."""
-        _, pull = linearise(self.network, images)
+        _, pull = linearize(self.network, images)
         return class_gradients(pull, chosen, self.classes)
 
 

@@ -109,7 +109,7 @@ class GradientAlignment(Penalty):
             signs=self._signs(context, chosen, _OTHERS),
             # Replicas that reduce batch statistics inside a vectorised pass would wait
             # for each other for ever.
-            vectorise=tf.distribute.get_strategy().num_replicas_in_sync == 1,
+            vectorize=tf.distribute.get_strategy().num_replicas_in_sync == 1,
         )
         if self.exact or self.classes_per_step == 1:
             total = _misaligned(gradients, goals)

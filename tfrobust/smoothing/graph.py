@@ -134,7 +134,7 @@ def grid_graph(
     """The graph of each image of a batch: its pixels, neighbours joined by similarity.
 
     The weight of an edge is `k_f(x_i, x_j) * k_s(p_i, p_j)`, of the pixels' values x
-    and places p. Weights are found in logarithms, so that no bandwidth
+    and places p. Weights are computed in logarithms, so that no bandwidth
     down to 1e-10 makes all of a pixel's edges vanish: it stays bound to the most
     similar of its neighbours.
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from tfrobust.viz.style import legend_below
 
-_COLOURS = ("#2166ac", "#b2182b")
+_COLORS = ("#2166ac", "#b2182b")
 # Both ends are pale, so that points of their colour stand out.
 _SURFACE = LinearSegmentedColormap.from_list(
     "boundary", ["#86b6da", "#f7f7f7", "#f0a08a"]
@@ -131,13 +131,13 @@ def _draw_surface(
 
 
 def _draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
-    for label, (colour, marker) in enumerate(zip(_COLOURS, _MARKERS, strict=True)):
+    for label, (color, marker) in enumerate(zip(_COLORS, _MARKERS, strict=True)):
         chosen = points[labels == label]
         axes.scatter(
             chosen[:, 0],
             chosen[:, 1],
             s=11,
-            color=colour,
+            color=color,
             marker=marker,
             edgecolors="white",
             linewidths=0.3,
@@ -146,8 +146,8 @@ def _draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
 
 def _legend(class_names: Sequence[str]) -> list[Line2D]:
     marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=4)
-        for colour, marker in zip(_COLOURS, _MARKERS, strict=True)
+        Line2D([], [], color=color, marker=marker, linestyle="none", markersize=4)
+        for color, marker in zip(_COLORS, _MARKERS, strict=True)
     ]
     for mark, name in zip(marks, class_names, strict=True):
         mark.set_label(name)

@@ -157,14 +157,14 @@ def _draw_epochs(
     layers: tuple[str, ...],
 ) -> None:
     rows = [response.means() for response in epochs.values()]
-    colours = colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+    colors = colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
     for place, layer in enumerate(layers):
         estimates = [getattr(row[place], statistic) for row in rows]
         axes.errorbar(
             list(epochs),
             [mean.value for mean in estimates],
             _errors([mean.standard_error for mean in estimates]),
-            color=colours[place],
+            color=colors[place],
             marker=marker_of(place),
             markersize=3,
             linewidth=1.5,

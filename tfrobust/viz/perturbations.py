@@ -15,7 +15,7 @@ from tfrobust.settings import require_positive
 from tfrobust.viz.style import bare, show_image
 
 # An odd number of colours, so that 0 has one of its own.
-_COLOURS = LinearSegmentedColormap.from_list(
+_COLORS = LinearSegmentedColormap.from_list(
     "change", ["#08306b", "#4292c6", "0.8", "#ef6548", "#7f0000"], N=255
 )
 _CHANNELS = ("red", "green", "blue")
@@ -87,12 +87,12 @@ def perturbation_panels(
 
 
 def _show_change(axes: Axes, change: np.ndarray, eps: float) -> None:
-    axes.imshow(change, cmap=_COLOURS, vmin=-eps, vmax=eps, interpolation="nearest")
+    axes.imshow(change, cmap=_COLORS, vmin=-eps, vmax=eps, interpolation="nearest")
     bare(axes)
 
 
 def _add_bar(figure: Figure, grid: np.ndarray, eps: float) -> None:
-    scale = ScalarMappable(Normalize(-eps, eps), _COLOURS)
+    scale = ScalarMappable(Normalize(-eps, eps), _COLORS)
     bar = figure.colorbar(scale, ax=grid, ticks=[-eps, 0, eps], shrink=0.9, pad=0.01)
     level = f"{255 * eps:.3g}/255"
     bar.ax.set_yticklabels([f"-{level}", "0", f"+{level}"], fontsize=7)

@@ -127,11 +127,11 @@ def _draw(axes: Axes, title: str, name: str, curve: Curve, place: int) -> None:
             f"Received: lengths {lengths} for {name!r} of {title!r}"
         )
     scales, accuracy, error = (np.asarray(part, np.float64) for part in curve)
-    colour = color_of(place)
+    color = color_of(place)
     axes.plot(
         scales,
         100 * accuracy,
-        color=colour,
+        color=color,
         linestyle=_STYLES[place % len(_STYLES)],
         marker=marker_of(place),
         markersize=3,
@@ -139,14 +139,14 @@ def _draw(axes: Axes, title: str, name: str, curve: Curve, place: int) -> None:
         label=name,
     )
     low, high = 100 * (accuracy - error), 100 * (accuracy + error)
-    band(axes, scales, low, high, colour)
+    band(axes, scales, low, high, color)
 
 
 def _show_group(
     figure: Figure,
     row: np.ndarray,
     group: Mapping[str, np.ndarray],
-    colours: str,
+    colors: str,
     low: float,
     high: float,
 ) -> None:
@@ -154,7 +154,7 @@ def _show_group(
         height, width = values.shape
         shown = axes.imshow(
             values,
-            cmap=colours,
+            cmap=colors,
             vmin=low,
             vmax=high,
             extent=(*_edges(width), *_edges(height)[::-1]),

@@ -48,11 +48,11 @@ def gradient_stability(curves: Mapping[str, Curve]) -> Figure:
                 "`curves` must hold sequences of one length. Received: lengths "
                 f"{sorted(lengths)} for {name!r}"
             )
-        colour = color_of(index)
+        color = color_of(index)
         axes.plot(
             radii,
             mean,
-            color=colour,
+            color=color,
             marker=marker_of(index),
             markersize=4,
             linewidth=width_of(index),
@@ -61,9 +61,9 @@ def gradient_stability(curves: Mapping[str, Curve]) -> Figure:
         low, high = np.subtract(mean, error), np.add(mean, error)
         # A logarithmic axis has no place for what a wide error takes below zero.
         low = np.where(low > 0, low, np.multiply(mean, 0.1))
-        band(axes, radii, low, high, colour)
+        band(axes, radii, low, high, color)
         if bound is not None:
-            axes.plot(radii, bound, color=colour, linestyle="--", linewidth=1)
+            axes.plot(radii, bound, color=color, linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("radius of the noise, L2")

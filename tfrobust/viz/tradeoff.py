@@ -41,15 +41,15 @@ def accuracy_against_beta(
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
     for index, (name, (beta, accuracy, error)) in enumerate(points.items()):
-        colour = color_of(index)
+        color = color_of(index)
         if beta is None:
-            axes.axhline(100 * accuracy, color=colour, linestyle="--", label=name)
+            axes.axhline(100 * accuracy, color=color, linestyle="--", label=name)
             continue
         axes.errorbar(
             beta,
             100 * accuracy,
             100 * error,
-            color=colour,
+            color=color,
             marker="o",
             linestyle="none",
             capsize=3,

@@ -40,7 +40,7 @@ class Suite(abc.ABC):
             are needed, by split.
 
     Args:
-        run: What every suite is told.
+        run: The settings of every suite.
         own: Its own settings.
     """
 

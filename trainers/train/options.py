@@ -278,7 +278,7 @@ class _RobustOverfitting(Settings, title="Robust overfitting"):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Optimisation(Settings, title="Optimisation"):
+class _Optimization(Settings, title="Optimisation"):
     """Optimisation."""
 
     epochs: int = integer(200, "Passes over the training data.", at_least=1)
@@ -375,7 +375,7 @@ class TrainConfig(
     _Adversary,
     _AlignedGradients,
     _RobustOverfitting,
-    _Optimisation,
+    _Optimization,
     _Machine,
     _Run,
 ):

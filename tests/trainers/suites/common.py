@@ -90,12 +90,12 @@ def columns_of(folder):
     """`columns[model, split]`: the columns of per_example.csv, floats or NaN."""
     with open(Path(folder) / "per_example.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    found = {}
+    columns = {}
     for key in {(row["model"], row["split"]) for row in rows}:
         mine = [row for row in rows if (row["model"], row["split"]) == key]
-        found[key] = {
+        columns[key] = {
             title: np.array([float(row[title] or "nan") for row in mine])
             for title in mine[0]
             if title not in ("model", "split")
         }
-    return found
+    return columns

@@ -227,10 +227,10 @@ def test_a_run_that_has_diverged_is_named(untrained, tmp_path):
     ],
 )
 def test_flags_that_do_nothing_here_are_refused(flag, needs):
-    """Those of another suite, and of what was not asked for."""
-    with pytest.raises(UsageError) as told:
+    """Those of another suite, and of parts that are off."""
+    with pytest.raises(UsageError) as caught:
         parse(*SMALL, "--model=a", flag)
-    assert str(told.value) == needs
+    assert str(caught.value) == needs
 
 
 def test_flags_repeat_the_evaluation():
@@ -311,7 +311,7 @@ class Written:
         self.out, self.ended = out, ended
         text = (out / "evaluation.json").read_text()
         self.json = json.loads(text, parse_constant=refuse)
-        self.kinds = {one["name"]: one["kind"] for one in self.json["models"]}
+        self.kinds = {model["name"]: model["kind"] for model in self.json["models"]}
         self.records = read_evaluation(out).records
         self.page = (out / "evaluation.html").read_text()
         self.markdown = (out / "evaluation.md").read_text()
@@ -319,9 +319,9 @@ class Written:
 
     def record(self, model, quantity, **setting):
         """The record of a model alone, not of an epoch."""
-        found = self.records.get(model, quantity, epoch=None, **setting)
-        assert found is not None, (model, quantity, setting)
-        return found
+        result = self.records.get(model, quantity, epoch=None, **setting)
+        assert result is not None, (model, quantity, setting)
+        return result
 
     def mean(self, model, quantity, **setting):
         """Images, mean and standard error of a record."""
@@ -399,7 +399,7 @@ def logits(places):
 @pytest.fixture(scope="module")
 def again(written, logits):
     """`again[model, attack]`: the attacks run once more, and the images they change."""
-    found = {}
+    results = {}
     for name in NAMES:
         index = written.index(name)
         images, labels = pixels(index), written.rows(name)["label"].astype(int)
@@ -409,19 +409,19 @@ def again(written, logits):
                 attack(logits["calls"][name], images[at : at + 5], labels[at : at + 5])
                 for at in range(0, 12, 5)
             ]
-            found[name, title] = attacks.AttackResult(
+            results[name, title] = attacks.AttackResult(
                 *(np.concatenate(field) for field in zip(*parts, strict=True))
             )
-    return found
+    return results
 
 
-def check_mean(found, values, **tolerance):
+def check_mean(actual, values, **tolerance):
     """A record: images, mean and standard error of these."""
     tolerance = {"rtol": 1e-4, "atol": 1e-6, **tolerance}
     expected = list(expected_mean(values))
     # 0 images are no images to `expected_mean`.
     expected[0] = len(values)
-    np.testing.assert_allclose(found, expected, **tolerance)
+    np.testing.assert_allclose(actual, expected, **tolerance)
 
 
 @pytest.mark.slow
@@ -475,7 +475,7 @@ def test_attacks_break_some_and_not_others(written):
     assert (np.sum(counts, axis=0) > 1).all(), counts
 
 
-def neighbours(changes):
+def neighbors(changes):
     """Both values of each pair above and beside each other."""
     pairs = ((changes[:-1], changes[1:]), (changes[:, :-1], changes[:, 1:]))
     return [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
@@ -501,7 +501,7 @@ def test_local_consistency(written, again, name, attack):
     bound, expected = [], []
     for change in (result.adversarial - images).astype(np.float64)[chosen]:
         bound.append(np.mean(np.abs(change) >= 4 / 255 - 1e-5))
-        a, b = neighbours(change)
+        a, b = neighbors(change)
         agreement = np.mean(a[a * b != 0] * b[a * b != 0] > 0)
         variation = np.abs(a - b).sum() / np.abs(change).sum()
         energy = np.abs(np.fft.fft2(change, axes=(0, 1))) ** 2
@@ -586,9 +586,9 @@ def test_amplitude_spectra(written, again):
             float(cells["natural"]), natural[band].mean(), **tolerance
         )
         for name in NAMES:
-            found = log_amplitude(again[name, MAIN].adversarial) - natural
-            told = float(cells[f"{name}, difference"])
-            np.testing.assert_allclose(told, found[band].mean(), **tolerance)
+            difference = log_amplitude(again[name, MAIN].adversarial) - natural
+            shown = float(cells[f"{name}, difference"])
+            np.testing.assert_allclose(shown, difference[band].mean(), **tolerance)
     # Perturbations are seen where images have little.
     assert float(table["1 to 1.41"]["one, difference"]) > 0.01
 
@@ -597,24 +597,27 @@ def test_amplitude_spectra(written, again):
 def responses(written, logits, again):
     """`responses(model, images)`: `{(statistic, label): [N]}`, by a sub-model."""
 
-    def found(name, adversarial):
+    def difference(name, adversarial):
         network = logits["calls"][name]
         outputs = [network.get_layer(layer).output for layer in LAYERS.values()]
         features = keras.Model(network.inputs[0], outputs)
         natural = pixels(written.index(name))
         before, after = (
-            [np.asarray(one, np.float64).reshape(12, -1) for one in features(images)]
+            [
+                np.asarray(feature, np.float64).reshape(12, -1)
+                for feature in features(images)
+            ]
             for images in (natural, adversarial)
         )
-        told = {}
+        expected = {}
         for label, a, b in zip(LAYERS, before, after, strict=True):
             change = np.abs(b - a)
-            told["maximum", label] = change.max(1)
-            told["total", label] = change.sum(1)
-            told["relative", label] = change.sum(1) / np.abs(a).sum(1)
-        return told
+            expected["maximum", label] = change.max(1)
+            expected["total", label] = change.sum(1)
+            expected["relative", label] = change.sum(1) / np.abs(a).sum(1)
+        return expected
 
-    return found
+    return difference
 
 
 @pytest.mark.slow
@@ -702,7 +705,7 @@ def test_geometry_and_kernels(written, logits, name):
     variations = []
     for layer in ("first", "second"):
         kernel = network.get_layer(layer).kernel.numpy().astype(np.float64)
-        a, b = neighbours(kernel)
+        a, b = neighbors(kernel)
         variations.append(np.sum((a - b) ** 2) / np.sum(a**2 + b**2))
         value = written.mean(name, "kernel_variation", layer=layer)[1]
         assert value == pytest.approx(variations[-1], rel=1e-5)
@@ -734,12 +737,12 @@ def test_measures_are_those_of_the_tables(written):
     shown = written.table("Models by measures")
     for name in NAMES:
         for title, (quantity, setting) in expected.items():
-            found = measures.measure(written.records, name, title, MAIN)
+            result = measures.measure(written.records, name, title, MAIN)
             if name == "served" and title.startswith("last"):
-                assert found is None and shown[name][title] == "-"
+                assert result is None and shown[name][title] == "-"
             else:
                 record = written.record(name, quantity, **setting)
-                assert found.estimate.value == record.estimate.value
+                assert result.estimate.value == record.estimate.value
 
 
 @pytest.mark.slow
@@ -751,17 +754,17 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
 
     def by_label(name):
         own = written.records.of(name).where(None, epoch=None)
-        return {one.label: one for one in own}
+        return {record.label: record for record in own}
 
     two, served = by_label("two"), by_label("served")
     kinds = {two[label].quantity for label in {*two} - {*served}}
     absent = {"filtered_accuracy", "swapped_accuracy", "kernel_variation"}
     assert kinds >= absent | {"local_response", "last_difference"}
-    assert not absent & {one.quantity for one in served.values()}
-    for label, one in served.items():
-        if one.quantity != "transfer":
-            np.testing.assert_allclose(one.estimate, two[label].estimate, rtol=2e-2)
-            assert one.images == two[label].images
+    assert not absent & {record.quantity for record in served.values()}
+    for label, record in served.items():
+        if record.quantity != "transfer":
+            np.testing.assert_allclose(record.estimate, two[label].estimate, rtol=2e-2)
+            assert record.images == two[label].images
     shown = written.table("Models by measures")["served"]
     assert [title for title, cell in shown.items() if cell == "-"] == [
         "last difference",
@@ -786,9 +789,11 @@ def test_rank_correlations(written):
     """SciPy's, '-' where a measure does not vary; in full as records."""
     measured = {}
     for title in measures.MEASURES:
-        found = [measures.measure(written.records, name, title, MAIN) for name in NAMES]
+        records = [
+            measures.measure(written.records, name, title, MAIN) for name in NAMES
+        ]
         measured[title] = [
-            np.nan if one is None else one.estimate.value for one in found
+            np.nan if record is None else record.estimate.value for record in records
         ]
     table = written.table("Rank correlations of the measures")
     assert list(table) == list(measured)
@@ -916,19 +921,19 @@ def test_an_attack_that_never_succeeds(harmless):
     """
     title = "PGD Linf 1e-06"
     for name in ("one", "two"):
-        left = harmless.record(name, "robust_accuracy", attack=title, rounded=False)
-        assert left.setting["eps"] == 1e-6
+        robust = harmless.record(name, "robust_accuracy", attack=title, rounded=False)
+        assert robust.setting["eps"] == 1e-6
         clean = harmless.record(name, "accuracy", attacked=True)
-        assert left.estimate == clean.estimate
+        assert robust.estimate == clean.estimate
         agreement = harmless.record(name, "sign_agreement")
         assert agreement.images == 0 and np.isnan(agreement.estimate).all()
         assert agreement.to_json()["mean"] is None
         own = harmless.records.of(name).where("local_response", epoch=None)
-        for one in own.where(group="broken"):
-            assert one.images == 0 and np.isnan(one.estimate.value)
+        for record in own.where(group="broken"):
+            assert record.images == 0 and np.isnan(record.estimate.value)
         right = int(harmless.right(name).sum())
-        for one in own.where(group="withstood", statistic="total"):
-            assert one.images == right > 1 and 0 < one.estimate.value < 1
+        for record in own.where(group="withstood", statistic="total"):
+            assert record.images == right > 1 and 0 < record.estimate.value < 1
         cells = harmless.table("Local consistency of perturbations")[f"{name}, {title}"]
         assert [*cells.values()][1:] == ["0", "-", "-", "-", "-"]
         shown = harmless.table("Local response differences, relative")
@@ -975,8 +980,8 @@ def test_every_kind_of_attack(untrained, tmp_path):
     within = [title for title in EVERY if "Linf" in title]
     assert records.where("share_at_bound").values_of("attack") == within
     for title in EVERY:
-        left = records.get("one", "robust_accuracy", attack=title, rounded=False)
-        assert left.setting["eps"] == (
+        robust = records.get("one", "robust_accuracy", attack=title, rounded=False)
+        assert robust.setting["eps"] == (
             attacks.parse(EVERY[title]).threat.eps if title in within else None
         )
     assert records.where("last_difference").values_of("attack") == ["DDN L2"]

@@ -92,13 +92,15 @@ def test_the_json_and_the_csv_say_the_same(evaluated, means):
     """Every number of one file stands in the other."""
     records = records_of(evaluated[0])
     assert len(records) == len(means)
-    for one in records:
-        np.testing.assert_array_equal(one.estimate, means[one.model, one.label])
+    for record in records:
+        np.testing.assert_array_equal(
+            record.estimate, means[record.model, record.label]
+        )
 
 
 @pytest.mark.slow
 def test_the_same_network_in_two_forms(means):
-    """A `.keras` file and its SavedModel agree in all that both can be asked."""
+    """A `.keras` file and its SavedModel agree in all that both can compute."""
     labels = {model: [key[1] for key in means if key[0] == model] for model, _ in means}
     radii = len(lcnn_suite.RADII)
     assert len(labels["first"]) == 2 + 2 * 3 + 4 * 3 + 3 + 3 + 2 + 2 * radii
@@ -124,13 +126,13 @@ def test_accuracy_is_that_of_the_network(means, examples, places, name):
     share = correct[:50].mean()
     expected = (share, np.sqrt(share * (1 - share) / 49))
     np.testing.assert_allclose(means[name, "accuracy split=test"], expected)
-    found = examples[name, "test"]
-    kept = ~np.isnan(found["accuracy split=test attacked=True"])
+    columns = examples[name, "test"]
+    kept = ~np.isnan(columns["accuracy split=test attacked=True"])
     assert kept.sum() == 24
-    index = found["index"].astype(int)
-    np.testing.assert_array_equal(found["label"], test.labels[index])
+    index = columns["index"].astype(int)
+    np.testing.assert_array_equal(columns["label"], test.labels[index])
     np.testing.assert_array_equal(
-        found["accuracy split=test attacked=True"][kept], correct[index[kept]]
+        columns["accuracy split=test attacked=True"][kept], correct[index[kept]]
     )
     np.testing.assert_allclose(
         means[name, "accuracy split=test attacked=True"][0], correct[index[kept]].mean()
@@ -144,16 +146,16 @@ def test_robust_accuracy_counts_what_any_smaller_attack_did(
     means, examples, name, rounded
 ):
     """Recomputed from the single images; it never rises with eps."""
-    found = examples[name, "test"]
-    kept = ~np.isnan(found["accuracy split=test attacked=True"])
-    left, before = found["accuracy split=test attacked=True"][kept] == 1, 1.0
+    columns = examples[name, "test"]
+    kept = ~np.isnan(columns["accuracy split=test attacked=True"])
+    surviving, before = columns["accuracy split=test attacked=True"][kept] == 1, 1.0
     for eps in sorted(EPS, key=Eps.parse):
-        lengths = found[alone("distortion", eps)]
+        lengths = columns[alone("distortion", eps)]
         assert not np.any(lengths > Eps.parse(eps).value * (1 + 1e-5))
-        left = left & (found[alone("success", eps, rounded)][kept] == 0)
-        np.testing.assert_array_equal(found[robust(eps, rounded)][kept], left)
+        surviving = surviving & (columns[alone("success", eps, rounded)][kept] == 0)
+        np.testing.assert_array_equal(columns[robust(eps, rounded)][kept], surviving)
         mean, _ = means[name, robust(eps, rounded)]
-        np.testing.assert_allclose(mean, left.mean())
+        np.testing.assert_allclose(mean, surviving.mean())
         assert mean <= before
         before = mean
 
@@ -161,19 +163,21 @@ def test_robust_accuracy_counts_what_any_smaller_attack_did(
 @pytest.mark.slow
 def test_success_is_what_the_attack_alone_does(examples, places):
     """PGD called on the very images, all in one batch, does the same."""
-    found = examples["second", "test"]
-    kept = ~np.isnan(found[alone("success", "1.5")])
+    columns = examples["second", "test"]
+    kept = ~np.isnan(columns[alone("success", "1.5")])
     test = data.load("shapes", "test")
-    index = found["index"][kept].astype(int)
+    index = columns["index"][kept].astype(int)
     images = test.images[index].astype(np.float32) / 255
     network = load_classifier(places / "second.keras").call
     result = attacks.PGD(norm=2, eps=1.5, steps=3, seed=5)(
         network, images, test.labels[index]
     )
-    np.testing.assert_array_equal(found[alone("success", "1.5")][kept], result.success)
+    np.testing.assert_array_equal(
+        columns[alone("success", "1.5")][kept], result.success
+    )
     counted = result.success & ~result.already
     np.testing.assert_allclose(
-        found[alone("distortion", "1.5")][kept],
+        columns[alone("distortion", "1.5")][kept],
         np.where(counted, result.distortion, np.nan),
         rtol=1e-4,
         atol=1e-6,
@@ -184,14 +188,14 @@ def test_success_is_what_the_attack_alone_does(examples, places):
 @pytest.mark.parametrize("split", ["test", "train"])
 def test_geometry_is_that_of_the_images_named(means, examples, places, split):
     """The gradient norm of each image, by the definition."""
-    found = examples["first", split]
+    columns = examples["first", split]
     norm, hessian, curvature = (
         f"{name} split={split}" for name in lcnn_suite.QUANTITIES
     )
-    kept = ~np.isnan(found[norm])
+    kept = ~np.isnan(columns[norm])
     assert kept.sum() == 8
     part = data.load("shapes", split)
-    index = found["index"][kept].astype(int)
+    index = columns["index"][kept].astype(int)
     images = tf.constant(part.images[index].astype(np.float32) / 255)
     network = load_classifier(places / "first").call
     with tf.GradientTape() as tape:
@@ -201,12 +205,12 @@ def test_geometry_is_that_of_the_images_named(means, examples, places, split):
         )
     gradient = tape.gradient(loss, images).numpy().reshape(8, -1)
     norms = np.linalg.norm(gradient, axis=1)
-    np.testing.assert_allclose(found[norm][kept], norms, rtol=1e-4)
+    np.testing.assert_allclose(columns[norm][kept], norms, rtol=1e-4)
     mean, error = means["first", norm]
     np.testing.assert_allclose(mean, norms.mean(), rtol=1e-4)
     np.testing.assert_allclose(error, norms.std(ddof=1) / np.sqrt(8), rtol=1e-4)
-    ratio = found[hessian][kept] / norms
-    np.testing.assert_allclose(found[curvature][kept], ratio, rtol=1e-3)
+    ratio = columns[hessian][kept] / norms
+    np.testing.assert_allclose(columns[curvature][kept], ratio, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -217,16 +221,16 @@ def test_discrepancy(means, quantity):
         means["first", f"{quantity} split={split}"][0] for split in ("test", "train")
     )
     expected = abs(test - train) / test
-    found = means["first", f"discrepancy of={quantity}"][0]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    mean = means["first", f"discrepancy of={quantity}"][0]
+    np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_stability(means, examples):
     """The means of the single images, and radius times mean curvature as bound."""
-    found = examples["second", "test"]
+    columns = examples["second", "test"]
     for radius in lcnn_suite.RADII:
-        values = found[f"gradient_stability radius={radius:.6g}"]
+        values = columns[f"gradient_stability radius={radius:.6g}"]
         values = values[~np.isnan(values)]
         assert len(values) == 8
         expected = (values.mean(), values.std(ddof=1) / np.sqrt(8))
@@ -237,7 +241,7 @@ def test_stability(means, examples):
         )
         np.testing.assert_allclose(
             means["second", f"stability_bound radius={radius:.6g}"][0],
-            radius * np.nanmean(found["curvature split=test"]),
+            radius * np.nanmean(columns["curvature split=test"]),
             rtol=1e-4,
         )
 
@@ -267,7 +271,9 @@ def test_what_is_printed_and_written(evaluated):
     assert [model["name"] for model in whole["models"]] == ["first", "net", "second"]
     assert whole["versions"]["tensorflow"] == tf.__version__
     assert whole["seconds"] > 0 and whole["created"].startswith("20")
-    line = next(one for one in whole["records"] if one["quantity"] == "robust_accuracy")
+    line = next(
+        record for record in whole["records"] if record["quantity"] == "robust_accuracy"
+    )
     assert line["setting"]["threat_model"] == "L2" and line["about"]["seed"] == 5
     assert line["about"]["dataset"] == "shapes"
     (spec,) = line["about"]["attacks"]
@@ -310,9 +316,9 @@ def test_batches_do_not_matter(means, places, tmp_path):
         f"--out={tmp_path}/out",
     )
     assert ended.code == 0, ended.err
-    for one in records_of(tmp_path / "out"):
+    for record in records_of(tmp_path / "out"):
         np.testing.assert_allclose(
-            one.estimate, means["second", one.label], rtol=2e-3, atol=1e-5
+            record.estimate, means["second", record.label], rtol=2e-3, atol=1e-5
         )
 
 
@@ -330,23 +336,23 @@ def test_attacks_of_other_kinds(places, tmp_path):
         f"--out={tmp_path}/out",
     )
     assert ended.code == 0, ended.err
-    found = columns_of(tmp_path / "out")["second", "test"]
-    clean = found["accuracy split=test attacked=True"]
+    columns = columns_of(tmp_path / "out")["second", "test"]
+    clean = columns["accuracy split=test attacked=True"]
     kept = ~np.isnan(clean)
     clean = clean[kept] == 1
-    lengths = found["distortion attack=DDN L2 rounded=False"][kept]
+    lengths = columns["distortion attack=DDN L2 rounded=False"][kept]
     fallen = clean & False
     for eps in ("8/255", "0.5", "2"):
         radius = Eps.parse(eps).value
         within = clean & ~(lengths <= radius)
         title = f"threat_model=L2 eps={radius:.6g} rounded=False"
-        column = found[f"robust_accuracy attack=DDN L2 {title}"][kept]
+        column = columns[f"robust_accuracy attack=DDN L2 {title}"][kept]
         np.testing.assert_array_equal(column, within)
         sign = f"success attack=FGSM Linf eps={radius:.6g} rounded=False"
-        fallen = fallen | (found[sign][kept] == 1)
+        fallen = fallen | (columns[sign][kept] == 1)
         union = next(
-            found[key][kept]
-            for key in found
+            columns[key][kept]
+            for key in columns
             if "attack=all" in key and f"eps={radius:.6g} rounded=False" in key
         )
         np.testing.assert_array_equal(union, within & ~fallen)

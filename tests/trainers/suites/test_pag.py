@@ -132,14 +132,14 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
 
 
 def test_flags_that_do_nothing_here_are_refused():
-    """Those of another suite, and of a check that was not asked for."""
+    """Those of another suite, and of a check that is off."""
     for flag, needs in (
         ("geometry_examples", "--suite=dissect or lcnn"),
         ("masking_examples", "--masking"),
     ):
-        with pytest.raises(UsageError) as told:
+        with pytest.raises(UsageError) as caught:
             parse(*SMALL, "--model=a", f"--{flag}=7")
-        assert str(told.value) == f"--{flag} needs {needs}."
+        assert str(caught.value) == f"--{flag} needs {needs}."
     with pytest.raises(UsageError, match="--pag_moved_eps needs --suite=pag"):
         parse("--suite=lcnn", "--model=a", "--pag_moved_eps=3")
 
@@ -201,20 +201,20 @@ def examples(evaluated):
 
     Of the images that were attacked, in their order.
     """
-    found = {}
+    files = {}
     for (model, split), columns in columns_of(evaluated[0]).items():
         assert split == "test"
         kept = ~np.isnan(columns["accuracy split=test attacked=True"])
-        found[model] = {title: column[kept] for title, column in columns.items()}
-    return found
+        files[model] = {title: column[kept] for title, column in columns.items()}
+    return files
 
 
 @pytest.fixture(scope="module")
 def means(evaluated):
     """`means[model, label]`: (images, mean, standard error)."""
     return {
-        (one.model, one.label): (one.images, *one.estimate)
-        for one in records_of(evaluated[0])
+        (record.model, record.label): (record.images, *record.estimate)
+        for record in records_of(evaluated[0])
     }
 
 
@@ -268,38 +268,38 @@ def test_clean_accuracy(examples, means, places, name):
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_accuracy_under_attack(examples, means, places, name):
     """PGD written out once more, all images in one batch; both is the union."""
-    found = examples[name]
-    index = found["index"].astype(int)
-    labels = found["label"].astype(int)
-    clean = found["accuracy split=test attacked=True"] == 1
-    left = {}
+    columns = examples[name]
+    index = columns["index"].astype(int)
+    labels = columns["label"].astype(int)
+    clean = columns["accuracy split=test attacked=True"] == 1
+    accuracies = {}
     for title, norm, eps in ATTACKS:
         attack = attacks.PGD(norm=norm, eps=eps, steps=3, step_size=2 * eps / 3)
         result = attack(network(places, name), pixels(index), labels)
         success = result.success.numpy()
-        column = found[f"success attack={title} rounded=False"]
+        column = columns[f"success attack={title} rounded=False"]
         np.testing.assert_array_equal(column == 1, success)
         counted = success & ~result.already.numpy()
         np.testing.assert_allclose(
-            found[f"distortion attack={title} rounded=False"],
+            columns[f"distortion attack={title} rounded=False"],
             np.where(counted, result.distortion, np.nan),
             rtol=1e-4,
             atol=1e-6,
         )
-        left[title] = clean & ~success
+        accuracies[title] = clean & ~success
         for rounded, kept in (
-            (False, left[title]),
-            (True, clean & ~(found[f"success attack={title} rounded=True"] == 1)),
+            (False, accuracies[title]),
+            (True, clean & ~(columns[f"success attack={title} rounded=True"] == 1)),
         ):
             label = robust(title, norm, eps, rounded)
-            np.testing.assert_array_equal(found[label] == 1, kept)
+            np.testing.assert_array_equal(columns[label] == 1, kept)
             np.testing.assert_allclose(
                 means[name, label], expected_mean(kept), rtol=1e-6
             )
-    both = np.all(list(left.values()), axis=0)
+    both = np.all(list(accuracies.values()), axis=0)
     label = "robust_accuracy attack=all threat_model=L2, Linf eps=None rounded=False"
     np.testing.assert_allclose(means[name, label], expected_mean(both), rtol=1e-6)
-    assert (found["success attack=PGD Linf 4/255 rounded=False"] == 1).any()
+    assert (columns["success attack=PGD Linf 4/255 rounded=False"] == 1).any()
 
 
 def expected_directions(images):
@@ -317,7 +317,7 @@ def expected_directions(images):
 def test_cosines_to_the_class_means(examples, places, name):
     """A tape for each class over all images; class means in float64."""
     images = pixels(examples[name]["index"].astype(int))
-    wanted = expected_directions(images)
+    goal = expected_directions(images)
     model = network(places, name)
     names = data.load("shapes", "test").class_names
     for t in range(10):
@@ -325,10 +325,10 @@ def test_cosines_to_the_class_means(examples, places, name):
         with tf.GradientTape() as tape:
             tape.watch(shown)
             logit = model(shown, training=False)[:, t]
-        found = tape.gradient(logit, shown).numpy().reshape(7, -1).astype(np.float64)
-        other = wanted[:, t].reshape(7, -1)
-        expected = (found * other).sum(1)
-        expected /= np.linalg.norm(found, axis=1) * np.linalg.norm(other, axis=1)
+        gradient = tape.gradient(logit, shown).numpy().reshape(7, -1).astype(np.float64)
+        other = goal[:, t].reshape(7, -1)
+        expected = (gradient * other).sum(1)
+        expected /= np.linalg.norm(gradient, axis=1) * np.linalg.norm(other, axis=1)
         column = examples[name][f"cosine towards=class mean class={names[t]}"]
         np.testing.assert_allclose(column, expected, atol=2e-5)
 
@@ -338,9 +338,9 @@ def test_cosines_to_the_class_means(examples, places, name):
 def test_means_of_cosines(examples, means, direction):
     """Over all classes, with the error over images, and class by class."""
     names = data.load("shapes", "test").class_names
-    for model, found in examples.items():
+    for model, arrays in examples.items():
         label = f"cosine towards={direction}"
-        columns = [found[f"{label} class={name}"] for name in names]
+        columns = [arrays[f"{label} class={name}"] for name in names]
         key = (model, label)
         expected = expected_mean(np.mean(columns, axis=0))
         np.testing.assert_allclose(means[key], expected, rtol=1e-4, atol=1e-7)
@@ -355,9 +355,9 @@ def test_means_of_cosines(examples, means, direction):
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_what_the_judge_sees(examples, places, name):
     """Images moved one class at a time; the judge is the third network."""
-    found = examples[name]
+    columns = examples[name]
     names = data.load("shapes", "test").class_names
-    images = pixels(found["index"].astype(int)[:3])
+    images = pixels(columns["index"].astype(int)[:3])
     judges = {"itself": network(places, name), "judge": network(places, "judge")}
     for radius in RADII:
         attack = attacks.PGD(norm=2, eps=radius, steps=3, random_start=False)
@@ -366,9 +366,9 @@ def test_what_the_judge_sees(examples, places, name):
             moved = attack.perturb(judges["itself"], images, goal, goal)
             for who, judge in judges.items():
                 before = judge.predict(images, verbose=0).argmax(1)
-                seen = judge.predict(moved, verbose=0).argmax(1) == target
-                expected = np.where(before == target, np.nan, seen)
-                column = found[
+                recognized = judge.predict(moved, verbose=0).argmax(1) == target
+                expected = np.where(before == target, np.nan, recognized)
+                column = columns[
                     f"recognised judge={who} eps={radius} class={names[target]}"
                 ]
                 np.testing.assert_array_equal(column[:3], expected)
@@ -378,17 +378,19 @@ def test_what_the_judge_sees(examples, places, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["itself", "judge"])
 @pytest.mark.parametrize("radius", RADII)
-def test_shares_recognised(examples, means, who, radius):
+def test_shares_recognized(examples, means, who, radius):
     """Of what counts of each image, with the error over images; and by class."""
     names = data.load("shapes", "test").class_names
     label = f"recognised judge={who} eps={radius}"
-    for model, found in examples.items():
-        seen = np.stack([found[f"{label} class={name}"][:3] for name in names], 1)
-        assert (np.isnan(seen).sum(1) == 1).all()
+    for model, columns in examples.items():
+        recognized = np.stack(
+            [columns[f"{label} class={name}"][:3] for name in names], 1
+        )
+        assert (np.isnan(recognized).sum(1) == 1).all()
         key = (model, label)
-        expected = expected_mean(np.nanmean(seen, axis=1))
+        expected = expected_mean(np.nanmean(recognized, axis=1))
         np.testing.assert_allclose(means[key], expected, rtol=1e-6, atol=1e-9)
-        for name, column in zip(names, seen.T, strict=True):
+        for name, column in zip(names, recognized.T, strict=True):
             key = (model, f"{label} class={name}")
             expected = expected_mean(column[~np.isnan(column)])
             np.testing.assert_allclose(means[key], expected, rtol=1e-6, atol=1e-9)
@@ -410,7 +412,7 @@ def test_what_is_printed_and_written(evaluated):
     evaluation = read_evaluation(out)
     records = evaluation.records
     assert evaluation.about["suites"] == ["pag"]
-    assert [one["kind"] for one in evaluation.about["models"]] == [
+    assert [record["kind"] for record in evaluation.about["models"]] == [
         "Keras",
         "SavedModel",
     ]
@@ -422,12 +424,12 @@ def test_what_is_printed_and_written(evaluated):
     assert records.get("one", "robust_accuracy", eps=0.3, rounded=False)
     assert not records.where("masked") and not records.where("masking_accuracy")
     assert records.where("cosine").values_of("towards") == list(DIRECTIONS)
-    recognised = records.where("recognised")
-    assert recognised.values_of("judge") == ["itself", "judge"]
+    recognized = records.where("recognised")
+    assert recognized.values_of("judge") == ["itself", "judge"]
     for name, judged_by in (("judge", "judge"), ("itself", "one")):
-        for one in recognised.of("one").where(judge=name):
-            assert one.about["judged_by"] == judged_by
-    assert recognised.values_of("eps") == [1.0, 4.0]
+        for record in recognized.of("one").where(judge=name):
+            assert record.about["judged_by"] == judged_by
+    assert recognized.values_of("eps") == [1.0, 4.0]
     shown = (out / "evaluation.html").read_text()
     for title in (
         "Accuracy, clean and under attack",
@@ -462,7 +464,7 @@ def tiny(weights, *flags, judge=None):
     lit[np.arange(6), labels // 2, labels % 2] = 240
     names = ("a", "b", "c")
     train = data.Dataset("lit", lit, labels, names)
-    grey = data.Dataset("grey", np.full((6, 2, 2, 1), 128, np.uint8), labels, names)
+    gray = data.Dataset("grey", np.full((6, 2, 2, 1), 128, np.uint8), labels, names)
     run, (suite,) = parse(
         "--suite=pag",
         "--model=a",
@@ -477,7 +479,7 @@ def tiny(weights, *flags, judge=None):
         *flags,
     )
     made = pag_suite.make_attacks(run, suite.own)
-    measurer = pag_suite.Measurer(run, suite.own, made, judge, train, grey)
+    measurer = pag_suite.Measurer(run, suite.own, made, judge, train, gray)
     return Records(measurer.measure(loaded(weights, "linear"))), measurer
 
 
@@ -514,13 +516,15 @@ def test_a_linear_model_where_all_is_known():
     # All logits are equal on grey, so that class 0 is the answer.
     accuracy = records.get("linear", "accuracy", attacked=None)
     assert accuracy.estimate.value == pytest.approx(1 / 3)
-    left = records.get("linear", "robust_accuracy", attack="PGD L2 0.5", rounded=False)
-    assert left.estimate.value == 0.0
+    robust = records.get(
+        "linear", "robust_accuracy", attack="PGD L2 0.5", rounded=False
+    )
+    assert robust.estimate.value == 0.0
     opposite, _ = tiny(-lamps(), judge=loaded(lamps(), "other"))
     assert share(opposite, "itself") == 1.0
     assert share(opposite, "judge") == 0.0
-    for one in opposite.where("cosine", towards="class mean"):
-        np.testing.assert_allclose(one.values, -expected, rtol=1e-5)
+    for entry in opposite.where("cosine", towards="class mean"):
+        np.testing.assert_allclose(entry.values, -expected, rtol=1e-5)
 
 
 def test_without_a_judge_the_page_says_so():
@@ -546,27 +550,29 @@ def test_masking_is_looked_for_where_asked():
         "--masking_queries=5",
     )
     titles = [title for title, _, _ in TINY_ATTACKS]
-    left, signs = records.where("masking_accuracy"), records.where("masked")
-    assert left.values_of("within") == signs.values_of("within") == titles
+    accuracies, signs = records.where("masking_accuracy"), records.where("masked")
+    assert accuracies.values_of("within") == signs.values_of("within") == titles
     shown = page.text(pag_page.sections(records, measurer))
     assert "Signs of masked gradients" in shown
     for title, norm, eps in TINY_ATTACKS:
         assert f"Accuracy under several attacks, {title}" in shown
         report = attacks_report(norm, eps, measurer)
-        mine = left.where(within=title)
-        assert [one.setting["probe"] for one in mine] == [t for t, _ in report.table()]
-        for one, (_, estimate) in zip(mine, report.table(), strict=True):
-            assert (one.images, one.estimate) == (6, estimate)
+        mine = accuracies.where(within=title)
+        assert [record.setting["probe"] for record in mine] == [
+            t for t, _ in report.table()
+        ]
+        for record, (_, estimate) in zip(mine, report.table(), strict=True):
+            assert (record.images, record.estimate) == (6, estimate)
         verdict, *each = signs.where(within=title)
         assert "sign" not in verdict.setting
         assert (verdict.images, verdict.estimate.value) == (6, report.masked)
-        seen = {
-            one.setting["sign"]: (one.estimate.value, one.about["reason"])
-            for one in each
+        signs_of = {
+            record.setting["sign"]: (record.estimate.value, record.about["reason"])
+            for record in each
         }
-        assert seen == report.signs
-        assert all(reason in shown for _, reason in seen.values())
-        assert all(name.replace("_", " ") in shown for name in seen)
+        assert signs_of == report.signs
+        assert all(reason in shown for _, reason in signs_of.values())
+        assert all(name.replace("_", " ") in shown for name in signs_of)
 
 
 def attacks_report(norm, eps, measurer):
@@ -608,19 +614,19 @@ def test_every_attack_takes_part():
     specs = [f"--attack={text}" for text in EVERY_ATTACK]
     records, measurer = tiny(lamps(), *specs)
     shown = page.text(pag_page.sections(records, measurer))
-    left = records.where("robust_accuracy", rounded=False)
+    robust = records.where("robust_accuracy", rounded=False)
     kept = []
     for text, norm in EVERY_ATTACK.items():
         attack = attacks.parse(text, seed=0)
         title = attacks.title(attack)
         assert title in shown
-        (mine,) = left.where(attack=title)
+        (mine,) = robust.where(attack=title)
         assert mine.setting["threat_model"] == norm
         assert mine.setting["eps"] == attack.threat.eps
         assert mine.about["attacks"] == [attacks.spec(attack)]
         kept.append(mine.values)
-    kept += [left.where(attack=title)[0].values for title, _, _ in TINY_ATTACKS]
-    (union,) = left.where(attack="all")
+    kept += [robust.where(attack=title)[0].values for title, _, _ in TINY_ATTACKS]
+    (union,) = robust.where(attack="all")
     np.testing.assert_array_equal(union.values, np.all(kept, axis=0))
 
 

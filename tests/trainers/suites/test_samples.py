@@ -24,8 +24,8 @@ def test_training_images_are_some_that_the_run_has_seen(places):
     run = load_classifier(places / "first")
     sample = samples.training_sample(run, train, config, 8)
     np.testing.assert_array_equal(train.images[sample.index], sample.images.images)
-    seen = {image.tobytes() for image in train.subset(30, 2).images}
-    assert {image.tobytes() for image in sample.images.images} <= seen
+    trained = {image.tobytes() for image in train.subset(30, 2).images}
+    assert {image.tobytes() for image in sample.images.images} <= trained
     assert sample.origin == "the 30 images it was trained on"
     stranger = load_classifier(places / "second.keras")
     sample = samples.training_sample(stranger, train, config, 8)

@@ -177,14 +177,14 @@ def test_refused(monkeypatch, tmp_path, name):
     """One sentence, before a model or data is loaded."""
     mlp(1).save(tmp_path / "net.keras")
     flag, expected = CASES[name]
-    small = [one for one in SMALL if name != "examples" or "clean_ex" not in one]
+    small = [text for text in SMALL if name != "examples" or "clean_ex" not in text]
     given = f"--model={tmp_path}/net.keras", flag
     error = refusal(monkeypatch, tmp_path / "o", *small, *given)
     assert re.search(expected, error), error
 
 
 def test_too_few_correct_images_are_refused(places, tmp_path):
-    """A model that has not so many right, told with how many it has."""
+    """Too few images are classified correctly; the message says how many."""
     network = load_classifier(places / "one.keras").call
     test = data.load("shapes", "test").take(60)
     logits = network.predict(test.images.astype(np.float32) / 255, verbose=0)
@@ -233,7 +233,7 @@ def made_of(*flags):
 def smallest_of(*flags):
     """Those of them with the least distorted success, by title."""
     trials = made_of(*flags)
-    return {case.attack: one for case, one in trials.items() if case[1] == SMALLEST}
+    return {case.attack: trial for case, trial in trials.items() if case[1] == SMALLEST}
 
 
 def test_papers_flagfile():
@@ -312,7 +312,7 @@ def test_titles_and_costs_of_other_attacks():
         "--radii=2",
     )
     assert {
-        title: (one.cost, one.unit, one.exact) for title, one in trials.items()
+        title: (trial.cost, trial.unit, trial.exact) for title, trial in trials.items()
     } == {
         "PGD2": (80, "gradients", False),
         "PGD L2 0.5": (40, "gradients", False),
@@ -345,14 +345,14 @@ def test_transfer_counted_by_hand():
     moved = np.float32([0.7, 0.7, 0.9, 0.4, 0.9])
     adversarial = {"a": np.tile(moved[:, None, None, None], [1, 2, 2, 1])}
     success = {"a": np.array([True, True, True, True, False])}
-    found = analysis.transfer(classify, images, adversarial, success, 2)
-    assert found.clean_correct.tolist() == [True, False, True, True, True]
-    assert found.fooled["a"].tolist() == [True, True, False, False, True]
+    transferred = analysis.transfer(classify, images, adversarial, success, 2)
+    assert transferred.clean_correct.tolist() == [True, False, True, True, True]
+    assert transferred.fooled["a"].tolist() == [True, True, False, False, True]
     # Counted are images 0, 2 and 3: of those one is fooled.
-    assert found.counted("a").tolist() == [True, False, True, True, False]
-    np.testing.assert_allclose(found.rate("a"), (1 / 3, 1 / 3), rtol=1e-6)
-    assert found.clean_accuracy().value == 0.8
-    assert found.clean_accuracy("a").value == 0.75
+    assert transferred.counted("a").tolist() == [True, False, True, True, False]
+    np.testing.assert_allclose(transferred.rate("a"), (1 / 3, 1 / 3), rtol=1e-6)
+    assert transferred.clean_accuracy().value == 0.8
+    assert transferred.clean_accuracy("a").value == 0.75
 
 
 def test_a_filter_takes_back_a_lone_pixel():
@@ -396,12 +396,12 @@ def evaluated(places, tmp_path_factory):
 @pytest.fixture(scope="module")
 def examples(evaluated):
     """`examples[model]`: the columns of per_example.csv, of the attacked images."""
-    found = {}
+    files = {}
     for (name, split), columns in columns_of(evaluated[0]).items():
         assert split == "test"
         kept = ~np.isnan(columns[f"success {setting('FGSM')} rounded=False"])
-        found[name] = {title: column[kept] for title, column in columns.items()}
-    return found
+        files[name] = {title: column[kept] for title, column in columns.items()}
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +430,7 @@ def expected_mean(values):
 def test_the_images_are_the_first_correct_ones(
     examples, means, places, evaluated, name
 ):
-    """Found anew with NumPy, with the number of those passed over."""
+    """Computed anew with NumPy, with the number of those passed over."""
     network = load_classifier(places / f"{name}.keras").call
     test = data.load("shapes", "test").take(60)
     logits = network.predict(test.images.astype(np.float32) / 255, verbose=0)
@@ -442,7 +442,7 @@ def test_the_images_are_the_first_correct_ones(
         means[name, "accuracy split=test"], expected_mean(correct.astype(float))
     )
     records = records_of(evaluated[0]).of(name).where("success")
-    (skipped,) = {one.about["skipped"] for one in records}
+    (skipped,) = {record.about["skipped"] for record in records}
     assert skipped == int((~correct[: index[-1]]).sum())
     assert f"{skipped} for {name}" in (evaluated[0] / "evaluation.md").read_text()
 
@@ -450,10 +450,10 @@ def test_the_images_are_the_first_correct_ones(
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SETTINGS)
 def test_means_are_those_of_the_images(examples, means, case):
-    """P_suc, distortion and roughness of successes, as found and after rounding."""
-    for name, found in examples.items():
+    """P_suc, distortion and roughness of successes, before and after rounding."""
+    for name, columns in examples.items():
         success, rounded = (
-            found[f"success {case} rounded={when}"] == 1 for when in (False, True)
+            columns[f"success {case} rounded={when}"] == 1 for when in (False, True)
         )
         expected = {
             f"success {case} rounded=False": success.astype(float),
@@ -464,8 +464,8 @@ def test_means_are_those_of_the_images(examples, means, case):
             (f"distortion {case} rounded=True", rounded),
             (f"roughness {case}", success),
         ):
-            expected[label] = found[label][kept]
-            assert np.isnan(found[label][~kept]).all()
+            expected[label] = columns[label][kept]
+            assert np.isnan(columns[label][~kept]).all()
         for label, values in expected.items():
             np.testing.assert_allclose(
                 means[name, label],
@@ -481,16 +481,16 @@ def test_means_are_those_of_the_images(examples, means, case):
 @pytest.mark.parametrize("rounded", [False, True])
 def test_robust_accuracy_is_what_no_run_broke(examples, evaluated, title, rounded):
     """Of the correct images, over the radii and at the largest."""
-    for name, found in examples.items():
-        left = np.ones(7, bool)
+    for name, columns in examples.items():
+        robust = np.ones(7, bool)
         for protocol in (SMALLEST, LARGEST) if title in NAMES[:4] else (SMALLEST,):
             case = setting(title, protocol)
-            left &= found[f"success {case} rounded={rounded}"] == 0
+            robust &= columns[f"success {case} rounded={rounded}"] == 0
         record = records_of(evaluated[0]).get(
             name, "robust_accuracy", attack=title, rounded=rounded
         )
-        np.testing.assert_array_equal(found[record.label] == 1, left)
-        assert (record.images, record.estimate.value) == (7, left.mean())
+        np.testing.assert_array_equal(columns[record.label] == 1, robust)
+        assert (record.images, record.estimate.value) == (7, robust.mean())
         eps = {"FGSM": 24 / 255, "I-FGSM": 24 / 255, "PGD2": 1.5, "sPGD2": 1.5}
         norm = "Linf" if "FGSM" in title else "L2"
         assert record.setting["eps"] == eps.get(title)
@@ -529,9 +529,9 @@ def attack_at(name, radius):
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_the_smallest_success_over_the_radii(examples, places, name):
     """Attacked radius by radius, all in one batch; L2 norms and roughness in NumPy."""
-    found = examples["one"]
+    columns = examples["one"]
     test = data.load("shapes", "test")
-    index = found["index"].astype(int)
+    index = columns["index"].astype(int)
     images = test.images[index].astype(np.float32) / 255
     network = load_classifier(places / "one.keras").call
     least, least_rounded = np.full([2, 7], np.inf)
@@ -554,26 +554,26 @@ def test_the_smallest_success_over_the_radii(examples, places, name):
         least_rounded[better] = norms[better]
     case = setting(name)
     hit = np.isfinite(least)
-    np.testing.assert_array_equal(found[f"success {case} rounded=False"] == 1, hit)
+    np.testing.assert_array_equal(columns[f"success {case} rounded=False"] == 1, hit)
     np.testing.assert_allclose(
-        found[f"distortion {case} rounded=False"][hit], least[hit], 1e-3
+        columns[f"distortion {case} rounded=False"][hit], least[hit], 1e-3
     )
-    np.testing.assert_allclose(found[f"roughness {case}"][hit], rough[hit], 2e-2)
+    np.testing.assert_allclose(columns[f"roughness {case}"][hit], rough[hit], 2e-2)
     hit = np.isfinite(least_rounded)
-    np.testing.assert_array_equal(found[f"success {case} rounded=True"] == 1, hit)
+    np.testing.assert_array_equal(columns[f"success {case} rounded=True"] == 1, hit)
     np.testing.assert_allclose(
-        found[f"distortion {case} rounded=True"][hit], least_rounded[hit], 1e-3
+        columns[f"distortion {case} rounded=True"][hit], least_rounded[hit], 1e-3
     )
 
 
 @pytest.mark.slow
 def test_at_the_largest_radius_attacks_go_on(examples, places):
     """They end on the sphere unless the range of pixels stops them."""
-    found = examples["one"]
+    columns = examples["one"]
     largest, smallest = setting("PGD2", LARGEST), setting("PGD2")
-    distance = found[f"distortion {largest} rounded=False"]
-    success = found[f"success {largest} rounded=False"] == 1
-    test, index = data.load("shapes", "test"), found["index"].astype(int)
+    distance = columns[f"distortion {largest} rounded=False"]
+    success = columns[f"success {largest} rounded=False"] == 1
+    test, index = data.load("shapes", "test"), columns["index"].astype(int)
     attack = attacks.PGD(norm=2, eps=1.5, steps=3, random_start=False, early_stop=False)
     result = attack(
         load_classifier(places / "one.keras").call,
@@ -584,8 +584,8 @@ def test_at_the_largest_radius_attacks_go_on(examples, places):
     np.testing.assert_allclose(distance[success], result.distortion[success], 1e-3)
     assert success.any() and (result.distortion.numpy() <= 1.5 * (1 + 1e-5)).all()
     assert np.median(distance[success]) > 1.2
-    both = success & (found[f"success {smallest} rounded=False"] == 1)
-    least = found[f"distortion {smallest} rounded=False"]
+    both = success & (columns[f"success {smallest} rounded=False"] == 1)
+    least = columns[f"distortion {smallest} rounded=False"]
     assert (distance[both] >= least[both] - 1e-5).all()
 
 
@@ -597,18 +597,18 @@ def test_at_the_largest_radius_attacks_go_on(examples, places):
 )
 def test_transfer_is_counted_from_the_images(examples, means, source, target, protocol):
     """Successes on the source whose clean image the target has right."""
-    found = examples[source]
+    columns = examples[source]
     pair = f"source={source} target={target}"
-    right = found[f"target_accuracy {pair}"] == 1
+    right = columns[f"target_accuracy {pair}"] == 1
     np.testing.assert_allclose(
         means[source, f"target_accuracy {pair}"], expected_mean(right), rtol=1e-6
     )
     for attack in NAMES[:4] if protocol == LARGEST else NAMES:
         case = setting(attack, protocol)
-        success = found[f"success {case} rounded=False"] == 1
+        success = columns[f"success {case} rounded=False"] == 1
         counted = success & right
-        wrong = found[f"target_error {pair} {case}"]
-        column = found[f"transfer {pair} {case}"]
+        wrong = columns[f"target_error {pair} {case}"]
+        column = columns[f"transfer {pair} {case}"]
         np.testing.assert_array_equal(column, np.where(counted, wrong, np.nan))
         for quantity, values in (
             ("transfer", wrong[counted]),
@@ -663,13 +663,15 @@ def test_what_is_printed_and_written(evaluated):
     records = records_of(out)
     assert whole["suites"] == ["smooth"]
     how = {"protocol": SMALLEST, "rounded": False}
-    one = records.get("one", "success", attack="FGSM", **how)
-    assert one.images == 7 and one.about["threat_model"] == "Linf"
-    assert one.about["spec"] == "fgsm:eps=24/255"
-    np.testing.assert_allclose(one.about["radii"], [8 / 255, 16 / 255, 24 / 255])
+    record = records.get("one", "success", attack="FGSM", **how)
+    assert record.images == 7 and record.about["threat_model"] == "Linf"
+    assert record.about["spec"] == "fgsm:eps=24/255"
+    np.testing.assert_allclose(record.about["radii"], [8 / 255, 16 / 255, 24 / 255])
     spent = records.get("one", "gradients", attack="PGD2", protocol=SMALLEST)
     assert (spent.estimate.value, spent.about["exact"]) == (9, False)
-    assert all(one.estimate.value > 0 for one in records.where("seconds_per_image"))
+    assert all(
+        record.estimate.value > 0 for record in records.where("seconds_per_image")
+    )
     budgets = records.of("two").where("gradients", protocol=BUDGET)
     assert [entry.setting["budget"] for entry in budgets] == ["1x5"] * 4 + ["2x5"] * 4
     targets = records.of("two").where("transfer").values_of("target")
@@ -717,10 +719,12 @@ def test_a_linear_model_where_all_is_known():
         # Fooled from 0.85 on, and 0.9 is the farthest that a radius of 0.4 leads.
         return logits + tf.constant([0.3, -0.3] + [0.0] * 8)
 
-    found = []
+    results = []
     for name, network in (("easy", Threshold()), ("hard", stricter)):
-        found += measurer.measure(Loaded(name, network, (3, 3, 1), 10, Path(name), {}))
-    records = Records([*found, *measurer.transfers()])
+        results += measurer.measure(
+            Loaded(name, network, (3, 3, 1), 10, Path(name), {})
+        )
+    records = Records([*results, *measurer.transfers()])
 
     def mean(model, quantity, attack, protocol=SMALLEST, **more):
         case = {"attack": attack, "protocol": protocol, **more}

@@ -86,7 +86,7 @@ def test_several_suites_write_one_page(places, tmp_path):
     evaluation = read_evaluation(tmp_path / "out")
     assert evaluation.about["suites"] == ["pag", "lcnn"]
     assert len(evaluation.records.where("accuracy", split="test", attacked=None)) == 1
-    labels = [(one.model, one.label) for one in evaluation.records]
+    labels = [(record.model, record.label) for record in evaluation.records]
     assert len(labels) == len(set(labels))
     page = (tmp_path / "out" / "evaluation.html").read_text()
     for title in ("Alignment of gradients", "Geometry of the loss"):

@@ -58,20 +58,20 @@ def test_held_out_images_are_not_trained_on(parse, fewer_shapes):
     flags = [*SHAPES, "--train_examples=30", "--batch_size=30"]
     plain = build.load_data(parse(*flags))
     for extra, trained in ((flags, 30), ([*SHAPES, "--batch_size=80"], 80)):
-        found = build.load_data(parse(*extra, "--watch_robust=20"))
-        assert (len(found.train), len(found.held_out)) == (trained, 20)
-        train, held_out = images_of(found.train), images_of(found.held_out)
+        loaded = build.load_data(parse(*extra, "--watch_robust=20"))
+        assert (len(loaded.train), len(loaded.held_out)) == (trained, 20)
+        train, held_out = images_of(loaded.train), images_of(loaded.held_out)
         assert not train & held_out and len(train | held_out) == trained + 20
         assert train | held_out <= images_of(fewer_shapes["train"])
-        assert np.bincount(found.held_out.labels).tolist() == [2] * 10
+        assert np.bincount(loaded.held_out.labels).tolist() == [2] * 10
         everything = fewer_shapes["train"]
         keys = [image.tobytes() for image in everything.images]
         labels = dict(zip(keys, everything.labels.tolist(), strict=True))
-        for part in (found.train, found.held_out):
+        for part in (loaded.train, loaded.held_out):
             assert [labels[i.tobytes()] for i in part.images] == part.labels.tolist()
         if trained == 30:
-            np.testing.assert_array_equal(found.train.images, plain.train.images)
-            np.testing.assert_array_equal(found.train.labels, plain.train.labels)
+            np.testing.assert_array_equal(loaded.train.images, plain.train.images)
+            np.testing.assert_array_equal(loaded.train.labels, plain.train.labels)
 
 
 def test_what_watches_has_the_adversarys_ball(parse):
@@ -257,7 +257,7 @@ def test_adam_has_the_same_schedule(parse):
     assert type(model.optimizer.inner_optimizer) is keras.optimizers.Adam
 
 
-def test_model_has_the_papers_optimiser(parse):
+def test_model_has_the_papers_optimizer(parse):
     """SGD with momentum, no weight decay of Keras's own; 0.1, 0.01 from epoch 150 and
     0.001 from epoch 175 of 200.
     """
@@ -378,5 +378,5 @@ def test_every_form_teaches_the_same(parse, tmp_path):
         config = parse(*SHAPES, "--pag=rigd", f"--teacher={path}")
         teacher = build.check_teacher(config, info)
         directions = build.make_directions(config, train, teacher)
-        found = tf.function(directions)(images, chosen)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+        result = tf.function(directions)(images, chosen)
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-8)

@@ -97,7 +97,7 @@ MLP = "--dataset=shapes", "--model=mlp", "--width=5"
 
 
 @pytest.mark.parametrize(
-    ("epochs", "decay_at", "told"),
+    ("epochs", "decay_at", "sentence"),
     [
         (1, "0.75,0.875", "not divided: 0.75 and 0.875 of the run fall into epoch 1"),
         (2, "0.75,0.875", "divided by 100 after epoch 1"),
@@ -114,16 +114,16 @@ MLP = "--dataset=shapes", "--model=mlp", "--width=5"
         (10, "0.5,0.55,0.8", "divided by 100 after epoch 5, by 10 after epoch 8"),
     ],
 )
-def test_plan_of_the_rate(plan, parse, epochs, decay_at, told):
+def test_plan_of_the_rate(plan, parse, epochs, decay_at, sentence):
     """What training then does: the words are as `step_decay` divides. In an epoch that
     is the first, it does not.
     """
     flags = *MLP, f"--epochs={epochs}", f"--decay_at={decay_at}"
-    assert plan(*flags)["schedule"].endswith(f"learning rate 0.1, {told}")
+    assert plan(*flags)["schedule"].endswith(f"learning rate 0.1, {sentence}")
     rate, expected = 0.1, []
     changes = dict(
         (int(epoch), int(by))
-        for by, listed in re.findall(r"by (\d+) after epochs? ([\d, and]+)", told)
+        for by, listed in re.findall(r"by (\d+) after epochs? ([\d, and]+)", sentence)
         for epoch in re.findall(r"\d+", listed)
     )
     for epoch in range(epochs):
@@ -136,7 +136,7 @@ def test_plan_of_the_rate(plan, parse, epochs, decay_at, told):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "sentence"),
     [
         ([], None),
         (
@@ -166,9 +166,9 @@ def test_plan_of_the_rate(plan, parse, epochs, decay_at, told):
         ),
     ],
 )
-def test_plan_of_an_adversary(plan, flags, told):
+def test_plan_of_an_adversary(plan, flags, sentence):
     """What is attacked, in which ball, by how many steps of which length."""
-    assert plan(*MLP, *flags).get("adversary") == told
+    assert plan(*MLP, *flags).get("adversary") == sentence
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_radius_is_shown_as_it_was_typed(plan, value):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "sentence"),
     [
         ([], None),
         (["--pag=one_image", "--pag_weight=0"], None),
@@ -202,9 +202,9 @@ def test_a_radius_is_shown_as_it_was_typed(plan, value):
         ),
     ],
 )
-def test_plan_of_aligned_gradients(plan, flags, told):
+def test_plan_of_aligned_gradients(plan, flags, sentence):
     """Which directions, with which weight."""
-    assert plan(*MLP, *flags).get("aligned") == told
+    assert plan(*MLP, *flags).get("aligned") == sentence
 
 
 def test_plan_of_a_teacher(plan, monkeypatch):
@@ -243,11 +243,11 @@ def test_plan_of_a_data_set_that_is_not_there(plan, monkeypatch, tmp_path):
     )
     assert lines["schedule"].startswith("200 epochs of ? steps of 128 images;")
     assert "not known before the data is there" in lines["cost"]
-    known = plan(
+    prepared = plan(
         "--dataset=cifar100", "--model=mlp", "--width=4", "--train_examples=1280"
     )
-    assert "trains on 1,280" in known["data"]
-    assert known["schedule"].startswith("200 epochs of 10 steps of 128 images;")
+    assert "trains on 1,280" in prepared["data"]
+    assert prepared["schedule"].startswith("200 epochs of 10 steps of 128 images;")
 
 
 def test_plan_of_a_prepared_folder(plan, tfds_dir):

@@ -132,7 +132,7 @@ def test_run_flags_repeat_every_setting_exactly(parse):
     ]
     assert sorted(OTHER) == sorted(repeated)
     assert all(getattr(defaults, name) != OTHER[name] for name in repeated)
-    stated = set()
+    flags = set()
     for changes in COMBINATIONS:
         config = dataclasses.replace(defaults, **(OTHER | changes))
         lines = options.flag_lines(config)
@@ -142,8 +142,8 @@ def test_run_flags_repeat_every_setting_exactly(parse):
         left_out = {name: getattr(defaults, name) for name in {*repeated} - names}
         expected = dataclasses.replace(config, **left_out, workdir="w")
         assert parse(*lines, "--workdir=w") == expected
-        stated |= names
-    assert sorted(stated) == sorted(repeated), "a flag that no combination states"
+        flags |= names
+    assert sorted(flags) == sorted(repeated), "a flag that no combination states"
     assert parse(*options.flag_lines(defaults)) == defaults
 
 
@@ -204,9 +204,9 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
     ],
 )
 def test_a_flag_that_does_nothing_is_refused(parse, flags_given, needs):
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         parse(*flags_given)
-    assert str(told.value) == needs
+    assert str(caught.value) == needs
 
 
 def test_choices_are_those_of_the_library():

@@ -103,7 +103,7 @@ def test_killed_after_the_last_epoch(resume, finished_run, tmp_path):
     assert [path.name for path in (folder / "saved_model").iterdir()] == ["1"]
 
 
-def test_drawn_classes_and_neighbours(call_module, tmp_path):
+def test_drawn_classes_and_neighbors(call_module, tmp_path):
     """Killed in its second epoch, it goes on with the classes and the signs of that
     very step, and with the same images to look for neighbours among.
     """

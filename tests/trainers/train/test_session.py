@@ -69,8 +69,8 @@ def test_summary_takes_the_last_row(parse):
     rows[-1]["val_robust_accuracy"] = 0.25
     summary = session.summarize(config, model, rows, 1.0, training.Best(2, 0.375))
     assert [summary[name] for name in watched] == [0.25, 2, 0.375]
-    one = session.summarize(config, model, rows[:1], 1.0)
-    assert one["seconds_per_epoch_median"] == 100.0
+    short = session.summarize(config, model, rows[:1], 1.0)
+    assert short["seconds_per_epoch_median"] == 100.0
     json.dumps(summary)
 
 
@@ -124,9 +124,9 @@ def test_mirrored(train, tmp_path):
     """
     # A small rate: at a large one, training itself amplifies the order of the sums.
     flags = "--variant=standard", "--weight_decay=0.01", "--learning_rate=0.01"
-    one = train(tmp_path / "one", *flags)
+    single = train(tmp_path / "one", *flags)
     two = train(tmp_path / "two", *flags, "--distribute=mirrored", "--logical_cpus=2")
-    for ours, theirs in zip(one.weights, two.weights, strict=True):
+    for ours, theirs in zip(single.weights, two.weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, err_msg=ours.path)
     first, second = (table(tmp_path / name)[-1] for name in ("one", "two"))
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "val_gradient_norm"):
@@ -181,14 +181,14 @@ def test_a_watched_run_trains_the_same_and_goes_on_the_same(
     plain, plain_rows = watched_run(parse, tmp_path / "plain", "--epochs=4")
     watch = "--epochs=4", "--watch_robust=50", "--watch_steps=2"
     whole, rows = watched_run(parse, tmp_path / "whole", *watch)
-    for one, other in zip(plain, whole, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, second in zip(plain, whole, strict=True):
+        np.testing.assert_array_equal(first, second)
     robust = [float(row["val_robust_accuracy"]) for row in rows]
     assert len(set(robust)) > 1
     assert not (tmp_path / "plain" / "best.keras").exists()
-    for row, other in zip(rows, plain_rows, strict=True):
+    for row, plain_row in zip(rows, plain_rows, strict=True):
         row.pop("val_robust_accuracy")
-        assert row == other
+        assert row == plain_row
     summary = json.loads((tmp_path / "whole" / "summary.json").read_text())
     assert summary["best_held_out_robust_accuracy"] == max(robust)
     assert summary["best_epoch"] == 1 + robust.index(max(robust))
@@ -211,10 +211,10 @@ def test_a_watched_run_trains_the_same_and_goes_on_the_same(
         keras.saving.load_model(tmp_path / name / "best.keras").get_weights()
         for name in ("whole", "parts")
     ]
-    for one, other in zip(*best, strict=True):
-        np.testing.assert_array_equal(one, other)
-    other = json.loads((tmp_path / "parts" / "summary.json").read_text())
-    assert other["best_epoch"] == summary["best_epoch"]
+    for first, second in zip(*best, strict=True):
+        np.testing.assert_array_equal(first, second)
+    in_parts = json.loads((tmp_path / "parts" / "summary.json").read_text())
+    assert in_parts["best_epoch"] == summary["best_epoch"]
 
 
 @pytest.mark.slow

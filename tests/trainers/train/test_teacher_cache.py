@@ -67,14 +67,14 @@ def test_directions_come_from_the_folder_or_from_the_teacher(
     assert isinstance(cached, pag.CachedDirections)
     assert cached.rows.shape == (60, 10, *SHAPE)
     assert pag.cached_rows(loaded.call, sixty, tmp_path / "cache") == 60
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     size = f"{60 * 10 * 3072 * 2 / 1e9:.3g} GB"
-    assert f"{size} for 60 images, 0 of them done" in told.out
-    assert "60/60" in told.err
+    assert f"{size} for 60 images, 0 of them done" in output.out
+    assert "60/60" in output.err
     again = build.make_directions(config, sixty, loaded)
     np.testing.assert_array_equal(again.rows, cached.rows)
-    told = capsys.readouterr()
-    assert f"{size} for 60 images, 60 of them done" in told.out and not told.err
+    output = capsys.readouterr()
+    assert f"{size} for 60 images, 60 of them done" in output.out and not output.err
     plain = dataclasses.replace(config, teacher_cache="")
     directions = build.make_directions(plain, sixty, loaded)
     assert type(directions) is pag.Teacher and directions.network is loaded.call
@@ -114,8 +114,8 @@ def test_a_complete_cache_may_be_read_only(config, sixty, monkeypatch):
     rows = build.make_directions(config, sixty, loaded).rows
     monkeypatch.setattr(os, "access", lambda *_: False)
     again = build.check_teacher(config, info())
-    found = build.make_directions(config, sixty, again).rows
-    np.testing.assert_array_equal(found, rows)
+    cached = build.make_directions(config, sixty, again).rows
+    np.testing.assert_array_equal(cached, rows)
     state = Path(config.teacher_cache) / "directions.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "rows": 59}))
     sentence = refused(build.check_teacher, config, info())
@@ -223,14 +223,14 @@ def test_training_with_and_without_the_folder(call_module, teacher, tmp_path):
         assert ("60 images, 0 of them done" in ended.out) == (name == "cached")
     direct, cached = (rows(tmp_path / name) for name in ("direct", "cached"))
     assert len(direct) == 2
-    for one, other in zip(direct, cached, strict=True):
-        assert float(one["alignment_penalty"]) > 0.1
-        for name, value in one.items():
+    for first, second in zip(direct, cached, strict=True):
+        assert float(first["alignment_penalty"]) > 0.1
+        for name, value in first.items():
             # The gradient norm of a network that is certain by now is next to nothing,
             # and falls by a factor wherever a logit moves a little.
             near = 1e-3 if name.endswith("gradient_norm") else 1e-4
             expected = pytest.approx(float(value), rel=1e-2, abs=near)
-            assert float(other[name]) == expected, name
+            assert float(second[name]) == expected, name
 
 
 @pytest.mark.slow
@@ -248,8 +248,8 @@ def test_a_killed_run_goes_on_with_the_folder(call_module, teacher, tmp_path):
     out = kill_and_resume(call_module, killed, *flags, epoch=1, step=1)
     ended = call_module("trainers.cifar", *flags, f"--workdir={whole}")
     assert ended.code == 0, ended.err[-3000:]
-    for told in (out, ended.out):
-        assert "60 images, 60 of them done" in told
+    for output in (out, ended.out):
+        assert "60 images, 60 of them done" in output
     assert_same_bits(killed, whole, epochs=3)
 
 
@@ -276,7 +276,7 @@ def test_a_dry_run_says_that_the_cost_of_a_served_teacher_is_not_known(
 ):
     served = export_saved_model(keras.saving.load_model(teacher), tmp_path / "served")
     dry_run.describe(parse(*QUICK, f"--teacher={served}"))
-    told = "; the cost of the teacher, a SavedModel, is not known and not in it"
-    assert told in " ".join(capsys.readouterr().out.split())
+    sentence = "; the cost of the teacher, a SavedModel, is not known and not in it"
+    assert sentence in " ".join(capsys.readouterr().out.split())
     dry_run.describe(parse(*QUICK, f"--teacher={teacher}"))
-    assert told not in " ".join(capsys.readouterr().out.split())
+    assert sentence not in " ".join(capsys.readouterr().out.split())

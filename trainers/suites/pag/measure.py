@@ -123,7 +123,7 @@ class Measurer:
             parts.accuracy(self.run, model, self._test),
             *self._robustness(model),
             *self._alignment(model),
-            *self._recognised(model),
+            *self._recognized(model),
             *self._masking(model),
         ]
 
@@ -151,7 +151,7 @@ class Measurer:
                 setting: dict[str, Any] = {"towards": towards, "class": name}
                 yield measured(model.name, "cosine", cosines[:, place], of, **setting)
 
-    def _recognised(self, model: Loaded) -> Iterator[Record]:
+    def _recognized(self, model: Loaded) -> Iterator[Record]:
         """What judges recognise in images that the model moved towards every class."""
         for eps in self.own.pag_moved_eps:
             moved = self._moved(model, eps)

@@ -32,7 +32,7 @@ def sections(records: Records, measurer: Measurer) -> list[Section]:
         attacked=f"{run.examples} {drawn}",
         moved=f"{own.pag_moved} {drawn}",
     )
-    make = (_accuracy, _alignment, _recognised, _by_class, _panel, _masking)
+    make = (_accuracy, _alignment, _recognized, _by_class, _panel, _masking)
     return [section for part in make for section in part(prose, records, measurer)]
 
 
@@ -54,7 +54,7 @@ def _alignment(prose: Prose, records: Records, about: Measurer) -> Iterator[Sect
     yield prose.section("alignment", table, classes=len(about.class_names))
 
 
-def _recognised(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
+def _recognized(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     judges = ["itself", "judge"] if about.judge else ["itself"]
     columns: list[Row] = [
         (
