@@ -50,17 +50,29 @@ def _same_start() -> Iterator[None]:
 
     A test that has not loaded Keras is spared the seconds of importing it.
     """
-    keras = sys.modules.get("keras")
-    if keras is None:
+    if "keras" in sys.modules:
+        from tests.seeds import set_seeds
+
+        set_seeds(SEED)
+        sys.modules["keras"].config.set_dtype_policy("float32")
+    else:
         random.seed(SEED)
         np.random.seed(SEED)
-    else:
-        keras.utils.set_random_seed(SEED)
-        keras.config.set_dtype_policy("float32")
     yield
     keras = sys.modules.get("keras")
     if keras is not None:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def tensorflow_seed(_same_start: None) -> None:
+    """Sets TensorFlow's own seed too, for a test in which `fit` shuffles.
+
+    Not in every test, as it makes TensorFlow forget what it compiled.
+    """
+    import keras
+
+    keras.utils.set_random_seed(SEED)
 
 
 @pytest.fixture(scope="session")
