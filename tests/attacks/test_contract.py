@@ -1,4 +1,7 @@
-"""What every attack guarantees, whatever it searches for and however."""
+"""What every attack guarantees, whatever it searches for and however.
+
+See also `test_contract_on_models.py`.
+"""
 
 import functools
 import os
@@ -6,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,59 +16,12 @@ import tensorflow as tf
 from tests.attacks.common import (
     CLASSES,
     CONV_SHAPE,
-    Affine,
-    affine,
-    build_convnet,
     conv_images,
     convnet,
     distances,
 )
-from tfrobust.attacks import (
-    BIM,
-    DDN,
-    FGSM,
-    MIFGSM,
-    PGD,
-    CarliniWagnerL2,
-    DeepFool,
-    SmoothCarliniWagner,
-    SmoothPGD,
-    Square,
-)
+from tests.attacks.every import ATTACKS, every_attack, some_images
 
-ATTACKS = {
-    "fgsm": FGSM(eps=0.05),
-    "fgsm-l2": FGSM(norm=2, eps=0.4),
-    "bim": BIM(eps=0.05, steps=4),
-    "mifgsm": MIFGSM(eps=0.05, steps=4),
-    "pgd-linf": PGD(norm="inf", eps=0.05, steps=4),
-    "pgd-linf-dlr": PGD(norm="inf", eps=0.05, steps=4, loss="dlr", early_stop=False),
-    "pgd-linf-kl": PGD(norm="inf", eps=0.05, steps=4, loss="kl"),
-    "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),
-    "pgd-l2-momentum": PGD(norm=2, eps=0.4, steps=4, momentum=0.5, seed=3),
-    "pgd-l1": PGD(norm=1, eps=1.5, steps=4),
-    "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
-    "cw-tanh": CarliniWagnerL2(
-        steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False
-    ),
-    "cw-rounding": CarliniWagnerL2(steps=12, search_steps=3, rounding=True),
-    "cw-confident": CarliniWagnerL2(steps=12, search_steps=3, confidence=0.3),
-    "smooth-pgd-l2": SmoothPGD(norm=2, eps=0.4, steps=4, restarts=2, random_start=True),
-    "smooth-pgd-linf": SmoothPGD(norm="inf", eps=0.05, steps=4, neighbors=8),
-    "smooth-cw": SmoothCarliniWagner(steps=12, search_steps=3, initial_const=3.0),
-    "smooth-cw-rough": SmoothCarliniWagner(
-        steps=12, search_steps=3, alpha=0.5, neighbors=8, roughness_weight=2.0
-    ),
-    "square-linf": Square(norm="inf", eps=0.1, queries=40),
-    "square-l2": Square(norm=2, eps=0.8, queries=40, p_init=0.4, seed=3),
-    "square-best": Square(norm="inf", eps=0.1, queries=12, early_stop=False),
-    "ddn": DDN(steps=12),
-    "ddn-linf": DDN(norm="inf", steps=12),
-    "ddn-rounding": DDN(steps=12, rounding=True),
-    "deepfool": DeepFool(steps=10),
-    "deepfool-narrow": DeepFool(steps=4, candidates=1),
-}
-every_attack = pytest.mark.parametrize("name", ATTACKS)
 # A divergence leads away from the clean prediction and has no target.
 every_goal = pytest.mark.parametrize(
     ("name", "targeted"),
@@ -79,13 +34,6 @@ every_goal = pytest.mark.parametrize(
 )
 # Where this many logits lie between two classes, float32 may take either.
 CLOSE = 1e-4
-
-
-def some_images(count=6):
-    """Correctly classified images but for the second, whose label is wrong."""
-    images, labels = conv_images(count)
-    labels[1] = (labels[1] + 1) % CLASSES
-    return images, labels
 
 
 @functools.cache
@@ -268,62 +216,6 @@ def test_under_xla(name):
 
 
 @every_attack
-def test_a_smaller_last_batch_is_not_traced_anew(name):
-    """Nor an equal attack, nor labels of another dtype."""
-    model = affine(3, seed=2)
-    images = np.random.default_rng(0).random((7, 3, 4, 2), np.float32)
-    labels = np.argmax(model.logits(images), axis=-1)
-    attack = ATTACKS[name]
-    attack(model, images, labels)
-    calls = model.calls
-    attack(model, images[:2], labels[:2].astype(np.int32))
-    type(attack)(**vars(attack))(model, images[:1], labels[:1])
-    assert model.calls == calls
-
-
-@every_attack
-def test_empty_batches(name):
-    """Outside a graph and in one, with a model that can answer for none."""
-    model = affine(3, seed=2)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 2], tf.float32)])
-    def step(images):
-        labels = tf.zeros(tf.shape(images)[:1], tf.int32)
-        return ATTACKS[name](model, images, labels)
-
-    images = np.zeros((0, 3, 4, 2), np.float32)
-    for result in (ATTACKS[name](model, images, np.zeros(0, int)), step(images)):
-        assert result.adversarial.shape == images.shape
-        for field in result[1:]:
-            assert field.shape == (0,)
-
-
-@pytest.fixture(scope="module")
-def half_precision():
-    """The network computed in bfloat16, with the same weights."""
-    network = build_convnet("mixed_bfloat16")
-    assert network(np.zeros((1, *CONV_SHAPE))).dtype == tf.bfloat16
-    return network
-
-
-@every_attack
-def test_mixed_precision_models_give_float32(name, half_precision):
-    """The images keep all their bits; success is judged by that network."""
-    images, labels = some_images()
-    result = ATTACKS[name](half_precision, images, labels)
-    found, eps = result.adversarial.numpy(), ATTACKS[name].budget
-    assert found.dtype == np.float32 and result.distortion.dtype == tf.float32
-    if eps is not None:
-        norm = ATTACKS[name].threat.norm
-        assert np.all(distances(images, found, norm) <= eps + 1e-6)
-    answers = np.argmax(half_precision(found, training=False), axis=-1)
-    # bfloat16 rounds to 1 in 256, so other batches may tip over what is on the edge.
-    agree = result.success.numpy() == (answers != labels)
-    assert np.mean(agree) >= 2 / 3
-    assert np.any(result.success & ~result.already)
-
-
-@every_attack
 def test_perturb_gives_images_in_the_ball(name):
     """Clean images as well as misclassified ones are moved."""
     (images, _), (found, _) = some_images(), perturbed(name)
@@ -334,17 +226,6 @@ def test_perturb_gives_images_in_the_ball(name):
         return
     assert np.all(moved <= threat.eps + 1e-6)
     assert np.all(moved > 0.1 * threat.eps)
-
-
-@every_attack
-def test_a_flat_model_gives_no_nan(name):
-    """Gradients of exactly 0 everywhere: the image comes back, or a harmless one."""
-    model = Affine(np.zeros((24, 3)), [1.0, 0.0, 0.5])
-    images = np.random.default_rng(0).random((2, 3, 4, 2), np.float32)
-    with pytest.warns(UserWarning, match="gradients of exactly 0 on 2 of the first 2"):
-        result = ATTACKS[name](model, images, [0, 0])
-    np.testing.assert_array_equal(result.adversarial, images)
-    assert not np.any(result.success)
 
 
 @pytest.mark.slow
@@ -369,24 +250,3 @@ def test_inside_the_replicas_of_a_strategy(tmp_path):
         np.testing.assert_allclose(
             found[name], attacked(name).adversarial, atol=1e-4, err_msg=name
         )
-
-
-def test_low_curvature_networks_keep_their_power_iteration_state():
-    """The library's own layers have state of their own."""
-    from tfrobust import layers
-
-    inputs = keras.Input(CONV_SHAPE)
-    x = layers.SpectralConv2D(4, 3)(inputs)
-    x = layers.LipschitzBatchNormalization()(x)
-    x = layers.CenteredSoftplus()(x)
-    x = keras.layers.Flatten()(x)
-    network = keras.Model(inputs, layers.SpectralDense(CLASSES)(x))
-    images, _ = conv_images(4)
-    network(images, training=True)
-    labels = tf.argmax(network(images, training=False), axis=-1)
-    before = [variable.numpy() for variable in network.variables]
-    for attack in (PGD(norm=2, eps=1.0, steps=5), DDN(steps=5)):
-        result = attack(network, images, labels)
-        assert np.all(result.distortion > 0)
-    for variable, value in zip(network.variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value, err_msg=variable.path)

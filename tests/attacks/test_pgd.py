@@ -25,6 +25,7 @@ SHAPE = (3, 4, 2)
 NORMS = [1, 2, "inf"]
 
 
+@functools.cache
 def linear():
     """Classes 0 and 1 close together, class 2 far below both.
 
