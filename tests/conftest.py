@@ -1,6 +1,6 @@
 """What every test shares: a quiet, seeded TensorFlow and the data folder.
 
-The environment is set before anything imports TensorFlow, which reads it once.
+The environment is set before anything imports NumPy and TensorFlow, which read it once.
 """
 
 import os
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,6 +28,8 @@ if _WORKERS > 1:
     _threads = str(max(2, (os.cpu_count() or 2) // _WORKERS))
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", _threads)
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", _threads)
+    # NumPy's threads wait for each other in a loop, at the cost of the other workers.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The same examples on every run, and no limit of time: the first call traces.
 hypothesis.settings.register_profile("tfrobust", deadline=None, derandomize=True)
@@ -50,17 +51,30 @@ def _same_start() -> Iterator[None]:
 
     A test that has not loaded Keras is spared the seconds of importing it.
     """
-    keras = sys.modules.get("keras")
-    if keras is None:
-        random.seed(SEED)
-        np.random.seed(SEED)
+    if "keras" in sys.modules:
+        from tests.seeds import set_seeds
+
+        set_seeds(SEED)
+        sys.modules["keras"].config.set_dtype_policy("float32")
     else:
-        keras.utils.set_random_seed(SEED)
-        keras.config.set_dtype_policy("float32")
+        random.seed(SEED)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(SEED)
     yield
     keras = sys.modules.get("keras")
     if keras is not None:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def tensorflow_seed(_same_start: None) -> None:
+    """Sets TensorFlow's own seed too, for a test in which `fit` shuffles.
+
+    Not in every test, as it makes TensorFlow forget what it compiled.
+    """
+    import keras
+
+    keras.utils.set_random_seed(SEED)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tests.seeds import set_seeds
 from tfrobust import layers
 
 
 def low_curvature(shape: tuple[int, int, int], classes: int) -> keras.Model:
     """A small network of every low-curvature layer, statistics off their start."""
-    keras.utils.set_random_seed(5)
+    set_seeds(5)
     inputs = keras.Input(shape)
     x = layers.SpectralConv2D(6, 3, strides=2)(inputs)
     x = layers.LipschitzBatchNormalization()(x)
@@ -23,7 +24,7 @@ def low_curvature(shape: tuple[int, int, int], classes: int) -> keras.Model:
 
 def free_size(classes: int) -> keras.Model:
     """A network for colour images of any size of at least 3 x 3 pixels."""
-    keras.utils.set_random_seed(5)
+    set_seeds(5)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, activation="softplus")(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.analysis.common import numbers
 from tests.attacks.common import affine
+from tests.seeds import set_seeds
 from tfrobust import analysis, pag
 from tfrobust.attacks import FGSM
 from tfrobust.data import Dataset
@@ -57,7 +58,7 @@ def classify(images):
 
 
 def network():
-    keras.utils.set_random_seed(0)
+    set_seeds(0)
     return keras.Sequential(
         [keras.Input(SHAPE), keras.layers.Conv2D(2, 3, name="conv")]
     )

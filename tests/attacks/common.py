@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.seeds import set_seeds
 from tfrobust.attacks import Attack, ThreatModel
 
 SHAPE = (2, 3, 1)
@@ -79,7 +80,7 @@ def distances(images, others, norm):
 
 def build_convnet(policy=None):
     """A small network with everything that has state, not far from its boundaries."""
-    keras.utils.set_random_seed(3)
+    set_seeds(3)
     inputs = keras.Input(CONV_SHAPE)
     keywords = {"dtype": policy}
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", **keywords)(inputs)

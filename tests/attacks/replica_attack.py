@@ -1,6 +1,6 @@
 """Attack a batch on two replicas: `python replica_attack.py out.npz`.
 
-Written are the adversarial images of every attack in `test_contract.py`, and the
+Written are the adversarial images of every attack in `every.py`, and the
 number of replicas. Logical devices must be set up before TensorFlow starts, which is
 why this is a program of its own.
 """
@@ -15,13 +15,13 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-from tests.attacks import common, test_contract  # noqa: E402
+from tests.attacks import common, every  # noqa: E402
 
 
 def main(out):
     """Every attack inside `strategy.run`, half of the images on each replica."""
     # Labels come from the network, so the images are made outside of the strategy.
-    images, labels = test_contract.some_images()
+    images, labels = every.some_images()
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         network = common.build_convnet()
@@ -35,7 +35,7 @@ def main(out):
             )
         )
 
-    for name, attack in test_contract.ATTACKS.items():
+    for name, attack in every.ATTACKS.items():
 
         @tf.function
         def step(images, labels, attack=attack):

@@ -1,4 +1,7 @@
-"""What every attack guarantees, whatever it searches for and however."""
+"""What every attack guarantees, whatever it searches for and however.
+
+See also `test_contract_on_models.py`.
+"""
 
 import functools
 import os
@@ -6,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,59 +16,12 @@ import tensorflow as tf
 from tests.attacks.common import (
     CLASSES,
     CONV_SHAPE,
-    Affine,
-    affine,
-    build_convnet,
     conv_images,
     convnet,
     distances,
 )
-from tfrobust.attacks import (
-    BIM,
-    DDN,
-    FGSM,
-    MIFGSM,
-    PGD,
-    CarliniWagnerL2,
-    DeepFool,
-    SmoothCarliniWagner,
-    SmoothPGD,
-    Square,
-)
+from tests.attacks.every import ATTACKS, every_attack, some_images
 
-ATTACKS = {
-    "fgsm": FGSM(eps=0.05),
-    "fgsm-l2": FGSM(norm=2, eps=0.4),
-    "bim": BIM(eps=0.05, steps=4),
-    "mifgsm": MIFGSM(eps=0.05, steps=4),
-    "pgd-linf": PGD(norm="inf", eps=0.05, steps=4),
-    "pgd-linf-dlr": PGD(norm="inf", eps=0.05, steps=4, loss="dlr", early_stop=False),
-    "pgd-linf-kl": PGD(norm="inf", eps=0.05, steps=4, loss="kl"),
-    "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),
-    "pgd-l2-momentum": PGD(norm=2, eps=0.4, steps=4, momentum=0.5, seed=3),
-    "pgd-l1": PGD(norm=1, eps=1.5, steps=4),
-    "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
-    "cw-tanh": CarliniWagnerL2(
-        steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False
-    ),
-    "cw-rounding": CarliniWagnerL2(steps=12, search_steps=3, rounding=True),
-    "cw-confident": CarliniWagnerL2(steps=12, search_steps=3, confidence=0.3),
-    "smooth-pgd-l2": SmoothPGD(norm=2, eps=0.4, steps=4, restarts=2, random_start=True),
-    "smooth-pgd-linf": SmoothPGD(norm="inf", eps=0.05, steps=4, neighbors=8),
-    "smooth-cw": SmoothCarliniWagner(steps=12, search_steps=3, initial_const=3.0),
-    "smooth-cw-rough": SmoothCarliniWagner(
-        steps=12, search_steps=3, alpha=0.5, neighbors=8, roughness_weight=2.0
-    ),
-    "square-linf": Square(norm="inf", eps=0.1, queries=40),
-    "square-l2": Square(norm=2, eps=0.8, queries=40, p_init=0.4, seed=3),
-    "square-best": Square(norm="inf", eps=0.1, queries=12, early_stop=False),
-    "ddn": DDN(steps=12),
-    "ddn-linf": DDN(norm="inf", steps=12),
-    "ddn-rounding": DDN(steps=12, rounding=True),
-    "deepfool": DeepFool(steps=10),
-    "deepfool-narrow": DeepFool(steps=4, candidates=1),
-}
-every_attack = pytest.mark.parametrize("name", ATTACKS)
 # A divergence leads away from the clean prediction and has no target.
 every_goal = pytest.mark.parametrize(
     ("name", "targeted"),
@@ -81,13 +36,6 @@ every_goal = pytest.mark.parametrize(
 CLOSE = 1e-4
 
 
-def some_images(count=6):
-    """Correctly classified images but for the second, whose label is wrong."""
-    images, labels = conv_images(count)
-    labels[1] = (labels[1] + 1) % CLASSES
-    return images, labels
-
-
 @functools.cache
 def attacked(name, targeted=False):
     """The attack's result on `some_images`, once for all tests."""
@@ -95,6 +43,20 @@ def attacked(name, targeted=False):
     targets = (labels + 1) % CLASSES if targeted else None
     result = ATTACKS[name](convnet(), images, labels, targets)
     return type(result)(*(field.numpy() for field in result))
+
+
+@functools.cache
+def perturbed(name):
+    """What `perturb` makes of `some_images`, and the variables that it changed."""
+    before = [variable.numpy() for variable in convnet().variables]
+    found = ATTACKS[name].perturb(convnet(), *some_images()).numpy()
+    return found, changed(before)
+
+
+def changed(before):
+    """Paths of the network's variables that differ in any bit from those before."""
+    pairs = zip(convnet().variables, before, strict=True)
+    return [new.path for new, old in pairs if not np.array_equal(new, old)]
 
 
 def lead(logits, classes, targeted):
@@ -107,12 +69,12 @@ def lead(logits, classes, targeted):
     return (own - others.max(axis=1)) * (1 if targeted else -1)
 
 
-def check_verdict(images, classes, adversarial, success, distortion, norm, targeted):
+def check_verdict(images, classes, found, success, distortion, norm, targeted):
     """Success and distortion against the network's answer and NumPy's norm."""
     np.testing.assert_allclose(
-        distortion, distances(images, adversarial, norm), rtol=1e-5, atol=1e-7
+        distortion, distances(images, found, norm), rtol=1e-5, atol=1e-7
     )
-    margin = lead(convnet()(adversarial, training=False), classes, targeted)
+    margin = lead(convnet()(found, training=False), classes, targeted)
     assert np.all(margin[success] > -CLOSE)
     assert np.all(margin[~success] < CLOSE)
 
@@ -123,16 +85,16 @@ def test_the_verdict_is_that_of_the_network(name, targeted):
     images, labels = some_images()
     classes = (labels + 1) % CLASSES if targeted else labels
     result, threat = attacked(name, targeted), ATTACKS[name].threat
-    adversarial = result.adversarial
-    assert adversarial.dtype == result.distortion.dtype == np.float32
-    assert adversarial.min() >= 0.0 and adversarial.max() <= 1.0
+    found = result.adversarial
+    assert found.dtype == result.distortion.dtype == np.float32
+    assert found.min() >= 0.0 and found.max() <= 1.0
     if threat.eps is not None:
-        assert np.all(distances(images, adversarial, threat.norm) <= threat.eps + 1e-6)
+        assert np.all(distances(images, found, threat.norm) <= threat.eps + 1e-6)
     check = functools.partial(
         check_verdict, images, classes, norm=threat.norm, targeted=targeted
     )
-    check(adversarial, result.success, result.distortion)
-    rounded = (np.rint(adversarial * np.float32(255)) / 255).astype(np.float32)
+    check(found, result.success, result.distortion)
+    rounded = (np.rint(found * np.float32(255)) / 255).astype(np.float32)
     check(rounded, result.success_rounded, result.distortion_rounded)
     clean = lead(convnet()(images, training=False), classes, targeted) > 0
     np.testing.assert_array_equal(result.already, clean)
@@ -170,9 +132,8 @@ def test_no_variable_changes(name):
     kinds = {variable.path.split("/")[-1] for variable in convnet().variables}
     assert {"moving_mean", "seed_generator_state"} <= kinds
     ATTACKS[name](convnet(), images, labels)
-    ATTACKS[name].perturb(convnet(), images, labels)
-    for variable, value in zip(convnet().variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+    assert not changed(before)
+    assert not perturbed(name)[1]
 
 
 @every_attack
@@ -255,84 +216,16 @@ def test_under_xla(name):
 
 
 @every_attack
-def test_a_smaller_last_batch_is_not_traced_anew(name):
-    """Nor an equal attack, nor labels of another dtype."""
-    model = affine(3, seed=2)
-    images = np.random.default_rng(0).random((7, 3, 4, 2), np.float32)
-    labels = np.argmax(model.logits(images), axis=-1)
-    attack = ATTACKS[name]
-    attack(model, images, labels)
-    calls = model.calls
-    attack(model, images[:2], labels[:2].astype(np.int32))
-    type(attack)(**vars(attack))(model, images[:1], labels[:1])
-    assert model.calls == calls
-
-
-@every_attack
-def test_empty_batches(name):
-    """Outside a graph and in one, with a model that can answer for none."""
-    model = affine(3, seed=2)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 2], tf.float32)])
-    def step(images):
-        labels = tf.zeros(tf.shape(images)[:1], tf.int32)
-        return ATTACKS[name](model, images, labels)
-
-    images = np.zeros((0, 3, 4, 2), np.float32)
-    for result in (ATTACKS[name](model, images, np.zeros(0, int)), step(images)):
-        assert result.adversarial.shape == images.shape
-        for field in result[1:]:
-            assert field.shape == (0,)
-
-
-@pytest.fixture(scope="module")
-def half_precision():
-    """The network computed in bfloat16, with the same weights."""
-    network = build_convnet("mixed_bfloat16")
-    assert network(np.zeros((1, *CONV_SHAPE))).dtype == tf.bfloat16
-    return network
-
-
-@every_attack
-def test_mixed_precision_models_give_float32(name, half_precision):
-    """The images keep all their bits; success is judged by that network."""
-    images, labels = some_images()
-    result = ATTACKS[name](half_precision, images, labels)
-    adversarial, eps = result.adversarial.numpy(), ATTACKS[name].budget
-    assert adversarial.dtype == np.float32 and result.distortion.dtype == tf.float32
-    if eps is not None:
-        norm = ATTACKS[name].threat.norm
-        assert np.all(distances(images, adversarial, norm) <= eps + 1e-6)
-    answers = np.argmax(half_precision(adversarial, training=False), axis=-1)
-    # bfloat16 rounds to 1 in 256, so other batches may tip over what is on the edge.
-    agree = result.success.numpy() == (answers != labels)
-    assert np.mean(agree) >= 2 / 3
-    assert np.any(result.success & ~result.already)
-
-
-@every_attack
 def test_perturb_gives_images_in_the_ball(name):
     """Clean images as well as misclassified ones are moved."""
-    images, labels = some_images()
-    adversarial = ATTACKS[name].perturb(convnet(), images, labels).numpy()
-    assert adversarial.min() >= 0.0 and adversarial.max() <= 1.0
+    (images, _), (found, _) = some_images(), perturbed(name)
+    assert found.min() >= 0.0 and found.max() <= 1.0
     threat = ATTACKS[name].threat
-    moved = distances(images, adversarial, threat.norm)
+    moved = distances(images, found, threat.norm)
     if threat.eps is None:
         return
     assert np.all(moved <= threat.eps + 1e-6)
     assert np.all(moved > 0.1 * threat.eps)
-
-
-@every_attack
-def test_a_flat_model_gives_no_nan(name):
-    """Gradients of exactly 0 everywhere: the image comes back, or a harmless one."""
-    model = Affine(np.zeros((24, 3)), [1.0, 0.0, 0.5])
-    images = np.random.default_rng(0).random((2, 3, 4, 2), np.float32)
-    with pytest.warns(UserWarning, match="gradients of exactly 0 on 2 of the first 2"):
-        result = ATTACKS[name](model, images, [0, 0])
-    np.testing.assert_array_equal(result.adversarial, images)
-    assert not np.any(result.success)
 
 
 @pytest.mark.slow
@@ -351,30 +244,9 @@ def test_inside_the_replicas_of_a_strategy(tmp_path):
         timeout=450,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    arrays = np.load(tmp_path / "found.npz")
-    assert arrays["replicas"] == 2
+    found = np.load(tmp_path / "found.npz")
+    assert found["replicas"] == 2
     for name in ATTACKS:
         np.testing.assert_allclose(
-            arrays[name], attacked(name).adversarial, atol=1e-4, err_msg=name
+            found[name], attacked(name).adversarial, atol=1e-4, err_msg=name
         )
-
-
-def test_low_curvature_networks_keep_their_power_iteration_state():
-    """The library's own layers have state of their own."""
-    from tfrobust import layers
-
-    inputs = keras.Input(CONV_SHAPE)
-    x = layers.SpectralConv2D(4, 3)(inputs)
-    x = layers.LipschitzBatchNormalization()(x)
-    x = layers.CenteredSoftplus()(x)
-    x = keras.layers.Flatten()(x)
-    network = keras.Model(inputs, layers.SpectralDense(CLASSES)(x))
-    images, _ = conv_images(4)
-    network(images, training=True)
-    labels = tf.argmax(network(images, training=False), axis=-1)
-    before = [variable.numpy() for variable in network.variables]
-    for attack in (PGD(norm=2, eps=1.0, steps=5), DDN(steps=5)):
-        result = attack(network, images, labels)
-        assert np.all(result.distortion > 0)
-    for variable, value in zip(network.variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value, err_msg=variable.path)

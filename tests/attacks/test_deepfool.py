@@ -1,5 +1,7 @@
 """DeepFool on affine models, where its first step is exact."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +15,12 @@ from tests.attacks.minimal import (
     random_images,
 )
 from tfrobust.attacks import DDN, DeepFool
+
+
+@functools.cache
+def level(classes):
+    """No class ahead of the others; one model for several tests, as none changes it."""
+    return affine(classes, SHAPE, lead=0.0)
 
 
 def closed_form(model, images, labels):
@@ -36,7 +44,7 @@ def closed_form(model, images, labels):
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_affine_models_are_fooled_at_the_closed_form_distance(classes, overshoot):
     """Times one plus the overshoot, in that direction, and in one step."""
-    model = affine(classes, SHAPE, lead=0.0)
+    model = level(classes)
     images = random_images(8, 0.35, 0.65)
     labels = answers(model, images)
     lengths, steps = closed_form(model, images, labels)
@@ -69,7 +77,7 @@ def test_the_nearest_boundary_need_not_be_that_of_the_runner_up():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_targets_are_reached_where_they_lead(classes):
     """Of two classes at the closed form; of three, past both boundaries."""
-    model = affine(classes, SHAPE, lead=0.0)
+    model = level(classes)
     images = random_images(6, 0.4, 0.6)
     labels = answers(model, images)
     targets = (labels + 1) % classes
@@ -137,7 +145,7 @@ def test_steps_end_the_search():
 @pytest.mark.parametrize("scale", [1e-20, 1e-4, 1e6])
 def test_the_scale_of_the_logits_does_not_matter(scale):
     """The same distances for logits of any size."""
-    model = affine(3, SHAPE, lead=0.0)
+    model = level(3)
     images = random_images(8, 0.35, 0.65)
     labels = answers(model, images)
     scaled = Affine(scale * model.weights, scale * model.bias)

@@ -25,6 +25,7 @@ SHAPE = (3, 4, 2)
 NORMS = [1, 2, "inf"]
 
 
+@functools.cache
 def linear():
     """Classes 0 and 1 close together, class 2 far below both.
 
@@ -122,7 +123,8 @@ def test_tiny_gradients_move_the_image(norm, scale):
     tiny = Affine(model.weights * scale, model.bias * scale)
     distance = boundary(model, norm)
     for loss in ("cross_entropy", "margin"):
-        attack = PGD(norm=norm, eps=0.9 * distance, random_start=False, loss=loss)
+        ball = {"norm": norm, "eps": 0.9 * distance, "steps": 10}
+        attack = PGD(**ball, random_start=False, loss=loss)
         expected = attack.perturb(model, images, [0])
         adversarial = attack.perturb(tiny, images, [0])
         np.testing.assert_allclose(adversarial, expected, atol=2e-6)

@@ -81,7 +81,7 @@ def test_smoothing_does_not_move_the_boundary(alpha, tolerance):
     model, images = binary_model(), random_images(6, 0.4, 0.6)
     exact = boundary_distance(model, images, 2)
     attack = SmoothCarliniWagner(
-        alpha=alpha, early_abort=False, bandwidth=0.3, iterations=20
+        alpha=alpha, early_abort=False, bandwidth=0.3, iterations=10
     )
     result = attack(model, images, answers(model, images))
     assert np.all(result.success)
@@ -204,6 +204,8 @@ def some_problem(images, labels):
 @both
 def test_an_image_does_not_depend_on_its_batch(attack):
     """Alone and with others, to rounding."""
+    if attack.budget is None:
+        attack = dataclasses.replace(attack, steps=30, search_steps=3)
     images, labels = conv_images(4)
     together = attack(convnet(), images, labels)
     for row in range(4):

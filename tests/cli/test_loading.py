@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export.saved_model import export_saved_model
+from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.cli.loading import find_model, load_classifier
 from tfrobust.cli.program import UsageError
@@ -19,7 +20,7 @@ SHAPE = (6, 5, 2)
 
 @pytest.fixture(scope="module")
 def network():
-    keras.utils.set_random_seed(1)
+    set_seeds(1)
     return models.MLP(SHAPE, 3, "lcnn", hidden=(4,))
 
 

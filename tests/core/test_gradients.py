@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.core.gradients import (
     class_gradients,
@@ -21,7 +22,7 @@ from tfrobust.core.gradients import (
 
 def curved(seed=0):
     """A small network with batch norm, whose weights and statistics are not trivial."""
-    keras.utils.set_random_seed(seed)
+    set_seeds(seed)
     network = keras.Sequential(
         [
             keras.Input(SHAPE),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from export.folding import constants, fold
 from tests.export.foldable import SHAPE, settled, some_images
+from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.layers import (
     CenteredSoftplus,
@@ -36,7 +37,7 @@ def block_v2(x, index):
 def residual(block, dtype, depth=6):
     """A residual network of standard layers, each as deep as two blocks a unit."""
     keras.config.set_dtype_policy(dtype)
-    keras.utils.set_random_seed(0)
+    set_seeds(0)
     image = keras.Input(SHAPE)
     x = keras.layers.Conv2D(4, 3, padding="same")(image)
     for index in range(depth):

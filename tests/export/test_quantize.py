@@ -18,6 +18,7 @@ from export.quantize import (
     write_quantized,
 )
 from export.signatures import Settings
+from tests.seeds import set_seeds
 from tfrobust import layers
 from tfrobust.data import make_shapes
 
@@ -28,7 +29,7 @@ NAMES = ["cat", "dog", "eel", "fox"]
 @functools.cache
 def classifier():
     """Every low-curvature layer, one kernel of over 1024 numbers, a sum of branches."""
-    keras.utils.set_random_seed(3)
+    set_seeds(3)
     image = keras.Input(SHAPE)
     x = layers.SpectralConv2D(12, 3)(image)
     y = layers.CenteredSoftplus()(layers.LipschitzBatchNormalization()(x))

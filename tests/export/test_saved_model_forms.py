@@ -2,12 +2,12 @@
 
 import shutil
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from export import export_saved_model
+from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.training import RobustModel
 
@@ -15,7 +15,7 @@ from tfrobust.training import RobustModel
 @pytest.fixture(scope="module")
 def curved():
     """With gradients of every kind, and layers that folding changes."""
-    keras.utils.set_random_seed(3)
+    set_seeds(3)
     return models.MLP((4, 3, 1), 3, "lcnn", hidden=(5,))
 
 
@@ -31,29 +31,44 @@ def forms(curved, tmp_path_factory):
     return folder
 
 
+def answers(loaded):
+    """By name, what the signatures of a loaded model say of three images."""
+    images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
+    return {
+        name: loaded.signatures[name](images=images, **more)
+        for name, more in (
+            ("serving_default", {}),
+            ("explain", {"classes": tf.constant([0, 2, -1])}),
+            ("robustness", {"iterations": tf.constant([8, 8, 8])}),
+        )
+    }
+
+
+@pytest.fixture(scope="module")
+def direct(forms):
+    """The network's own export: names of its signatures, and what they answer."""
+    loaded = tf.saved_model.load(str(forms / "served" / "1"))
+    return set(loaded.signatures), answers(loaded)
+
+
 @pytest.mark.parametrize(
     "path", ["run", "run/model.keras", "best.keras", "served", "served/1", ""]
 )
-def test_every_form_of_a_model_is_exported(curved, forms, tmp_path, path):
+def test_every_form_of_a_model_is_exported(curved, forms, direct, tmp_path, path):
     """With all signatures, whose answers are those of the network; the last is what
     trains it, in memory.
     """
     given = forms / path if path else RobustModel(curved)
     version = export_saved_model(given, tmp_path / "net", signatures=None)
-    direct = forms / "served" / "1"
-    loaded, expected = (tf.saved_model.load(str(path)) for path in (version, direct))
-    assert set(loaded.signatures) == set(expected.signatures)
-    images = tf.constant(np.random.default_rng(0).random((3, 4, 3, 1), np.float32))
-    for name, more in (
-        ("serving_default", {}),
-        ("explain", {"classes": tf.constant([0, 2, -1])}),
-        ("robustness", {"iterations": tf.constant([8, 8, 8])}),
-    ):
-        ours = loaded.signatures[name](images=images, **more)
-        theirs = expected.signatures[name](images=images, **more)
-        assert ours.keys() == theirs.keys()
-        for key, tensor in ours.items():
-            np.testing.assert_allclose(tensor, theirs[key], rtol=1e-3, atol=1e-5)
+    loaded = tf.saved_model.load(str(version))
+    names, expected = direct
+    assert set(loaded.signatures) == names
+    for name, answer in answers(loaded).items():
+        assert answer.keys() == expected[name].keys()
+        for key, tensor in answer.items():
+            np.testing.assert_allclose(
+                tensor, expected[name][key], rtol=1e-3, atol=1e-5
+            )
 
 
 def test_a_served_model_is_exported_without_its_folder(curved, tmp_path):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.seeds import set_seeds
+
 SHAPE = (6, 5, 2)
 
 
@@ -16,7 +18,7 @@ def smooth_network(seed=0, beta=3.0):
     """A small convolutional network with curvature, all weights away from zero."""
     from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization
 
-    keras.utils.set_random_seed(seed)
+    set_seeds(seed)
     network = keras.Sequential(
         [
             keras.Input(SHAPE),

@@ -418,15 +418,21 @@ def test_bad_arguments(maker, arguments, message):
     assert str(caught.value) == message
 
 
+@pytest.fixture(scope="module")
+def misfits():
+    """Another network, and the same with another number of classes."""
+    return {"another": models.C4(width=2), "classes": made("resnet50v2", 5)}
+
+
 @pytest.mark.parametrize("flaw", ["another", "classes", "broken"])
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
-def test_weights_that_do_not_fit_are_refused(tmp_path, flaw, ending):
+def test_weights_that_do_not_fit_are_refused(misfits, tmp_path, flaw, ending):
     """Those of another network, of other classes, or of a file that is none."""
     path = pathlib.Path(tmp_path / f"saved{ending}")
     if flaw == "broken":
         path.write_text("no weights")
     else:
-        source = models.C4(width=2) if flaw == "another" else made("resnet50v2", 5)
+        source = misfits[flaw]
         save = source.save if ending == ".keras" else source.save_weights
         save(path)
     with pytest.raises(ValueError) as caught:

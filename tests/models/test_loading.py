@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model
+from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.models.loading import find
 from tfrobust.training import RobustModel
@@ -20,7 +21,7 @@ RUN = "model.keras"
 
 @pytest.fixture(scope="module")
 def network():
-    keras.utils.set_random_seed(1)
+    set_seeds(1)
     return models.MLP(SHAPE, 3, "lcnn", hidden=(4,))
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tests.seeds import set_seeds
 from tfrobust import data
 
 CLASSES, SHAPE, COUNT = 3, (6, 5, 2), 11
@@ -10,7 +11,7 @@ CLASSES, SHAPE, COUNT = 3, (6, 5, 2), 11
 
 def make_teacher(activation="tanh", seed=0, outputs=CLASSES):
     """Two convolutions and a dense layer, without symmetry."""
-    keras.utils.set_random_seed(seed)
+    set_seeds(seed)
     return keras.Sequential(
         [
             keras.Input(SHAPE, name="images"),

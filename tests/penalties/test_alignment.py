@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tests.seeds import set_seeds
 from tfrobust import pag
 from tfrobust.core.gradients import pullback
 from tfrobust.penalties import GradientAlignment, StepContext
@@ -16,7 +17,7 @@ from tfrobust.training import RobustModel
 
 def smooth_network():
     """Not linear, and without batch norm: finite differences of it are exact enough."""
-    keras.utils.set_random_seed(1)
+    set_seeds(1)
     return keras.Sequential(
         [
             keras.Input(SHAPE),
@@ -196,6 +197,7 @@ def test_a_drawing_has_different_classes_and_depends_on_seed_and_step():
 
 def train(penalty, epochs=30, **compile_arguments):
     network = smooth_network()
+    keras.utils.set_random_seed(1)
     model = RobustModel(network)
     rate = keras.optimizers.SGD(0.05, momentum=0.9)
     model.compile(rate, penalties=[penalty], **compile_arguments)

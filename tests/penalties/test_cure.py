@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tests.seeds import set_seeds
 from tfrobust.core.vectors import unit
 from tfrobust.penalties import Cure, StepContext
 from tfrobust.training import RobustModel
@@ -17,7 +18,7 @@ DIRECTIONS = ["sign", "gradient"]
 
 def normalized(width=2):
     """A convolutional network with batch norm and weights that are not small."""
-    keras.utils.set_random_seed(0)
+    set_seeds(0)
     network = keras.Sequential(
         [
             keras.Input((4, 4, 1)),
@@ -187,6 +188,7 @@ def test_moving_statistics_are_those_of_the_step_without_it():
     assert np.abs(moved[0][0]).max() > 0  # they did move
 
 
+@pytest.mark.usefixtures("tensorflow_seed")
 def test_training_with_it_lowers_it():
     """A few steps on one batch, in `RobustModel`, with batch norm."""
     network, images, labels = normalized()

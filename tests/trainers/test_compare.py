@@ -3,12 +3,12 @@
 import csv
 import json
 
-import keras
 import numpy as np
 import pytest
 
 from export import export_saved_model
 from export.signatures import Settings
+from tests.seeds import set_seeds
 from tests.trainers.programs import defined_flags
 from tfrobust import data, models
 from tfrobust.cli import flags as cli_flags
@@ -32,7 +32,7 @@ TRAINED = ("gradient norm", "seconds an epoch", "time ratio")
 
 @pytest.fixture(scope="module")
 def network():
-    keras.utils.set_random_seed(1)
+    set_seeds(1)
     return models.MLP((32, 32, 3), 10, "lcnn", hidden=(4,))
 
 

@@ -6,10 +6,10 @@ import io
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 
 import trainers
+from tests.seeds import set_seeds
 from tests.trainers.conftest import Ended
 from tests.trainers.programs import defined_flags
 from tfrobust import models
@@ -77,7 +77,7 @@ def refusal(monkeypatch, out, *arguments):
 
 def mlp(seed, shape=(32, 32, 3), classes=10, variant="standard"):
     """A perceptron of one hidden layer."""
-    keras.utils.set_random_seed(seed)
+    set_seeds(seed)
     return models.MLP(shape, classes, variant, hidden=(16,))
 
 

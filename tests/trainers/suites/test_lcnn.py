@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.seeds import set_seeds
 from tests.trainers.suites.common import (
     FLAGFILES,
     SMALL,
@@ -55,7 +56,7 @@ def test_papers_flagfile():
 def evaluated(places, tmp_path_factory):
     """The folder of an evaluation of a run, its export and another network."""
     out = tmp_path_factory.mktemp("evaluated") / "out"
-    keras.utils.set_random_seed(0)
+    set_seeds(0)
     ended = call(
         *SMALL,
         f"--eps={','.join(EPS)}",

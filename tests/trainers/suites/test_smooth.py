@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.seeds import set_seeds
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -75,7 +76,7 @@ SETTINGS = [
 
 def small_network(seed):
     """Two small convolutions."""
-    keras.utils.set_random_seed(seed)
+    set_seeds(seed)
     images = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(6, 5, 2, activation="relu")(images)
     maps = keras.layers.Conv2D(8, 5, 2, activation="relu")(maps)
@@ -807,7 +808,7 @@ def test_attacks_of_every_kind(places, tmp_path):
 @pytest.mark.slow
 def test_the_command_on_mnist(call_module, tfds_dir, tmp_path):
     """As a user types it, one network that is right by chance now and then."""
-    keras.utils.set_random_seed(0)
+    set_seeds(0)
     mlp(3, shape=(28, 28, 1)).save(tmp_path / "net.keras")
     search = "steps=5,search_steps=1"
     ended = call_module(

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model
+from tests.seeds import set_seeds
 from tests.trainers.train.common import initial_forms
 from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.program import UsageError
@@ -366,7 +367,7 @@ def test_every_form_teaches_the_same(parse, tmp_path):
     compiled, where many are taken at once.
     """
     info = data.describe("shapes")
-    keras.utils.set_random_seed(2)
+    set_seeds(2)
     network = models.MLP(info.image_shape, 10, "lcnn", hidden=(4,))
     paths = initial_forms(network, tmp_path)
     export_saved_model(network, tmp_path / "served")

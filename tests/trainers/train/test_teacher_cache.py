@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from export import export_saved_model
+from tests.seeds import set_seeds
 from tests.trainers.restarts import assert_same_bits, kill_and_resume, rows
 from tfrobust import data, models, pag
 from tfrobust.cli.program import UsageError
@@ -32,7 +33,7 @@ SHAPE = (32, 32, 3)
 
 
 def save_teacher(path, shape=SHAPE, classes=10):
-    keras.utils.set_random_seed(1)
+    set_seeds(1)
     models.MLP(shape, classes, hidden=(4,)).save(path)
     return path
 

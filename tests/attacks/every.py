@@ -1,0 +1,58 @@
+"""Every attack, in each of its forms, and images to attack."""
+
+import pytest
+
+from tests.attacks.common import CLASSES, conv_images
+from tfrobust.attacks import (
+    BIM,
+    DDN,
+    FGSM,
+    MIFGSM,
+    PGD,
+    CarliniWagnerL2,
+    DeepFool,
+    SmoothCarliniWagner,
+    SmoothPGD,
+    Square,
+)
+
+ATTACKS = {
+    "fgsm": FGSM(eps=0.05),
+    "fgsm-l2": FGSM(norm=2, eps=0.4),
+    "bim": BIM(eps=0.05, steps=4),
+    "mifgsm": MIFGSM(eps=0.05, steps=4),
+    "pgd-linf": PGD(norm="inf", eps=0.05, steps=4),
+    "pgd-linf-dlr": PGD(norm="inf", eps=0.05, steps=4, loss="dlr", early_stop=False),
+    "pgd-linf-kl": PGD(norm="inf", eps=0.05, steps=4, loss="kl"),
+    "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),
+    "pgd-l2-momentum": PGD(norm=2, eps=0.4, steps=4, momentum=0.5, seed=3),
+    "pgd-l1": PGD(norm=1, eps=1.5, steps=4),
+    "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
+    "cw-tanh": CarliniWagnerL2(
+        steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False
+    ),
+    "cw-rounding": CarliniWagnerL2(steps=12, search_steps=3, rounding=True),
+    "cw-confident": CarliniWagnerL2(steps=12, search_steps=3, confidence=0.3),
+    "smooth-pgd-l2": SmoothPGD(norm=2, eps=0.4, steps=4, restarts=2, random_start=True),
+    "smooth-pgd-linf": SmoothPGD(norm="inf", eps=0.05, steps=4, neighbors=8),
+    "smooth-cw": SmoothCarliniWagner(steps=12, search_steps=3, initial_const=3.0),
+    "smooth-cw-rough": SmoothCarliniWagner(
+        steps=12, search_steps=3, alpha=0.5, neighbors=8, roughness_weight=2.0
+    ),
+    "square-linf": Square(norm="inf", eps=0.1, queries=40),
+    "square-l2": Square(norm=2, eps=0.8, queries=40, p_init=0.4, seed=3),
+    "square-best": Square(norm="inf", eps=0.1, queries=12, early_stop=False),
+    "ddn": DDN(steps=12),
+    "ddn-linf": DDN(norm="inf", steps=12),
+    "ddn-rounding": DDN(steps=12, rounding=True),
+    "deepfool": DeepFool(steps=10),
+    "deepfool-narrow": DeepFool(steps=4, candidates=1),
+}
+every_attack = pytest.mark.parametrize("name", ATTACKS)
+
+
+def some_images(count=6):
+    """Correctly classified images but for the second, whose label is wrong."""
+    images, labels = conv_images(count)
+    labels[1] = (labels[1] + 1) % CLASSES
+    return images, labels
