@@ -19,7 +19,6 @@ from export import export_saved_model
 from export.quantize import generate_sample, write_quantized
 from export.saved_model import load_model
 from export.signatures import NAMES, Settings
-from tests.seeds import set_seeds
 from tfrobust import layers, models
 from tfrobust.attacks import PGD
 
@@ -34,7 +33,7 @@ FORBIDDEN = re.compile(
 
 def trained():
     """Every low-curvature layer and dropout, after a step of Adam and with a metric."""
-    set_seeds(0)
+    keras.utils.set_random_seed(0)
     image = keras.Input(SHAPE)
     x = layers.SpectralConv2D(4, 3, strides=2, name="conv")(image)
     x = layers.LipschitzBatchNormalization(name="norm")(x)

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model
-from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.models.loading import find
 from tfrobust.training import RobustModel
@@ -21,7 +20,7 @@ RUN = "model.keras"
 
 @pytest.fixture(scope="module")
 def network():
-    set_seeds(1)
+    keras.utils.set_random_seed(1)
     return models.MLP(SHAPE, 3, "lcnn", hidden=(4,))
 
 

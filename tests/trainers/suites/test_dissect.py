@@ -11,7 +11,6 @@ import tensorflow as tf
 from scipy import stats
 
 from export.saved_model import export_saved_model
-from tests.seeds import set_seeds
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -59,7 +58,7 @@ SCALES = (0.0, np.sqrt(0.5), np.sqrt(2.0))
 
 def readable_network(seed):
     """Two convolutions that learn in seconds, and whose layers have names."""
-    set_seeds(seed)
+    keras.utils.set_random_seed(seed)
     images = keras.Input((32, 32, 3))
     maps = keras.layers.Rescaling(6.0, -3.0)(images)
     maps = keras.layers.Conv2D(8, 5, 3, activation="softplus", name="first")(maps)

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from export.saved_model import export_saved_model
-from tests.seeds import set_seeds
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -52,7 +51,7 @@ ATTACKS = (("PGD Linf 4/255", "inf", 4 / 255), ("PGD L2 0.3", 2, 0.3))
 
 def small_network(seed):
     """Two small convolutions, with a second derivative for who wants one."""
-    set_seeds(seed)
+    keras.utils.set_random_seed(seed)
     images = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(4, 5, 3, activation="softplus")(images)
     maps = keras.layers.Conv2D(6, 5, 2, activation="softplus")(maps)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.seeds import set_seeds
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -76,7 +75,7 @@ SETTINGS = [
 
 def small_network(seed):
     """Two small convolutions."""
-    set_seeds(seed)
+    keras.utils.set_random_seed(seed)
     images = keras.Input((32, 32, 3))
     maps = keras.layers.Conv2D(6, 5, 2, activation="relu")(images)
     maps = keras.layers.Conv2D(8, 5, 2, activation="relu")(maps)
@@ -808,7 +807,7 @@ def test_attacks_of_every_kind(places, tmp_path):
 @pytest.mark.slow
 def test_the_command_on_mnist(call_module, tfds_dir, tmp_path):
     """As a user types it, one network that is right by chance now and then."""
-    set_seeds(0)
+    keras.utils.set_random_seed(0)
     mlp(3, shape=(28, 28, 1)).save(tmp_path / "net.keras")
     search = "steps=5,search_steps=1"
     ended = call_module(
