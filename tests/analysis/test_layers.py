@@ -7,6 +7,7 @@ from tfrobust import models
 from tfrobust.analysis import default_layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["standard", "lcnn"])
 @pytest.mark.parametrize(
     ("make", "last"), [(models.ResNet18, (2, 2, 2, 2)), (models.ResNet34, (3, 4, 6, 3))]

@@ -105,6 +105,7 @@ def test_an_honest_linear_model_is_not_flagged():
     ]
 
 
+@pytest.mark.slow
 def test_an_honest_model_of_three_classes_in_l2():
     """The difference of logits ratio takes part; the box is as large as its diagonal"""
     w = weights(3)
@@ -181,6 +182,7 @@ def test_logits_saturated_by_a_temperature():
     assert last[0] == 1.0 and last[1].value > 0.1
 
 
+@pytest.mark.slow
 def test_gradients_that_are_tiny_but_not_zero_vanish_too():
     """A share of 1e-6 of the slope is left between steep steps: no image is that far"""
     w = weights()

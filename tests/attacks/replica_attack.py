@@ -10,16 +10,16 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-)
-
-from tests.attacks import common, every  # noqa: E402
-
 
 def main(out):
     """Every attack inside `strategy.run`, half of the images on each replica."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    # Their networks start TensorFlow.
+    from tests.attacks import common, every
+
     # Labels come from the network, so the images are made outside of the strategy.
     images, labels = every.some_images()
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -166,6 +166,7 @@ def test_a_training_step_sees_the_perturbed_images_once():
     assert np.max(np.abs(adversarial.mean((0, 1, 2)) - images.mean((0, 1, 2)))) > 1e-3
 
 
+@pytest.mark.slow
 def test_adversarial_training_lowers_the_adversarial_loss():
     """Below that of clean training from the same start, on the training images."""
     images, labels = some_images(48)

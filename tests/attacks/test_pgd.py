@@ -344,6 +344,7 @@ def test_integer_labels(dtype):
     np.testing.assert_array_equal(result.adversarial, expected.adversarial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_random_start_and_restarts_under_xla(norm):
     """Other draws, the same ball."""

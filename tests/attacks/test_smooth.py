@@ -71,6 +71,7 @@ def test_one_step_is_the_normalized_smooth_gradient(norm):
         np.testing.assert_allclose(np.ravel(change[row]), 0.05 * step, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "tolerance"), [(0.5, 0.03), (0.95, 0.06)])
 def test_smoothing_does_not_move_the_boundary(alpha, tolerance):
     """sC&W comes near the nearest point of a linear model, never below it.
@@ -105,6 +106,7 @@ def smooth_scene():
     return model, images, np.argmax(model.logits(images), axis=1)
 
 
+@pytest.mark.slow
 def test_perturbations_are_smoother_than_those_of_the_plain_attacks():
     """sPGD's after the same steps, sC&W's after few, and more so by its weight."""
     model, images, labels = smooth_scene()
@@ -144,6 +146,7 @@ def test_a_roughness_weight_is_minimized():
     np.testing.assert_allclose(np.linalg.norm(delta), np.linalg.norm(best), rtol=0.03)
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_a_number_stays_where_it_is():
     """One such pixel, at every image or at the clean one only, spoils no other."""
     inner, images, labels = smooth_scene()

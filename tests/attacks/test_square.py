@@ -335,6 +335,7 @@ def queries_of_a_call(attack, model, image):
     return int(counting.count), bool(result.success[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_queries_are_counted_by_the_model(norm):
     """All of them and the 3 of the verdict; fewer where one succeeds."""
@@ -493,6 +494,7 @@ def test_images_of_any_shape(norm, shape):
     np.testing.assert_allclose(moved, 0.1, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_height_and_width_may_be_unknown_in_a_graph(norm):
     """The same as where they are known."""

@@ -26,6 +26,7 @@ def folder_with(name):
     return folder
 
 
+@pytest.mark.slow
 def test_mnist_is_the_real_one():
     """Sizes and label counts are those of the published files."""
     folder = folder_with("mnist")
@@ -61,6 +62,7 @@ def test_mnist_is_the_real_one():
     assert abs(train.images.mean() / 255 - 0.1307) < 1e-4
 
 
+@pytest.mark.slow
 def test_cifar10_jpeg_is_whole_and_balanced():
     """A folder that TFDS knows no name for loads offline, in stored order."""
     folder = folder_with("cifar10_jpeg")

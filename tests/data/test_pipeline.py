@@ -387,12 +387,14 @@ def check_global_batches(parts, examples):
         )
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_see_the_global_batch(examples, tmp_path):
     """Two replicas, with op determinism on, share each batch half and half."""
     finish(run_script(tmp_path / "mirrored.npz"))
     check_global_batches([np.load(tmp_path / "mirrored.npz")], examples)
 
 
+@pytest.mark.slow
 def test_workers_see_the_global_batch(examples, tmp_path):
     """Two workers share each batch half and half."""
     ports = free_ports(2)

@@ -87,6 +87,7 @@ def test_images_use_the_whole_range(train):
     assert 90 < train.images.mean() < 165
 
 
+@pytest.mark.slow
 def test_splits_have_their_sizes_and_no_image_in_common():
     """10,000 and 2,000 images, all different."""
     splits = {name: load("shapes", name) for name in ("train", "test")}

@@ -22,6 +22,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["standard", "lcnn"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_same_answers_and_gradients(name, variant):

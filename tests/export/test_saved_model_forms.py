@@ -51,6 +51,7 @@ def direct(forms):
     return set(loaded.signatures), answers(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["run", "run/model.keras", "best.keras", "served", "served/1", ""]
 )
@@ -82,6 +83,7 @@ def test_a_served_model_is_exported_without_its_folder(curved, tmp_path):
     np.testing.assert_allclose(logits, curved(images), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_served_model_without_gradient_lacks_what_needs_it(tmp_path):
     """Left out with the reason where all is wanted, refused where it was asked for."""
     module = tf.Module()

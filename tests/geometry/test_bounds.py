@@ -51,6 +51,7 @@ def check(network, images, bound, slack=1e-3):
             assert norm <= bound.loss_hessian * (1 + slack)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     variant=st.sampled_from(["standard", "lcnn"]),

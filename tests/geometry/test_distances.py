@@ -119,6 +119,7 @@ def test_each_image_has_its_own_iterations():
     assert np.all(many >= few * (1 - 1e-5)) and np.any(many > few * 1.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_inside_a_graph(jit):
     """Of unknown batch size, compiled or not; one trace for all.

@@ -260,6 +260,7 @@ def test_smooth_gradients_attack_it(kind, ours):
     assert np.all(roughness[attacks.SmoothPGD] < 0.2 * roughness[attacks.PGD])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EACH)
 def test_smooth_carlini_wagner_attacks_it(kind, ours):
     """A few steps break a network as steep as this, smoothly, and are judged right."""

@@ -55,6 +55,7 @@ def test_parameters_of_the_published_width(depth, classes):
         assert kernels + 2 * normalized == 11_173_962
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["18", "34"])
 def test_parameters_of_the_low_curvature_variant(depth):
     """The same kernels, and one number more for every activation and every norm."""
@@ -91,6 +92,7 @@ def test_layers_of_the_variants():
         assert counts == expected, kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("variant", ["standard", "lcnn"])
 @pytest.mark.parametrize(("shape", "classes"), [((28, 28, 1), 10), ((9, 8, 3), 7)])
@@ -136,6 +138,7 @@ def stretch_of(norm):
     return shrink / np.sqrt(variance.min())
 
 
+@pytest.mark.slow
 def test_lipschitz_bound():
     """No two images are moved apart by more than the product over the structure.
 

@@ -43,6 +43,7 @@ def test_card_is_complete(name):
     assert not any(text.startswith("/") for text in card["training"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["cifar10_standard", "cifar10_lcnn_gradreg", "mnist_c4"]
 )
@@ -60,6 +61,7 @@ def test_accuracy_is_that_of_the_card(name, tfds_dir):
     assert abs(accuracy - said) < 4 * np.sqrt(said * (1 - said) / 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["standard", "softplus", "lcnn"])
 def test_packing_changes_little(variant):
     """Half precision moves logits by less than a hundredth of their spread."""
@@ -102,6 +104,7 @@ def test_unknown_names_and_damaged_files_are_refused(tmp_path, monkeypatch):
         models.pretrained("x")
 
 
+@pytest.mark.slow
 def test_loaded_networks_are_ordinary_models(tmp_path):
     """They save and load as any other."""
     network = models.pretrained("cifar10_lcnn")

@@ -183,6 +183,7 @@ def test_confident_predictions_give_finite_numbers():
         assert np.all(np.isfinite(gradient))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_divergence():
     """Below that of a network trained on the clean images alone."""
     random = np.random.default_rng(1)

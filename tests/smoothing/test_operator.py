@@ -134,6 +134,7 @@ def test_constants_are_kept(solver, steps, images):
     np.testing.assert_allclose(result, -0.25, 1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     image=arrays.arrays(np.float32, (1, 3, 4, 1), elements=st.floats(0, 1, width=32)),
@@ -288,6 +289,7 @@ def test_smooths_and_does_not_smear_over_an_edge():
     assert np.max(np.abs(smeared[:, :, 4:])) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "jit_compile"),
     [*((solver, False) for solver in SOLVERS), *((s, True) for s in SOLVERS[:3])],

@@ -219,6 +219,7 @@ def test_help_names_every_flag():
     assert max(map(len, ended.out.splitlines())) <= 88
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_measured_as_its_network(places, tmp_path):
     """A file of what trains, as `ModelCheckpoint` leaves it, beside its network."""
     network = keras.saving.load_model(places / "second.keras")

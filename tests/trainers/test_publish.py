@@ -141,7 +141,7 @@ def test_a_run_becomes_two_files(published, finished, place):
         "input_shape": [32, 32, 3],
         "classes": 10,
         "variant": "lcnn",
-        "hidden": [4, 4],
+        "width": 4,
         "beta": 3.0,
     }
     assert card["training"]["variant"] == "lcnn" and card["measured"] == {}

@@ -164,6 +164,7 @@ def test_a_run_finds_the_smoother_boundary(run_toy, tmp_path):
     assert (tmp_path / "two_moons.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_network():
     """Two trainings of one seed agree; another seed does not."""
     train = data.make_two_moons(40, 0.2, 0)
@@ -271,6 +272,7 @@ def lines_rows(folder):
         return {row.pop("network"): row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_lines_run_from_flags_to_files(run_toy, tmp_path):
     """At small scale: every number is a share, the worst is no better than the mean."""
     code, out, _ = run_toy(

@@ -106,6 +106,7 @@ def test_the_share_is_the_same_of_known_and_unknown_batch_sizes(settings):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_share_of_one_is_the_whole_batch():
     """In every bit what training without the argument gives."""
     found, attack = [], attacks.PGD(norm=2, eps=0.1, steps=2)

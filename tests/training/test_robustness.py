@@ -63,6 +63,7 @@ def test_training_is_the_same_watched_or_not():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_restart_repeats_table_and_best(tmp_path):
     """Stopped after epoch 2 of 5 and gone on: every row, the best epoch, and the file
     are those of the undisturbed run, bit for bit.

@@ -73,6 +73,7 @@ def test_running_means_are_of_examples():
     assert float(running.weight("beta")) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_compiled_by_xla_trains_the_same(kind):
     """Weights to 1e-4 after six steps, from static shapes alone, as on a TPU."""
@@ -94,6 +95,7 @@ def test_eager_training_is_the_same(kind):
     check_close(eager, graph, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 3])
 def test_several_steps_in_one_execution_are_the_same_steps(batch_size):
     """Five and four batches in threes: the last execution is a partial one."""

@@ -7,8 +7,6 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 
 def finite_or_none(value: float | None) -> float | None:
     """A number as JSON has it: `None` for NaN and infinity.
@@ -20,6 +18,7 @@ def finite_or_none(value: float | None) -> float | None:
         The number as Python's own.
 
     Example:
+        >>> import numpy as np
         >>> finite_or_none(np.float32(0.5)), finite_or_none(math.nan)
         (0.5, None)
     """
@@ -39,9 +38,12 @@ def plain(value: Any) -> Any:
         JSON to refuse.
 
     Example:
+        >>> import numpy as np
         >>> plain({"a": float("nan"), "b": (np.float32(0.5), np.int64(2))})
         {'a': None, 'b': [0.5, 2]}
     """
+    import numpy as np  # not to be waited for where only flags are read
+
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -362,6 +362,7 @@ def test_data_that_lack_a_class_are_the_users_mistake(parse):
         build.make_directions(parse("--pag=class_mean"), train)
 
 
+@pytest.mark.slow
 def test_every_form_teaches_the_same(parse, tmp_path):
     """A run, its file, a checkpoint, a SavedModel: the gradients of one network, also
     compiled, where many are taken at once.
