@@ -233,6 +233,7 @@ def test_a_single_step_over_a_ridge():
     )
 
 
+@pytest.mark.slow
 def test_the_attacks_are_those_that_one_would_run_oneself():
     """The same settings and seed, whatever the batches."""
     w = weights(seed=5)

@@ -135,6 +135,7 @@ def test_each_image_has_its_own_constant(space):
     assert np.all(together.success)
 
 
+@pytest.mark.slow
 @every_space
 def test_rounding_inside_the_search_survives_rounding_after_it(space):
     """Every pixel ends on an 8-bit level, at most 2 % farther than without."""
@@ -202,6 +203,7 @@ def test_the_constant_falls_after_success_and_rises_after_failure():
     assert history[-1]["constant"][1] > 10 * history[-1]["constant"][0]
 
 
+@pytest.mark.slow
 def test_an_image_that_stalls_goes_on_to_its_next_search():
     """At its own pace, without waiting for the others."""
     images, labels = conv_images(6)

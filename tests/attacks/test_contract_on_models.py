@@ -45,6 +45,7 @@ def half_precision():
     return network
 
 
+@pytest.mark.slow
 @every_attack
 def test_mixed_precision_models_give_float32(name, half_precision):
     """The images keep all their bits; success is judged by that network."""

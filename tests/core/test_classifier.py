@@ -24,6 +24,7 @@ def served(tmp_path_factory):
     return tf.saved_model.load(saved_model.export_saved_model(convnet(), folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["object", "signature"])
 @pytest.mark.parametrize(
     "attack",

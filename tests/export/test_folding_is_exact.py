@@ -151,6 +151,7 @@ def normalized(norm, x):
     return (x - mean) / deviation * smallest * min(1.0 / smallest, gamma)
 
 
+@pytest.mark.slow
 def test_folding_of_a_low_curvature_network_is_exact():
     """The constants before rounding, in a float64 network of Keras's own layers, give
     what the definition of each layer gives, written out in float64; and the float32

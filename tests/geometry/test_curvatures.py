@@ -62,6 +62,7 @@ def test_softmax_regression_has_its_closed_form(seed):
         np.testing.assert_allclose(result.curvature[row], norm / size, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_has_its_exact_hessian(network, exact):
     """Against `tape.jacobian` of the gradient and NumPy's eigenvalues."""
     images, labels, gradients, hessians = exact

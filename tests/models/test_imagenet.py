@@ -110,6 +110,7 @@ def check_equal(network, kind, reference):
     np.testing.assert_array_equal(network(images), reference(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EACH)
 def test_it_is_kerass_network_on_its_own_preprocessing(kind, ours, theirs):
     """Softmax of our logits on [0, 1] is Keras's answer to [0, 255], preprocessed."""
@@ -425,6 +426,7 @@ def misfits():
     return {"another": models.C4(width=2), "classes": made("resnet50v2", 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", ["another", "classes", "broken"])
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 def test_weights_that_do_not_fit_are_refused(misfits, tmp_path, flaw, ending):

@@ -252,6 +252,7 @@ def test_networks_of_lines_see_the_plane_in_its_units():
     np.testing.assert_allclose(wrapped, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_aligned_training_differs_and_repeats():
     """One seed trains one network, and the penalty changes it."""
     points, labels = data.make_lines(4)

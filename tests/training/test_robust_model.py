@@ -139,6 +139,7 @@ def test_names_of_penalties_are_different(names):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_and_sees_the_same_gradients(policy):
     """The input-gradient of the first step to a few per cent of float32.

@@ -494,6 +494,7 @@ def lamps():
     return weights
 
 
+@pytest.mark.slow
 def test_a_linear_model_where_all_is_known():
     """Cosines in closed form; a judge that agrees, and one that never does."""
     records, _ = tiny(lamps(), judge=loaded(lamps(), "same"))

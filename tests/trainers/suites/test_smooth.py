@@ -183,6 +183,7 @@ def test_refused(monkeypatch, tmp_path, name):
     assert re.search(expected, error), error
 
 
+@pytest.mark.slow
 def test_too_few_correct_images_are_refused(places, tmp_path):
     """Too few images are classified correctly; the message says how many."""
     network = load_classifier(places / "one.keras").call
@@ -697,6 +698,7 @@ class Threshold:
         return tf.concat([two, rest], axis=-1)
 
 
+@pytest.mark.slow
 def test_a_linear_model_where_all_is_known():
     """Two thresholds on a pixel: distortions in closed form, and who fools whom."""
     pixels = np.full((6, 3, 3, 1), 128, np.uint8)
