@@ -37,7 +37,7 @@ def test_images_are_clipped_and_black_is_0(axes, channels):
     assert shown.get_clim() == (0, 1) and shown.get_cmap().name == "gray"
 
 
-def test_curves_are_told_apart_by_more_than_colour():
+def test_curves_are_told_apart_by_more_than_color():
     """No two of the first ten look alike, and none is too thin."""
     looks = {(style.color_of(i), style.marker_of(i)) for i in range(10)}
     assert len(looks) == 10
@@ -45,7 +45,7 @@ def test_curves_are_told_apart_by_more_than_colour():
     assert [style.width_of(i, 2.0, 0.5) for i in range(4)] == [2.0, 1.5, 1.2, 1.2]
 
 
-def test_a_band_has_the_colour_of_its_curve(axes):
+def test_a_band_has_the_color_of_its_curve(axes):
     style.band(axes, [0, 1], [0.0, 1.0], [1.0, 2.0], "#ff0000")
     (found,) = axes.collections
     np.testing.assert_allclose(found.get_facecolor(), [[1, 0, 0, 0.2]])

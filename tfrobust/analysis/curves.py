@@ -89,9 +89,9 @@ class AccuracyCurve:
 
     def points(self) -> tuple[list[float], list[float], list[float]]:
         """Scales, accuracy and its standard error, as `viz` takes a curve."""
-        found = [mean(row) for row in self.correct]
-        values = [point.value for point in found]
-        return list(self.scales), values, [point.standard_error for point in found]
+        means = [mean(row) for row in self.correct]
+        values = [point.value for point in means]
+        return list(self.scales), values, [point.standard_error for point in means]
 
 
 def filtered_accuracy(

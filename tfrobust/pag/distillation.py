@@ -266,13 +266,13 @@ def _fill(
         images = dataset.images[first : first + batch_size]
         last = first + len(images)
         missing = [(0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)]
-        found = gradients(np.pad(images, missing)).numpy()[: len(images)]
-        if not np.all(np.isfinite(found)):
+        computed = gradients(np.pad(images, missing)).numpy()[: len(images)]
+        if not np.all(np.isfinite(computed)):
             raise ValueError(
                 "`network` must have finite gradients. Received: one that has none for "
                 f"an image from {first} to {last - 1}"
             )
-        rows[first:last] = found
+        rows[first:last] = computed
         rows.flush()
         cache.count(last)
         if progress is not None:
@@ -288,7 +288,7 @@ def _compiled(
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
     def gradients(images: tf.Tensor) -> tf.Tensor:
         chosen = tf.broadcast_to(tf.range(classes), [batch_size, classes])
-        found = teacher(tf.cast(images, tf.float32) / 255.0, chosen)
-        return tf.cast(by_largest_entry(found, skip=2), tf.float16)
+        directions = teacher(tf.cast(images, tf.float32) / 255.0, chosen)
+        return tf.cast(by_largest_entry(directions, skip=2), tf.float16)
 
     return gradients

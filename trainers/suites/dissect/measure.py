@@ -93,8 +93,8 @@ class Measurer:
 
     def measure(self, model: Loaded) -> list[Record]:
         """Everything on one model, and what its images do to those before."""
-        found, attacked = self._attack(model, self.run.examples, self.attacks)
-        records = [parts.accuracy(self.run, model, self._test), *found]
+        robust, attacked = self._attack(model, self.run.examples, self.attacks)
+        records = [parts.accuracy(self.run, model, self._test), *robust]
         adversarial = attacked[self.first].adversarial
         difference = analysis.log_amplitude(adversarial) - self.natural
         curves = self._curves(model, adversarial)
@@ -126,12 +126,12 @@ class Measurer:
             for epoch, path in parts.bar(list(epochs.items()), name):
                 model = load_classifier(path, flag="checkpoints", name=name)
                 try:
-                    found, attacked = self._attack(
+                    robust, attacked = self._attack(
                         model, self.own.checkpoint_examples, made, epoch=epoch
                     )
                 except ValueError as error:
                     raise UsageError(f"--checkpoints={path}: {error}") from error
-                records += found
+                records += robust
                 kept[epoch] = attacked[self.first]
         every, models = Records(self._records), list(self.results)
         return [*records, *measures.correlations(every, models, self.first)]
@@ -268,7 +268,7 @@ class Measurer:
 
     def _geometry(self, model: Loaded) -> Iterator[Record]:
         count = self.own.geometry_examples
-        found = geometry.measure(
+        measured_geometry = geometry.measure(
             model.call,
             (self.pixels[:count], self.sample.labels[:count]),
             power_iterations=self.own.power_iterations,
@@ -282,7 +282,7 @@ class Measurer:
             yield measured(
                 model.name,
                 key,
-                getattr(found, key),
+                getattr(measured_geometry, key),
                 self.sample.first(count),
                 about,
                 split="test",
@@ -321,7 +321,7 @@ class Measurer:
     ) -> Iterator[Record]:
         """What one model's adversarial examples do to another."""
         adversarial = own.main.adversarial
-        found = analysis.transfer(
+        transfer = analysis.transfer(
             lambda shown: np.argmax(parts.logits_of(target.model, shown), axis=-1),
             self.pixels,
             {self.first: adversarial},
@@ -330,7 +330,7 @@ class Measurer:
             labels=self.sample.labels,
             clean_correct=~target.main.outcome.already,
         )
-        counted, fooled = found.counted(self.first), found.fooled[self.first]
+        counted, fooled = transfer.counted(self.first), transfer.fooled[self.first]
         response = self._response(target.model, self.pixels, adversarial)
         target.transferred[source] = counted, response
         of, name = self.sample.first(), target.model.name
