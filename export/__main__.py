@@ -66,9 +66,8 @@ class _Model(Settings, title="Model"):
         "folder of its versions: the newest) or pretrained:NAME.",
     )
     imports: tuple[str, ...] = several(
-        "Module to import first, which registers Keras classes that the model has, an "
-        "attack for --attack, or a signature (export.signatures.register). Once for "
-        "each.",
+        "Module to import first, which registers Keras classes that the model has, or "
+        "a signature (export.signatures.register). Once for each.",
         flag="import",
     )
     out: str = string(

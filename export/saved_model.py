@@ -35,10 +35,15 @@ from export.signatures import (
 from export.warmup import write_warmup
 from tfrobust import models
 from tfrobust.core.errors import first_line
+from tfrobust.core.keras_graph import ends_in_softmax
 from tfrobust.layers import network_of
-from tfrobust.models.loading import PRETRAINED, ends_in_softmax
+from tfrobust.models.loading import PRETRAINED
 
 SIGNATURE = DEFAULT
+
+
+# Operations that call the Python they were traced in.
+_PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
 
 
 def export_saved_model(
@@ -190,8 +195,20 @@ def _archive(
                 ) from error
             warnings.warn(f"{name} is left out: {reason}", stacklevel=3)
             continue
+        _check_is_served(name, traced)
         archive.add_endpoint(name, traced)
     return archive
+
+
+def _check_is_served(name: str, traced: Any) -> None:
+    """Raises `ValueError` if a signature would call Python, which a server has not."""
+    graph = traced.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    if any(node.op in _PYTHON for node in nodes):
+        raise ValueError(
+            "`signatures` must be made of TensorFlow's operations. Received: "
+            f"{name}, which calls Python (py_function or numpy_function)"
+        )
 
 
 def _warm_up(written: Path, name: str) -> None:

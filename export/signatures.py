@@ -220,8 +220,21 @@ def make_signatures(
     names = list(names)
     for name in names:
         if name in _OWN:
-            every[name] = _OWN[name](model, labels, settings)
+            every[name] = _made(name, model, labels, settings)
     return {name: every[name] for name in names}
+
+
+def _made(
+    name: str, model: keras.Model, labels: list[str] | None, settings: Settings
+) -> Signature:
+    """A registered signature, if it is one."""
+    signature = _OWN[name](model, labels, settings)
+    if not isinstance(signature, Signature):
+        raise ValueError(
+            "A registered signature must be an `export.signatures.Signature`. "
+            f"Received: a {type(signature).__name__} of {name}"
+        )
+    return signature
 
 
 def _predict(

@@ -25,6 +25,7 @@ from tfrobust.attacks import (
     Square,
     ThreatModel,
 )
+from tfrobust.core.errors import ExtensionError
 
 
 def test_empty_batch():
@@ -254,3 +255,25 @@ def test_every_attack_is_of_one_family():
         assert kind().threat == ThreatModel(2)
         assert kind().template() == kind().for_training() == kind()
     assert DDN(norm="inf").threat == ThreatModel("inf")
+
+
+@pytest.mark.parametrize(
+    ("returned", "received"),
+    [
+        (lambda problem: None, "None from Returns"),
+        (lambda problem: problem.images[:, 0], "shape (None, 3, 1) from Returns"),
+    ],
+)
+def test_a_search_that_returns_no_images_is_refused(returned, received):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Returns(FixedBudget):
+        norm: float | str = "inf"
+
+        def run(self, problem):
+            return returned(problem)
+
+    with pytest.raises(ExtensionError) as caught:
+        Returns(eps=0.1)(brightness, gray(0.4), [0])
+    assert str(caught.value) == (
+        f"`run` of an attack must return images {(None, *SHAPE)}. Received: {received}"
+    )

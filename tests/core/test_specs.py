@@ -146,3 +146,15 @@ def test_reading_text_needs_no_tensorflow():
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_required_setting_of_unknown_type_is_the_makers_mistake():
+    def maker(shape, depth, wide=True):
+        return shape, depth, wide
+
+    with pytest.raises(ValueError) as caught:
+        build(maker, Spec.parse("maker:depth=3"), {}, ["round"])
+    assert str(caught.value) == (
+        "`depth` of maker must have a default or an annotation, which say how to read "
+        "it. Received: depth=3"
+    )

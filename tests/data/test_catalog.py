@@ -360,3 +360,9 @@ def test_names_of_own_data_sets(own, name):
     own(train=small(5))
     with pytest.raises(ValueError, match="The name of a registered data set must be "):
         data.register(name)
+
+
+def test_a_function_that_takes_no_split_is_refused(own):
+    own(train=small(5))
+    with pytest.raises(ValueError, match="must take the name of a split. Received: 'x"):
+        data.register("x")(lambda: small(5))

@@ -76,8 +76,8 @@ def test_an_own_network(own):
         ),
         (
             "flat:units=5",
-            "A registered network must be a `keras.Model` with logits (None, 3). "
-            "Received: (None, 5) of flat:units=5",
+            "A registered network must be a `keras.Model` from images (None, 2, 2, 1) "
+            "to logits (None, 3). Received: outputs (None, 5) of flat:units=5",
         ),
     ],
 )
@@ -88,11 +88,37 @@ def test_what_is_refused(own, text, message):
     assert str(caught.value) == message
 
 
-def test_what_is_no_network_is_refused(own):
-    models.register("nothing")(lambda input_shape, classes: None)
+def other_images(input_shape, classes):
+    return flat((3, 3, 1), classes)
+
+
+def softmax(input_shape, classes):
+    return keras.Sequential([flat(input_shape, classes), keras.layers.Softmax()])
+
+
+@pytest.mark.parametrize(
+    ("maker", "received"),
+    [
+        (lambda input_shape, classes: None, "a NoneType of mine"),
+        (other_images, "images (None, 3, 3, 1) of mine"),
+        (softmax, "mine, whose last layer is a softmax"),
+    ],
+)
+def test_what_is_no_such_network_is_refused(own, maker, received):
+    models.register("mine")(maker)
     with pytest.raises(ValueError) as caught:
-        models.build("nothing", (2, 2, 1), 3)
+        models.build("mine", (2, 2, 1), 3)
     assert str(caught.value) == (
-        "A registered network must be a `keras.Model` with logits (None, 3). "
-        "Received: a NoneType of nothing"
+        "A registered network must be a `keras.Model` from images (None, 2, 2, 1) to "
+        f"logits (None, 3). Received: {received}"
     )
+
+
+def test_a_network_may_take_images_of_any_size(own):
+    def any_size(input_shape, classes):
+        images = keras.Input((None, None, input_shape[-1]))
+        pooled = keras.layers.GlobalAveragePooling2D()(images)
+        return keras.Model(images, keras.layers.Dense(classes)(pooled))
+
+    models.register("any_size")(any_size)
+    assert models.build("any_size", (2, 2, 1), 3).count_params() == 6

@@ -78,3 +78,29 @@ def test_own_directions(monkeypatch):
     for ask in (pag.goal, pag.settings):
         with pytest.raises(ValueError, match="`directions` must be one of up"):
             ask("down")
+
+
+@pytest.mark.parametrize("takes_bytes", [False, True])
+def test_own_directions_see_images_as_networks_do(monkeypatch, takes_bytes):
+    """Float32 in [0, 1]: bytes are for those that ask for them."""
+    monkeypatch.setattr(registry, "_DIRECTIONS", Makers("directions"))
+    monkeypatch.setattr(registry, "_GOALS", {})
+
+    class Mean(pag.Directions):
+        def __init__(self, images, labels, classes):
+            self.classes, self.image_shape = classes, images.shape[1:]
+            self.images = images
+
+    Mean.takes_bytes = takes_bytes
+    pag.register("mean", "the mean")(Mean)
+    images = np.arange(12 * 6, dtype=np.uint8).reshape(12, 3, 2, 1)
+    made = pag.build("mean", images, LABELS, 3).images
+    np.testing.assert_allclose(made, images if takes_bytes else images / 255, rtol=1e-6)
+    assert made.dtype == (np.uint8 if takes_bytes else np.float32)
+
+
+def test_own_directions_without_classes_are_refused(monkeypatch):
+    monkeypatch.setattr(registry, "_DIRECTIONS", Makers("directions"))
+    pag.register("bare", "nothing")(lambda images, labels, classes: pag.Directions())
+    with pytest.raises(ValueError, match="must set `classes` and `image_shape`. Rec"):
+        pag.build("bare", IMAGES, LABELS, 3)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tests.penalties.common import CLASSES, SHAPE, softmax_regression
 from tests.seeds import set_seeds
-from tfrobust import pag
+from tfrobust import models, pag
+from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import pullback
 from tfrobust.penalties import GradientAlignment, StepContext
 from tfrobust.training import RobustModel
@@ -350,3 +351,25 @@ def test_a_network_of_other_classes_is_refused_by_compile():
     )
     with pytest.raises(ValueError, match="of 4 classes, a network of 3"):
         RobustModel(network).compile("sgd", penalties=[GradientAlignment(means())])
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        (lambda images, chosen, extras: images, r"a tensor \(None, 3\) from Wrong"),
+        (lambda images, chosen, extras: None, "None from Wrong"),
+    ],
+)
+def test_directions_of_another_shape_are_refused(given, received):
+    """At the first batch, by their name."""
+
+    class Wrong(pag.Directions):
+        classes, image_shape = 2, (3,)
+
+        def __call__(self, images, chosen, extras=None):
+            return given(images, chosen, extras)
+
+    model = RobustModel(models.MLP((3,), classes=2, hidden=(4,)))
+    model.compile("sgd", penalties=[GradientAlignment(Wrong())])
+    with pytest.raises(ExtensionError, match="Directions must be a.* " + received):
+        model.fit(np.zeros((4, 3), np.float32), np.zeros(4, int), verbose=0)

@@ -69,3 +69,14 @@ def test_what_is_refused(text, message):
 def test_an_unknown_name_lists_all():
     with pytest.raises(ValueError, match="`penalty` must be one of cure, curvature, "):
         penalties.parse("jacobian")
+
+
+def test_what_is_no_penalty_is_refused(monkeypatch):
+    monkeypatch.setattr(registry, "_PENALTIES", Makers("penalty"))
+    penalties.register("three")(lambda weight=1.0: 3)
+    with pytest.raises(ValueError) as caught:
+        penalties.parse("three:weight=2")
+    assert str(caught.value) == (
+        "A registered penalty must be a `tfrobust.penalties.Penalty`. Received: a int "
+        "of three:weight=2"
+    )

@@ -18,8 +18,8 @@ from trainers.train import options
 def defined_flags(define: Callable[[], None]) -> Iterator[flags.FlagValues]:
     """A program's flags on absl's `FLAGS`, and off again."""
     cli_flags.GROUPS.clear()
-    define()
     try:
+        define()
         yield flags.FLAGS
     finally:
         names = [name for group in cli_flags.GROUPS.values() for name in group]

@@ -23,6 +23,7 @@ from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
+from tfrobust.core.errors import ExtensionError
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_images
 
@@ -205,8 +206,15 @@ class Attack(abc.ABC):
 
     def _find(self, problem: Problem) -> tf.Tensor:
         """What the search returns, finite, in [0, 1] and without a gradient."""
-        point = tf.stop_gradient(self.run(problem))
-        point = tf.ensure_shape(point, problem.images.shape)
+        point = self.run(problem)
+        expected = problem.images.shape
+        if not (tf.is_tensor(point) and point.shape.is_compatible_with(expected)):
+            received = f"shape {point.shape}" if tf.is_tensor(point) else repr(point)
+            raise ExtensionError(
+                f"`run` of an attack must return images {expected}. Received: "
+                f"{received} from {type(self).__name__}"
+            )
+        point = tf.ensure_shape(tf.stop_gradient(point), expected)
         # Before the model sees it: an exported one refuses the whole batch over a NaN.
         point = tf.where(tf.math.is_finite(point), point, problem.images)
         return tf.clip_by_value(point, 0.0, 1.0)

@@ -209,9 +209,16 @@ def define(settings: type[Settings], **defaults: Any) -> None:
     """
     for title, field, about in _fields(settings):
         name = about.name or field
+        if name in FLAGS and getattr(FLAGS[name], "meaning", "") != about.help:
+            raise ValueError(
+                f"The flag of {settings.__name__}.{field} must have a name of its own, "
+                f"or the meaning of the one there is. Received: {name}"
+            )
         if name not in FLAGS:
             GROUPS.setdefault(title, []).append(name)
             about.define(name=name, default=about.default, help=about.help)
+            # absl puts more into the help of some kinds.
+            FLAGS[name].meaning = about.help  # type: ignore[attr-defined]
     for name, value in defaults.items():
         FLAGS.set_default(name, value)
 

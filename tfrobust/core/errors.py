@@ -13,3 +13,11 @@ def first_line(error: Exception) -> str:
         'KeyError'
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class ExtensionError(ValueError):
+    """What was registered, or derived from one of our classes, breaks their contract.
+
+    Raised where it is first used, often while a graph is traced, for programs to show
+    as one sentence.
+    """

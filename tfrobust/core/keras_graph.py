@@ -113,3 +113,22 @@ def _ends(places: Any) -> Iterator[Tensor]:
     else:
         for part in places:
             yield from _ends(part)
+
+
+def ends_in_softmax(network: keras.Model) -> bool:
+    """Whether a network's last layer is a softmax, so that it returns no logits.
+
+    Args:
+        network: Any Keras model.
+
+    Example:
+        >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "softmax")]
+        >>> ends_in_softmax(keras.Sequential(layers))
+        True
+    """
+    last = network.layers[-1] if network.layers else None
+    activation = getattr(last, "activation", None)
+    return (
+        isinstance(last, keras.layers.Softmax)
+        or activation is keras.activations.softmax
+    )

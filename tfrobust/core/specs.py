@@ -124,6 +124,15 @@ def parameters_of(kind: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(parameter.name for parameter in _parameters(kind))
 
 
+def _is_bare(kind: Callable[..., Any], name: str) -> bool:
+    """Whether a parameter has neither a default nor an annotation."""
+    empty = inspect.Parameter.empty
+    return any(
+        (each.name, each.default, each.annotation) == (name, empty, empty)
+        for each in _parameters(kind)
+    )
+
+
 def _parameters(kind: Callable[..., Any]) -> list[inspect.Parameter]:
     """The parameters that can be given by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -163,10 +172,10 @@ def build(
         'ababab'
     """
     parameters = _parameters(kind)[len(arguments) :]
+    required = [each.name for each in parameters if each.default is each.empty]
     names = {each.name for each in parameters}
     values = {name: value for name, value in defaults.items() if name in names}
     values |= read(kind, spec, len(arguments))
-    required = [each.name for each in parameters if each.default is each.empty]
     if missing := [name for name in required if name not in values]:
         raise ValueError(
             f"{spec.name} must be given {' and '.join(required)}. "
@@ -201,6 +210,11 @@ def read(kind: Callable[..., Any], spec: Spec, skip: int = 0) -> dict[str, Any]:
     allowed = [name for name in parameters_of(kind)[skip:] if name in types_of]
     values = {}
     for name, text in spec.settings.items():
+        if name in parameters_of(kind)[skip:] and _is_bare(kind, name):
+            raise ValueError(
+                f"`{name}` of {spec.name} must have a default or an annotation, which "
+                f"say how to read it. Received: {name}={text}"
+            )
         if name not in allowed:
             raise ValueError(
                 f"Settings of {spec.name} must be among "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 import pathlib
 import re
@@ -85,6 +86,13 @@ def register(name: str) -> Callable[[_Loader], _Loader]:
         )
 
     def add(loader: _Loader) -> _Loader:
+        try:
+            inspect.signature(loader).bind("train")
+        except TypeError as error:
+            raise ValueError(
+                f"The function of a registered data set must take the name of a split. "
+                f"Received: {name!r}, whose function does not ({error})"
+            ) from error
         _OWN[name] = functools.cache(functools.partial(_load_own, name, loader))
         return loader
 

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.errors import first_line
+from tfrobust.core.keras_graph import ends_in_softmax
 from tfrobust.layers import NetworkWrapper, network_of
 from tfrobust.models import zoo
 from tfrobust.models.served import (
@@ -200,25 +201,6 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
         )
     return LoadedClassifier(
         name or _name(source), call, tuple(images[1:]), int(logits[1]), source
-    )
-
-
-def ends_in_softmax(network: keras.Model) -> bool:
-    """Whether a network's last layer is a softmax, so that it returns no logits.
-
-    Args:
-        network: Any Keras model.
-
-    Example:
-        >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "softmax")]
-        >>> ends_in_softmax(keras.Sequential(layers))
-        True
-    """
-    last = network.layers[-1] if network.layers else None
-    activation = getattr(last, "activation", None)
-    return (
-        isinstance(last, keras.layers.Softmax)
-        or activation is keras.activations.softmax
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import keras
+import tensorflow as tf
 
+from tfrobust.core.keras_graph import ends_in_softmax
 from tfrobust.core.registry import Makers
 
 _NETWORKS: Makers[keras.Model] = Makers("network")
@@ -94,11 +96,23 @@ def build(
         (None, 10)
     """
     network = _NETWORKS.make(text, tuple(input_shape), classes, **defaults)
-    expected = (None, classes)
-    if not isinstance(network, keras.Model) or network.output_shape != expected:
-        received = getattr(network, "output_shape", f"a {type(network).__name__}")
-        raise ValueError(
-            f"A registered network must be a `keras.Model` with logits {expected}. "
-            f"Received: {received} of {text}"
-        )
+    _check(network, (None, *input_shape), (None, classes), text)
     return network
+
+
+def _check(network: Any, images: Any, logits: Any, text: str) -> None:
+    """Raises `ValueError` unless a network maps such images to such logits."""
+    if not isinstance(network, keras.Model):
+        received = f"a {type(network).__name__} of {text}"
+    elif network.output_shape != logits:
+        received = f"outputs {network.output_shape} of {text}"
+    elif not tf.TensorShape(network.input_shape).is_compatible_with(images):
+        received = f"images {network.input_shape} of {text}"
+    elif ends_in_softmax(network):
+        received = f"{text}, whose last layer is a softmax"
+    else:
+        return
+    raise ValueError(
+        f"A registered network must be a `keras.Model` from images {images} to logits "
+        f"{logits}. Received: {received}"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tfrobust.core.registry import Makers
 from tfrobust.core.specs import Spec
 from tfrobust.pag.base import Directions
@@ -25,9 +27,10 @@ def register(name: str, goal: str) -> Callable[[_Maker], _Maker]:
 
     Returns:
         A function that registers a class and returns it. What it registers takes the
-        training images `[N,H,W,C]`, their labels `[N]` and the number of classes, and
-        after these any settings. The trainers give it those of `seed` and `teacher`
-        that it has.
+        training images, float32 `[N,H,W,C]` in [0, 1] (as bytes, uint8, if it has an
+        attribute `takes_bytes` that is true), their labels `[N]` and the number of
+        classes, and after these any settings. The trainers give it those of `seed` and
+        `teacher` that it has.
 
     Raises:
         ValueError: If the name is malformed or belongs to other directions.
@@ -127,4 +130,14 @@ def build(
         >>> pag.build("class_mean:scale=2", images, labels, 2).classes
         2
     """
-    return _DIRECTIONS.make(text, images, labels, classes, **defaults)
+    maker = _DIRECTIONS[Spec.parse(text).name]
+    images = np.asarray(images)
+    if images.dtype == np.uint8 and not getattr(maker, "takes_bytes", False):
+        images = images.astype(np.float32) / np.float32(255)
+    made = _DIRECTIONS.make(text, images, labels, classes, **defaults)
+    if not all(hasattr(made, name) for name in ("classes", "image_shape")):
+        raise ValueError(
+            "Registered directions must set `classes` and `image_shape`. Received: a "
+            f"{type(made).__name__} of {text} without"
+        )
+    return made

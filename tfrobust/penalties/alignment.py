@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import Pullback, class_gradients
 from tfrobust.core.vectors import cosine, lengths
 from tfrobust.pag import Directions
@@ -101,6 +103,7 @@ class GradientAlignment(Penalty):
             )
         chosen = self._choose(context)
         goals = self.directions(context.images, chosen, context.extras)
+        _check_goals(goals, context.images, self.directions)
         goals = tf.stop_gradient(goals)
         gradients = class_gradients(
             pull,
@@ -174,3 +177,15 @@ class GradientAlignment(Penalty):
 def _misaligned(gradients: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
     """Mean over images of the sum over classes of what cosines miss to 1."""
     return tf.reduce_mean(tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1))
+
+
+def _check_goals(goals: Any, images: tf.Tensor, directions: Directions) -> None:
+    """Raises `ValueError` unless there is a direction for each image and class."""
+    shape = images.shape[:1].concatenate([None]).concatenate(images.shape[1:])
+    if not (tf.is_tensor(goals) and goals.shape.is_compatible_with(shape)):
+        received = f"a tensor {goals.shape}" if tf.is_tensor(goals) else repr(goals)
+        raise ExtensionError(
+            "Directions must be a tensor [B, k, ...] for images [B, ...] and k classes "
+            f"of each. Received: {received} from {type(directions).__name__}, for "
+            f"images {images.shape}"
+        )

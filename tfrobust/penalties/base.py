@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import Pullback
 from tfrobust.settings import require_not_negative
 
@@ -62,6 +63,24 @@ class Penalty:
 
     def check(self, network: keras.Model) -> None:
         """Raises `ValueError` if the penalty cannot apply to this network."""
+
+    def term(self, context: StepContext) -> tf.Tensor:
+        """What the penalty adds to the loss of a step, checked, a float32 scalar.
+
+        Raises:
+            ValueError: If `__call__` returns anything but one floating-point number.
+        """
+        value = self(context)
+        shown = "None"
+        if value is not None:
+            value = tf.convert_to_tensor(value)
+            if value.shape.rank == 0 and value.dtype.is_floating:
+                return tf.cast(value, tf.float32)
+            shown = f"{value.dtype.name} of shape {value.shape}"
+        raise ExtensionError(
+            f"A penalty must return one floating-point number. Received: {shown} from "
+            f"{self.name!r}"
+        )
 
 
 def check_weight(name: str, value: float) -> float:

@@ -70,4 +70,10 @@ def parse(text: str) -> Penalty:
         >>> penalties.parse("cure:weight=0.5,direction=gradient").direction
         'gradient'
     """
-    return _PENALTIES.make(text)
+    penalty = _PENALTIES.make(text)
+    if not isinstance(penalty, Penalty):
+        raise ValueError(
+            "A registered penalty must be a `tfrobust.penalties.Penalty`. Received: a "
+            f"{type(penalty).__name__} of {text}"
+        )
+    return penalty

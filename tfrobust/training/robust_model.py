@@ -165,7 +165,7 @@ class RobustModel(NetworkWrapper):
         with tf.GradientTape() as tape:
             context = self._forward(images, labels, extras)
             cross_entropy = _weighted_mean(context.losses, weights)
-            terms = {penalty.name: penalty(context) for penalty in self.penalties}
+            terms = {penalty.name: penalty.term(context) for penalty in self.penalties}
             # Stacked: a chain of additions may be reordered from run to run.
             loss = tf.reduce_sum(tf.stack([cross_entropy, *terms.values()]))
             # Replicas' gradients are summed, each is of its share of the batch.

@@ -24,6 +24,7 @@ from tfrobust.cli.records import (
     per_example,
 )
 from tfrobust.cli.run_folder import EVALUATION, versions, write_json, write_text
+from tfrobust.core.errors import ExtensionError
 from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.suite import Suite
@@ -67,7 +68,9 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
         "models": [_about(model) for model in models],
     }
     sections = [
-        section for suite in suites for section in suite.page(records[suite.name])
+        section
+        for suite in suites
+        for section in _returned(suite, "page", suite.page(records[suite.name]))
     ]
     flat = _together(records)
     _write(run.folder, Evaluation(about, flat), sections, _facts(run, suites, models))
@@ -111,7 +114,9 @@ def _measure(
         _say(f"{model.name}, model {place} of {len(models)}")
         for suite in suites:
             try:
-                records[suite.name] += suite.measure(model)
+                records[suite.name] += _returned(suite, "measure", suite.measure(model))
+            except ExtensionError as error:
+                raise UsageError(f"--suite={suite.name}: {error}") from error
             except ValueError as error:
                 raise UsageError(f"--model={model.source}: {error}") from error
             except tf.errors.InvalidArgumentError as error:
@@ -124,6 +129,15 @@ def _measure(
     for suite in suites:
         records[suite.name] += suite.finish()
     return {name: Records(part) for name, part in records.items()}
+
+
+def _returned(suite: Suite, method: str, parts: Any) -> Sequence[Any]:
+    """What a method of a suite returned, if it is a sequence."""
+    if not isinstance(parts, Iterable):
+        raise UsageError(
+            f"--suite={suite.name}: `{method}` must return a list. Received: {parts!r}"
+        )
+    return list(parts)
 
 
 def _together(records: Mapping[str, Records]) -> Records:

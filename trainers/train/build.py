@@ -303,13 +303,18 @@ def make_model(
         optimizer = _optimizer(config, steps_per_epoch)
         if config.mixed_precision == "float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        model.compile(
-            optimizer,
-            make_penalties(config, directions),
-            make_adversary(config),
-            adversary_share=config.adversary_share,
-            jit_compile=config.jit_compile,
-        )
+        try:
+            model.compile(
+                optimizer,
+                make_penalties(config, directions),
+                make_adversary(config),
+                adversary_share=config.adversary_share,
+                jit_compile=config.jit_compile,
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"--model={config.model} cannot be trained so: {error}"
+            ) from error
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
+from tfrobust.core.errors import ExtensionError
 from trainers.train import build, networks
 from trainers.train.options import TrainConfig, flag_lines
 
@@ -49,15 +51,18 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         folder.begin(flag_lines(config), resume=config.resume)
         _announce(config, model, train_data, first_epoch)
     began = time.perf_counter()
-    best = _fit(
-        model, config, folder, restarts, first_epoch, datasets, directions, chief
-    )
+    try:
+        best = _fit(
+            model, config, folder, restarts, first_epoch, datasets, directions, chief
+        )
+    except ExtensionError as error:
+        raise UsageError(str(error)) from error
     if not chief:
         return {}
     rows = training.read_table(folder.metrics)
     summary = summarize(config, model, rows, time.perf_counter() - began, best)
     _write_results(model, folder, rows, summary, test_data)
-    _report(folder, summary)
+    _report(folder, summary, rows[-1])
     return summary
 
 
@@ -235,12 +240,17 @@ def _announce(
     )
 
 
-def _report(folder: RunFolder, summary: dict[str, Any]) -> None:
+def _report(folder: RunFolder, summary: dict[str, Any], last: dict[str, float]) -> None:
     shown = ("test_accuracy", "test_gradient_norm", "mean_beta", "mean_gamma")
     print("\n" + folder.path.as_posix())
     for name in (*shown, "seconds_per_epoch_median"):
         if summary[name] is not None:
             print(f"  {name:<26}{summary[name]:.4g}")
+    if lost := [name for name in ("loss", "val_loss") if not math.isfinite(last[name])]:
+        print(
+            f"  {' and '.join(lost)} ended as {last[lost[0]]}: this network is of no "
+            "use; a lower --learning_rate or lower weights of the penalties may help"
+        )
     if summary["best_epoch"] is not None:
         name = "held_out_robust_accuracy"
         print(
