@@ -1,5 +1,8 @@
 """Claim: at the same budget our iterated attacks are as fast as any peer's, or faster.
 
+Longer than other files: one claim is one file, and each of three libraries wants its
+attacks set up in its own terms.
+
 Foolbox, ART and CleverHans bring much that nothing here needs, so they get an
 environment of their own, with the same TensorFlow:
 

@@ -1,5 +1,8 @@
 """Claim: one colour at a time smooths faster than any other way that needs no inverse.
 
+Longer than other files: the methods that are compared are written out here, next to one
+another.
+
     OPENBLAS_NUM_THREADS=1 python -m benchmarks.smoothing --data_dir=... --rounds=5
 
 With more threads SciPy's float64 inner products wait for each other on a busy machine,
