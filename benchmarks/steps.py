@@ -31,7 +31,9 @@ def training_step(
     """One update of a network on one batch, by momentum and with weight decay."""
     model = RobustModel(network)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    model.compile(optimizer, [*terms, penalties.WeightDecay()], adversary)
+    model.compile(
+        optimizer, penalties=[*terms, penalties.WeightDecay()], adversary=adversary
+    )
     batch = random_batch(batch_size, network.input_shape[1:], network.output_shape[-1])
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     train = model.make_train_function()

@@ -38,7 +38,7 @@ def pytorch_sgd(weights, images, labels):
 
 def trained(network, images, labels, optimizer, penalties):
     model = RobustModel(network)
-    model.compile(optimizer, penalties)
+    model.compile(optimizer, penalties=penalties)
     model.fit(images, labels, epochs=STEPS, batch_size=4, shuffle=False, verbose=0)
     return network.get_weights()
 

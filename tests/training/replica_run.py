@@ -89,32 +89,36 @@ def compiled(case):
     decay, curvature = penalties.WeightDecay(5e-4), penalties.Curvature(1e-2, 1e-2)
     if case == "standard":
         model = training.RobustModel(network("standard"))
-        model.compile(sgd(), [decay])
+        model.compile(sgd(), penalties=[decay])
     elif case == "unsynchronized":
         model = training.RobustModel(network("standard", synchronized=False))
-        model.compile(sgd(), [decay])
+        model.compile(sgd(), penalties=[decay])
     elif case == "lcnn":
         model = training.RobustModel(network("lcnn"))
-        model.compile(sgd(), [decay, curvature])
+        model.compile(sgd(), penalties=[decay, curvature])
     elif case == "gradreg":
         model = training.RobustModel(network("lcnn"))
-        model.compile(sgd(), [decay, curvature, penalties.GradientNorm(6.1e-3)])
+        model.compile(
+            sgd(), penalties=[decay, curvature, penalties.GradientNorm(6.1e-3)]
+        )
     elif case == "adversary":
         model = training.RobustModel(models.MLP((8, 8, 3), CLASSES, "lcnn", (6,)))
         attack = attacks.PGD(norm="inf", eps=0.1, steps=2)
-        model.compile(sgd(), [decay], attack, steps_per_execution=4)
+        model.compile(sgd(), penalties=[decay], adversary=attack, steps_per_execution=4)
     elif case == "aligned":
         model = training.RobustModel(models.MLP((8, 8, 3), CLASSES, "lcnn", (6,)))
         cached = pag.CachedDirections(directions())
         # The random signs of the default differ from replica to replica.
-        model.compile(sgd(), [penalties.GradientAlignment(cached, 0.4, exact=True)])
+        model.compile(
+            sgd(), penalties=[penalties.GradientAlignment(cached, 0.4, exact=True)]
+        )
     elif case == "aligned-normed":
         # Statistics shared by the replicas, in every pass back to the image.
         model = training.RobustModel(network("standard"))
         images = np.random.default_rng(6).random((2 * CLASSES, 8, 8, 3), np.float32)
         labels = np.arange(2 * CLASSES) % CLASSES
         means = pag.ClassMean(images, labels, CLASSES)
-        model.compile(sgd(), [penalties.GradientAlignment(means, 0.4)])
+        model.compile(sgd(), penalties=[penalties.GradientAlignment(means, 0.4)])
     elif case == "averaged":
         model = training.RobustModel(normed_mlp())
         model.compile(sgd())

@@ -68,7 +68,7 @@ def test_the_loss_is_the_sum_of_its_terms():
     """With every penalty at once; beta and gamma are today's, not the epoch's."""
     terms = [penalties.Curvature(0.1, 0.2), penalties.WeightDecay(0.3)]
     model = RobustModel(convolutional())
-    model.compile(sgd(), [*terms, penalties.GradientNorm(0.4)])
+    model.compile(sgd(), penalties=[*terms, penalties.GradientNorm(0.4)])
     images, labels = some_data(8, (6, 5, 2))
     log = {n: v[0] for n, v in model.fit(images, labels, verbose=0).history.items()}
     names = ["cross_entropy", "curvature_penalty", "weight_penalty", "gradient_penalty"]
@@ -154,7 +154,7 @@ def test_mixed_precision_trains_and_sees_the_same_gradients(policy):
         if policy == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model = RobustModel(convolutional())
-        model.compile(optimizer, [penalties.GradientNorm(0.1)])
+        model.compile(optimizer, penalties=[penalties.GradientNorm(0.1)])
         images, labels = some_data(16, (6, 5, 2))
         return model.fit(images, labels, 16, epochs=8, verbose=0).history
 
@@ -184,7 +184,7 @@ def test_evaluation_changes_nothing():
     """Neither statistics, nor singular vectors, nor the optimiser."""
     images, labels = some_data(8, (6, 5, 2))
     model = RobustModel(convolutional())
-    model.compile(sgd(), [penalties.GradientNorm()])
+    model.compile(sgd(), penalties=[penalties.GradientNorm()])
     model.fit(images, labels, verbose=0)
     before = weights_of(model)
     model.evaluate(images, labels, verbose=0)
@@ -237,7 +237,7 @@ def test_the_network_loads_without_training_code(tmp_path):
     """In a process that imports `tfrobust.layers` and nothing else of the library."""
     images, labels = some_data(8, (6, 5, 2))
     model = RobustModel(convolutional())
-    model.compile(sgd(), [penalties.Curvature(), penalties.GradientNorm()])
+    model.compile(sgd(), penalties=[penalties.Curvature(), penalties.GradientNorm()])
     model.fit(images, labels, epochs=2, verbose=0)
     model.network.save(tmp_path / "network.keras")
     np.save(tmp_path / "images.npy", images)

@@ -23,15 +23,17 @@ from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
+from tfrobust.core.configs import Configured
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.graphs import GraphCache
-from tfrobust.core.images import check_classes, check_images
+from tfrobust.core.images import Pixels, check_classes, pixels_in
+from tfrobust.core.pixels import Bounds
 
 _GRAPHS = GraphCache()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attack(abc.ABC):
+class Attack(Configured, abc.ABC):
     """An attack: its settings, and a call that attacks a batch.
 
     A subclass is a frozen dataclass too. It derives from `FixedBudget` or from
@@ -93,6 +95,7 @@ class Attack(abc.ABC):
         labels: tf.Tensor,
         targets: tf.Tensor | None = None,
         eps: Any = None,
+        bounds: Any = None,
     ) -> AttackResult:
         """Attack a batch of images.
 
@@ -111,27 +114,34 @@ class Attack(abc.ABC):
         warns of gradients that no attack can follow.
 
         Args:
-            model: What maps images `[B, H, W, C]` to logits `[B, K]`, K at least 2: a
-                Keras model, called with `training=False`; a loaded SavedModel or one of
-                its signatures; any callable. A dictionary with the key `"logits"` is
-                accepted as its answer.
-            images: Floating `[B, H, W, C]` in [0, 1].
-            labels: Integer `[B]`, the true classes.
+            model: What maps images `[B, H, W, C]` to logits `[B, K]`: a Keras model,
+                called with `training=False`; a loaded SavedModel or one of its
+                signatures; any callable. It may end in a softmax, or have one output
+                for two classes; of several outputs the one named `"logits"` counts, or
+                that which a `models.Classifier` around it names.
+            images: `[B, H, W, C]` within the bounds, floating, or integers where the
+                bounds are those of bytes.
+            labels: The true classes, integer `[B]` or `[B, 1]`, or one-hot `[B, K]`.
             targets: Integer `[B]`, the classes to reach, none equal to its label. Leave
                 out for an untargeted attack.
             eps: A radius for all images or one for each, `[B]`, in place of the
-                attack's own.
+                attack's own, in units of [0, 1] whatever the bounds.
+            bounds: The least and largest value of a pixel as the model takes it, such
+                as `(0, 255)`. By default what a `RobustModel` or `models.Classifier`
+                says, or a `Rescaling` of bytes at the network's start; else (0, 1).
 
         Returns:
-            The adversarial images, whether they succeed and how far they are.
+            The adversarial images, within the same bounds, whether they succeed, and
+            how far they are in units of [0, 1].
 
         Raises:
             ValueError: If a shape or dtype is wrong or the model has no gradient.
-                Eagerly also if pixels leave [0, 1], labels or targets are no classes
-                of the model, a target equals its label, or the logits of the clean
-                images are not finite.
+                Eagerly also if pixels leave the bounds, labels or targets are no
+                classes of the model, a target equals its label, or the logits of the
+                clean images are not finite.
         """
-        images = check_images(images, pixels=True)
+        pixels = pixels_in(images, model, bounds)
+        images = pixels.images
         labels = check_classes("labels", labels, images)
         if targets is not None:
             targets = check_classes("targets", targets, images)
@@ -139,15 +149,17 @@ class Attack(abc.ABC):
         goal = _goal(labels, targets)
         if not tf.executing_eagerly():
             # Shapes that vary are left out: the caller may be compiled by XLA.
-            return self._search(as_classifier(model), images, goal, eps, False)[0]
-        validation.check_values(images, labels, targets, eps)
+            classifier = as_classifier(model, pixels.bounds)
+            result, _ = self._search(classifier, images, goal, eps, False)
+            return _restored(result, pixels)
+        validation.check_values(labels, targets, eps)
         if images.shape[0] == 0:
             none, zero = tf.zeros([0], tf.bool), tf.zeros([0])
-            return AttackResult(images, none, zero, none, zero, none)
-        search = _compiled(self, model, images, goal)
+            return AttackResult(pixels.given, none, zero, none, zero, none)
+        search = _compiled(self, model, pixels, goal)
         result, logits = search(images, goal.classes, eps)
         validation.check_logits(logits, labels, targets)
-        return result
+        return _restored(result, pixels)
 
     def perturb(
         self,
@@ -156,6 +168,7 @@ class Attack(abc.ABC):
         labels: tf.Tensor,
         targets: tf.Tensor | None = None,
         eps: Any = None,
+        bounds: Any = None,
     ) -> tf.Tensor:
         """The images that the search ends at, for adversarial training.
 
@@ -171,9 +184,10 @@ class Attack(abc.ABC):
             labels: As for a call.
             targets: As for a call.
             eps: As for a call.
+            bounds: As for a call.
 
         Returns:
-            float32 `[B, H, W, C]` in [0, 1], within the budget if there is one.
+            float32 `[B, H, W, C]` within the bounds, and the budget if there is one.
 
         Raises:
             ValueError: If a shape or dtype is wrong or the model has no gradient.
@@ -189,12 +203,13 @@ class Attack(abc.ABC):
             >>> result.numpy().ravel().tolist()
             [0.375, 0.375, 0.375, 0.375]
         """
-        images = tf.stop_gradient(check_images(images, pixels=True))
+        pixels = pixels_in(images, model, bounds, checked=False)
+        images = tf.stop_gradient(pixels.images)
         labels = check_classes("labels", labels, images)
         if targets is not None:
             targets = check_classes("targets", targets, images)
         problem = Problem(
-            classifier=as_classifier(model),
+            classifier=as_classifier(model, pixels.bounds),
             images=images,
             goal=_goal(labels, targets),
             eps=validation.check_eps(eps, images, self.budget, type(self).__name__),
@@ -202,7 +217,7 @@ class Attack(abc.ABC):
             compact=False,
         )
         point = self.for_training()._find(problem)
-        return self.threat.project(images, point, problem.eps)
+        return pixels.restored(self.threat.project(images, point, problem.eps))
 
     def _find(self, problem: Problem) -> tf.Tensor:
         """What the search returns, finite, in [0, 1] and without a gradient."""
@@ -321,20 +336,27 @@ def _goal(labels: tf.Tensor, targets: tf.Tensor | None) -> Goal:
     return Goal(targets, targeted=True)
 
 
-def _compiled(attack: Attack, model: Any, images: tf.Tensor, goal: Goal) -> Any:
+def _restored(result: AttackResult, pixels: Pixels) -> AttackResult:
+    """The result with its images within the caller's bounds."""
+    return result._replace(adversarial=pixels.restored(result.adversarial))
+
+
+def _compiled(attack: Attack, model: Any, pixels: Pixels, goal: Goal) -> Any:
     """The attack's search on this model as a graph for any batch size."""
+    images, bounds = pixels.images, pixels.bounds
     if not _GRAPHS.knows(model):
-        validation.check_gradients(as_classifier(model), images, goal)
+        validation.check_gradients(as_classifier(model, bounds), images, goal)
     shape, targeted = images.shape[1:], goal.targeted
     attack = attack.template()
-    trace = functools.partial(_trace, attack, shape, targeted)
-    return _GRAPHS.get(model, (attack, tuple(shape), targeted), trace)
+    trace = functools.partial(_trace, attack, shape, targeted, bounds)
+    return _GRAPHS.get(model, (attack, tuple(shape), targeted, bounds), trace)
 
 
 def _trace(
     attack: Attack,
     image_shape: tf.TensorShape,
     targeted: bool,
+    bounds: Bounds,
     reference: Callable[[], Any],
 ) -> Any:
     """The search as a graph that holds the model weakly; see `GraphCache`.
@@ -345,7 +367,8 @@ def _trace(
 
     def search(images: tf.Tensor, classes: tf.Tensor, eps: tf.Tensor | None) -> Any:
         goal = Goal(classes, targeted)
-        return attack._search(as_classifier(reference()), images, goal, eps, True)
+        classifier = as_classifier(reference(), bounds)
+        return attack._search(classifier, images, goal, eps, True)
 
     radius = None if attack.budget is None else tf.TensorSpec([None], tf.float32)
     return tf.function(search, autograph=False).get_concrete_function(

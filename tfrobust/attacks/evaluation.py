@@ -17,6 +17,7 @@ from tfrobust.attacks.verdicts import AttackResult
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import Batches
+from tfrobust.core.images import check_classes, check_range, pixels_in
 from tfrobust.core.terminal import columns
 from tfrobust.settings import require_steps
 
@@ -188,6 +189,7 @@ def evaluate(
     batch_size: int = 128,
     progress: bool = False,
     keep_images: bool = False,
+    bounds: Any = None,
 ) -> Evaluation:
     """Runs attacks on a data set, batch by batch.
 
@@ -197,13 +199,14 @@ def evaluate(
     Args:
         model: As for an attack's call.
         batches: `(images, labels)` batches, for instance a `tf.data.Dataset`, or one
-            such pair of arrays, which is cut into batches; images float32 in [0, 1]. A
+            such pair of arrays, which is cut into batches; both as for an attack. A
             third element, the weights of a padded pipeline, marks padding by 0, and
             such images are left out.
         attacks: The attacks by name; untargeted.
         batch_size: Of a pair of arrays, at least 1.
         progress: Whether to show a progress bar with the time left on standard error.
         keep_images: Whether to keep the adversarial images.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         The outcome for every image and attack.
@@ -223,7 +226,7 @@ def evaluate(
         >>> evaluation.accuracy().value, evaluation.robust_accuracy().value
         (1.0, 0.0)
     """
-    classifier = as_classifier(model)
+    classifier = as_classifier(model, bounds)
     labels, correct = [], []
     results: dict[str, list[AttackResult]] = {name: [] for name in attacks}
     shown = tqdm.tqdm(
@@ -234,12 +237,15 @@ def evaluate(
         disable=not progress,
     )
     for images, classes in shown:
-        logits = classifier(tf.cast(tf.convert_to_tensor(images), tf.float32))
-        labels.append(np.asarray(classes, np.int32))
+        pixels = pixels_in(images, model, bounds).images
+        classes = check_classes("labels", classes, pixels)
+        logits = classifier(pixels)
+        check_range("labels", classes, int(logits.shape[-1]))
+        labels.append(classes.numpy())
         correct.append(np.argmax(logits, axis=-1) == labels[-1])
         for name, attack in attacks.items():
             shown.set_postfix_str(name)
-            result = attack(model, images, classes)
+            result = attack(model, images, classes, bounds=bounds)
             if not keep_images:
                 result = result._replace(adversarial=tf.zeros([0]))
             results[name].append(AttackResult(*(field.numpy() for field in result)))
@@ -319,7 +325,12 @@ def combine(results: Sequence[AttackResult]) -> AttackResult:
 
 
 def multi_target(
-    attack: Attack, model: Any, images: Any, labels: Any, count: int = 3
+    attack: Attack,
+    model: Any,
+    images: Any,
+    labels: Any,
+    count: int = 3,
+    bounds: Any = None,
 ) -> AttackResult:
     """An attack without a target and towards each of the runners-up, the best of all.
 
@@ -334,6 +345,7 @@ def multi_target(
         labels: As for an attack's call.
         count: How many of the wrong classes with the largest clean logits to aim at, at
             least 1; all if there are no more.
+        bounds: As for an attack's call.
 
     Returns:
         For each image the least distorted success, as `combine` has it.
@@ -352,14 +364,16 @@ def multi_target(
         0.025
     """
     require_steps("count", count)
-    results = [attack(model, images, labels)]
-    logits = as_classifier(model)(tf.cast(tf.convert_to_tensor(images), tf.float32))
+    results = [attack(model, images, labels, bounds=bounds)]
+    pixels = pixels_in(images, model, bounds).images
+    labels = check_classes("labels", labels, pixels)
+    logits = as_classifier(model, bounds)(pixels)
     classes = logits.shape[-1]
     own = tf.one_hot(labels, classes, on_value=True, off_value=False)
     rivals = tf.where(own, logits.dtype.min, logits)
     ranked = tf.math.top_k(rivals, min(count, classes - 1)).indices
     for rank in range(ranked.shape[-1]):
-        result = attack(model, images, labels, ranked[:, rank])
+        result = attack(model, images, labels, ranked[:, rank], bounds=bounds)
         # Aimed at a class or not, leaving the label is what counts.
         results.append(result._replace(already=results[0].already))
     return combine(results)

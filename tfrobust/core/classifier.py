@@ -8,25 +8,86 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.answers import are_probabilities, read_answer
+from tfrobust.core.graphs import GraphCache
+from tfrobust.core.pixels import Bounds, bounds_of, from_unit
+from tfrobust.core.unit_network import UnitNetwork
+from tfrobust.layers import network_of
+
 Classifier = Callable[[tf.Tensor], tf.Tensor]
 """Maps float32 images `[B, H, W, C]` in [0, 1] to logits `[B, K]`."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Maps images `[B, ...]` and labels `[B]` to each example's loss `[B]`."""
 
+PROBABILITIES = (
+    "`model` must answer with logits, or end in a softmax. Received: probabilities, "
+    "which a step that is no softmax makes, so that their logits cannot be had"
+)
 
-def as_classifier(model: Any) -> Classifier:
+# Images on which a model is asked whether it answers with probabilities.
+_LOOKED_AT = 8
+
+_GRAPHS = GraphCache()
+
+
+class AskedClassifier:
+    """A model as a function from images in [0, 1] to logits; see `as_classifier`.
+
+    Attributes:
+        bounds: The range of the pixels that the model takes.
+        is_doubtful: Whether, as far as asked, the model may have answered with
+            probabilities that nothing in its graph shows to be such.
+    """
+
+    def __init__(self, model: Any, bounds: Any = None) -> None:
+        self._model = model
+        self._ask = _caller(model)
+        self.bounds = bounds_of(model, bounds)
+        self.is_doubtful = False
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits float32 `[B,K]` of images float32 `[B,...]` in [0, 1]."""
+        if not tf.executing_eagerly():
+            return self._logits(images)
+        # Only a graph tells how a network ends.
+        logits, self.is_doubtful = _compiled(self._model, self.bounds, images)
+        if self.is_doubtful and are_probabilities(logits):
+            raise ValueError(PROBABILITIES)
+        return logits
+
+    def check(self, images: tf.Tensor) -> None:
+        """Raises `ValueError` if a doubtful model answers with probabilities."""
+        if self.is_doubtful:
+            self(images[:_LOOKED_AT])
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        answer = self._ask(from_unit(images, self.bounds))
+        if isinstance(self._model, UnitNetwork):
+            return answer
+        output = getattr(self._model, "output_name", None)
+        names = getattr(network_of(self._model), "output_names", None) or ()
+        read = read_answer(answer, output, names)
+        self.is_doubtful |= read.is_doubtful
+        return read.logits
+
+
+def as_classifier(model: Any, bounds: Any = None) -> AskedClassifier:
     """A model as a function from float32 images to float32 logits, in inference mode.
 
     Args:
         model: A Keras model, which is called with `training=False`; a loaded SavedModel
             (its `serving_default` is used) or one of its signatures; or any callable.
-            It may answer with the logits `[B,K]`, or with a dictionary that holds them
-            under `"logits"` or holds nothing else.
+            It may end in logits, a softmax or, with one output for two classes, a
+            sigmoid; of several outputs the one named "logits" counts, or that which a
+            `models.Classifier` around it names.
+        bounds: The range of the pixels that the model takes, such as `(0, 255)`; by
+            default as `core.pixels.bounds_of` finds it.
 
     Returns:
-        A function from images float32 `[B,H,W,C]` to logits float32 `[B,K]`. It raises
-        `ValueError` when the answer is none.
+        A function from images float32 `[B,H,W,C]` in [0, 1] to logits float32 `[B,K]`.
+        It raises `ValueError` when the answer is none. Called eagerly, it compiles once
+        for each model.
 
     Example:
         >>> import tensorflow as tf
@@ -34,19 +95,7 @@ def as_classifier(model: Any) -> Classifier:
         >>> classifier(tf.zeros([2, 4, 4, 1])).shape
         TensorShape([2, 3])
     """
-    ask = _caller(model)
-
-    def classifier(images: tf.Tensor) -> tf.Tensor:
-        logits = tf.convert_to_tensor(_logits_in(ask(images)))
-        shape = logits.shape
-        if not logits.dtype.is_floating or shape.rank != 2 or shape[1] in (0, 1):
-            raise ValueError(
-                "`model` must return floating logits [B, K] with K of at least 2. "
-                f"Received: {logits.dtype.name} {shape}"
-            )
-        return tf.cast(logits, tf.float32)
-
-    return classifier
+    return AskedClassifier(model, bounds)
 
 
 def split_logits(logits: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -86,6 +135,27 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(others, axis=-1) - own
 
 
+def _compiled(model: Any, bounds: Bounds, images: tf.Tensor) -> tuple[tf.Tensor, bool]:
+    """The logits of eager images, by a graph that is traced once for each model."""
+    shape = [None, *images.shape[1:]]
+
+    def trace(reference: Callable[[], Any]) -> tuple[Any, bool]:
+        doubts = []
+
+        def ask(images: tf.Tensor) -> tf.Tensor:
+            classifier = AskedClassifier(reference(), bounds)
+            logits = classifier(images)
+            doubts.append(classifier.is_doubtful)
+            return logits
+
+        spec = tf.TensorSpec(shape, tf.float32)
+        graph = tf.function(ask, autograph=False).get_concrete_function(spec)
+        return graph, doubts[-1]
+
+    graph, is_doubtful = _GRAPHS.get(model, (bounds, tuple(shape)), trace)
+    return graph(tf.cast(tf.convert_to_tensor(images), tf.float32)), is_doubtful
+
+
 def _caller(model: Any) -> Callable[[tf.Tensor], Any]:
     if isinstance(model, keras.layers.Layer):
         return lambda images: model(images, training=False)
@@ -109,16 +179,3 @@ def _by_name(model: Any) -> Callable[[tf.Tensor], Any]:
         return model
     name = next(iter(named))
     return lambda images: model(**{name: images})
-
-
-def _logits_in(answer: Any) -> Any:
-    if not isinstance(answer, dict):
-        return answer
-    if "logits" in answer:
-        return answer["logits"]
-    if len(answer) == 1:
-        return next(iter(answer.values()))
-    raise ValueError(
-        '`model` must return logits, or a dictionary with the key "logits". '
-        f"Received: the keys {', '.join(sorted(answer))}"
-    )

@@ -5,9 +5,18 @@ Dtype and shape are checked always, values eagerly alone: in a graph there are n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from tfrobust.core.pixels import (
+    UNIT,
+    Bounds,
+    bounds_of,
+    from_unit,
+    is_read_off,
+    to_unit,
+)
 
 
 def check_images(
@@ -80,9 +89,133 @@ def check_batch(name: str, value: Any) -> tf.Tensor:
     return images
 
 
+SCALE = (
+    "`images` must be in 0 to 255, which the model's first layers take, or `bounds` "
+    "must say otherwise"
+)
+
+
+class Pixels(NamedTuple):
+    """Images as they were given, and the same in [0, 1].
+
+    Attributes:
+        given: float32, within the bounds.
+        images: float32 in [0, 1].
+        bounds: The range of the pixels.
+    """
+
+    given: tf.Tensor
+    images: tf.Tensor
+    bounds: Bounds
+
+    def restored(self, images: tf.Tensor) -> tf.Tensor:
+        """Images in [0, 1] within the bounds; exactly as given where unchanged."""
+        if self.bounds == UNIT:
+            return images
+        scaled = from_unit(images, self.bounds)
+        scaled = tf.clip_by_value(scaled, *self.bounds)
+        return tf.where(images == self.images, self.given, scaled)
+
+
+def pixels_in(
+    value: Any,
+    model: Any = None,
+    bounds: Any = None,
+    *,
+    name: str = "images",
+    any_rank: bool = False,
+    checked: bool = True,
+) -> Pixels:
+    """Images for a model, checked, and the same in [0, 1].
+
+    Args:
+        value: What was given for images: floating, or integers where the bounds are
+            those of bytes.
+        model: What they are for, which may know the range of its pixels.
+        bounds: What the caller says of the range, if anything.
+        name: Of the argument.
+        any_rank: As for `check_images`. Rows of numbers, of rank 2, are no images, and
+            need not lie in [0, 1].
+        checked: Whether to look at eager values.
+
+    Raises:
+        ValueError: If dtype or shape is wrong; eagerly also if a pixel is not within
+            the bounds.
+
+    Example:
+        >>> pixels_in(tf.fill([1, 1, 1, 1], 51), bounds=(0, 255)).images.numpy().max()
+        np.float32(0.2)
+    """
+    box = bounds_of(model, bounds)
+    images = tf.convert_to_tensor(value)
+    if images.dtype.is_integer and box[1] - box[0] > 1.0:
+        images = tf.cast(images, tf.float32)
+    images = check_images(images, name, pixels=True, any_rank=any_rank)
+    if checked and tf.executing_eagerly():
+        if any_rank and images.shape.rank == 2 and box == UNIT:
+            check_finite(name, images)
+        else:
+            check_within(name, images, box)
+        if is_read_off(model, bounds):
+            check_scale(name, images)
+    return Pixels(images, to_unit(images, box), box)
+
+
+def check_within(name: str, images: tf.Tensor, bounds: Bounds) -> None:
+    """Raises `ValueError` where eager images leave the bounds, or are NaN."""
+    low, high = bounds
+    if not tf.reduce_all((images >= low) & (images <= high)):
+        raise ValueError(outside(name, bounds, images))
+
+
+def outside(name: str, bounds: Bounds, images: tf.Tensor) -> str:
+    """The sentence about images that leave the bounds."""
+    low, high = bounds
+    advice = ", or `bounds` must say where" if bounds == UNIT else ", their bounds"
+    return (
+        f"`{name}` must lie in [{low:g}, {high:g}]{advice}. Received: values from "
+        f"{tf.reduce_min(images):g} to {tf.reduce_max(images):g}"
+    )
+
+
+def check_scale(name: str, images: tf.Tensor) -> None:
+    """Raises `ValueError` where eager images for bounds of bytes are in [0, 1]."""
+    largest = tf.reduce_max(images) if tf.size(images) else tf.constant(255.0)
+    if largest <= 1.0 and tf.reduce_any(images != tf.round(images)):
+        raise ValueError(
+            f"{SCALE.replace('images', name)}. Received: values from "
+            f"{tf.reduce_min(images):g} to {largest:g}"
+        )
+
+
 def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
-    """Labels or targets as int32 `[B]`; raises `ValueError` if they are not."""
+    """Labels or targets as int32 `[B]`; raises `ValueError` if they are not.
+
+    Args:
+        name: Of the argument.
+        classes: Integers `[B]` or `[B,1]`, also as floating numbers; or one-hot rows
+            `[B,K]`.
+        images: `[B,...]`.
+
+    Example:
+        >>> check_classes("labels", [[0.0, 1.0]], tf.zeros([1, 2, 2, 1])).numpy()
+        array([1], dtype=int32)
+    """
     classes = tf.convert_to_tensor(classes)
+    if classes.dtype == tf.bool:
+        classes = tf.cast(classes, tf.int32)
+    if classes.shape.rank == 2 and classes.shape[1] == 1:
+        classes = tf.squeeze(classes, axis=1)
+    elif classes.shape.rank == 2:
+        classes = _from_one_hot(name, classes)
+    if classes.dtype.is_floating:
+        whole = tf.round(classes)
+        if tf.executing_eagerly() and tf.reduce_any(classes != whole):
+            raise ValueError(
+                f"`{name}` must be integers. Received: dtype={classes.dtype.name}, "
+                "values between"
+            )
+        classes = tf.cast(whole, tf.int32)
     if not classes.dtype.is_integer:
         raise ValueError(
             f"`{name}` must be integers. Received: dtype={classes.dtype.name}"
@@ -95,6 +228,20 @@ def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
             f"Received: shape={classes.shape}"
         )
     return tf.cast(classes, tf.int32)
+
+
+def _from_one_hot(name: str, rows: tf.Tensor) -> tf.Tensor:
+    """The class of each one-hot row `[B,K]`, int32 `[B]`."""
+    numbers = tf.cast(rows, tf.float32)
+    ones = tf.reduce_all((numbers == 0.0) | (numbers == 1.0))
+    if tf.executing_eagerly() and not (
+        ones and tf.reduce_all(tf.reduce_sum(numbers, axis=1) == 1.0)
+    ):
+        raise ValueError(
+            f"`{name}` of shape [B, K] must be one-hot, a single 1 in each row. "
+            f"Received: shape={rows.shape} with other rows"
+        )
+    return tf.argmax(numbers, axis=1, output_type=tf.int32)
 
 
 def check_range(name: str, classes: tf.Tensor, count: int) -> None:

@@ -1,4 +1,4 @@
-"""A model that trains a network, and the network in it."""
+"""A network, and what has to be known to use it as a classifier."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ class NetworkWrapper(keras.Model):
     export, the search for layers - looks at the network in it, by `network_of`.
 
     Args:
-        network: A built functional or sequential Keras model; of another wrapper, its
-            network.
+        network: Any Keras model; of another wrapper, its network.
+        output: Which of several outputs holds the answer, by its name; of another
+            wrapper its own if `None`.
+        bounds: The least and the largest value of a pixel, such as `(0, 255)`; of
+            another wrapper its own if `None`.
 
     Example:
         >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
@@ -25,13 +28,31 @@ class NetworkWrapper(keras.Model):
         True
     """
 
-    def __init__(self, network: keras.Model, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        output: str | None = None,
+        bounds: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # The network decides what to compute in, whatever the global policy is.
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        if isinstance(network, NetworkWrapper):
+            output = output or getattr(network, "output_name", None)
+            bounds = bounds or getattr(network, "bounds", None)
         self.network = network_of(network)
-        self.build(self.network.input_shape)
+        self.output_name: str | None = output
+        self.bounds: tuple[float, float] | None = (
+            None if bounds is None else (float(bounds[0]), float(bounds[1]))
+        )
+        if self.network.built:
+            self.build(getattr(self.network, "input_shape", None))
 
     def build(self, input_shape: Any) -> None:
-        """Nothing to create: the network is built already."""
+        """Builds the network, where that is still to be done."""
+        if not self.network.built:
+            self.network.build(input_shape)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -45,13 +66,18 @@ class NetworkWrapper(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """The arguments that rebuild this model."""
         network = keras.saving.serialize_keras_object(self.network)
-        return {"name": self.name, "network": network}
+        config: dict[str, Any] = {"name": self.name, "network": network}
+        if self.output_name is not None:
+            config["output"] = self.output_name
+        if self.bounds is not None:
+            config["bounds"] = list(self.bounds)
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The model that `get_config` describes, with fresh weights."""
         network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(network, name=config.get("name"))
+        return cls(network, **{k: v for k, v in config.items() if k != "network"})
 
 
 def network_of(model: Any) -> Any:

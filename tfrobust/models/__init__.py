@@ -6,6 +6,7 @@ disk, of this library or not.
 """
 
 from tfrobust.models.c4 import C4
+from tfrobust.models.classifier import Classifier
 from tfrobust.models.coefficients import betas, gammas
 from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
@@ -20,6 +21,7 @@ __all__ = [
     "C4",
     "MLP",
     "VGG11",
+    "Classifier",
     "InceptionV3",
     "LoadError",
     "LoadedClassifier",

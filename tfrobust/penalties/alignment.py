@@ -91,7 +91,9 @@ class GradientAlignment(Penalty):
 
     def check(self, network: keras.Model) -> None:
         """Raises `ValueError` if the directions are not of the network's shapes."""
-        self.directions.check(network.input_shape[1:], network.output_shape[-1])
+        # Those of a subclassed network are not known before it is used.
+        if hasattr(network, "input_shape"):
+            self.directions.check(network.input_shape[1:], network.output_shape[-1])
 
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
@@ -115,14 +117,15 @@ class GradientAlignment(Penalty):
             vectorize=tf.distribute.get_strategy().num_replicas_in_sync == 1,
         )
         if self.exact or self.classes_per_step == 1:
-            total = _misaligned(gradients, goals)
+            total = _misaligned(context, gradients, goals)
         else:
             signs = self._signs(context, chosen, _MIXED)
-            total = self._mixed(pull, chosen, signs, gradients, goals)
+            total = self._mixed(context, pull, chosen, signs, gradients, goals)
         return self.weight * self.directions.classes / self.classes_per_step * total
 
     def _mixed(
         self,
+        context: StepContext,
         pull: Pullback,
         chosen: tf.Tensor,
         signs: tf.Tensor,
@@ -133,7 +136,7 @@ class GradientAlignment(Penalty):
         gradients = tf.stop_gradient(gradients)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(gradients)
-            total = _misaligned(gradients, goals)
+            total = _misaligned(context, gradients, goals)
         slopes = tf.stop_gradient(tape.gradient(total, gradients))
         sizes = lengths(gradients)
         sizes = tf.where(sizes > 0.0, sizes, math.inf)
@@ -174,9 +177,11 @@ class GradientAlignment(Penalty):
         return seed
 
 
-def _misaligned(gradients: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
+def _misaligned(
+    context: StepContext, gradients: tf.Tensor, goals: tf.Tensor
+) -> tf.Tensor:
     """Mean over images of the sum over classes of what cosines miss to 1."""
-    return tf.reduce_mean(tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1))
+    return context.mean(tf.reduce_sum(1.0 - cosine(gradients, goals), axis=1))
 
 
 def _check_goals(goals: Any, images: tf.Tensor, directions: Directions) -> None:

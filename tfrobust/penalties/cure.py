@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
 from tfrobust.core.gradients import gradient_scale, input_gradient
+from tfrobust.core.keras_losses import cross_entropy
 from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.penalties.registry import register
@@ -71,22 +71,21 @@ class Cure(Penalty):
 
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
-        clean = _input_gradient(context.network, context.images, context.labels)
+        clean = _input_gradient(context, context.images)
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
         far = context.images + self.step * unit(toward)
-        there = _input_gradient(context.network, far, context.labels)
-        return self.weight * tf.reduce_mean(squared_norms(there - clean))
+        there = _input_gradient(context, far)
+        return self.weight * context.mean(squared_norms(there - clean))
 
 
-def _input_gradient(
-    network: keras.Model, images: tf.Tensor, labels: tf.Tensor
-) -> tf.Tensor:
-    """Gradient of each example's cross-entropy in its image, inference mode."""
+def _input_gradient(context: StepContext, images: tf.Tensor) -> tf.Tensor:
+    """Gradient of each example's loss in its image, inference mode."""
 
-    def losses(x: tf.Tensor) -> tf.Tensor:
-        logits = tf.cast(network(x, training=False), tf.float32)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    def own(x: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(context.network(x, training=False), tf.float32)
+        return cross_entropy(context.labels, logits)
 
-    return input_gradient(losses, images, gradient_scale(network))
+    losses = context.example_losses or own
+    return input_gradient(losses, images, gradient_scale(context.network))

@@ -41,4 +41,4 @@ class GradientNorm(Penalty):
 
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
-        return self.weight * tf.reduce_mean(squared_norms(context.input_gradient))
+        return self.weight * context.mean(squared_norms(context.input_gradient))

@@ -35,7 +35,8 @@ def register(name: str) -> Callable[[_Maker], _Maker]:
         ...     def __init__(self, weight: float = 0.1):
         ...         self.weight = weight
         ...     def __call__(self, context):
-        ...         return self.weight * tf.reduce_mean(tf.square(context.logits))
+        ...         return self.weight * context.mean(
+        ...             tf.reduce_sum(tf.square(context.logits), axis=-1))
         >>> penalties.parse("small_logits:weight=1/2").weight
         0.5
     """

@@ -54,4 +54,4 @@ class Trades(Penalty):
         """The penalty of this step, a float32 scalar."""
         images = self.attack.perturb(context.network, context.images, context.labels)
         moved = tf.cast(context.network(images, training=True), tf.float32)
-        return self.weight * tf.reduce_mean(divergence(context.logits, moved))
+        return self.weight * context.mean(divergence(context.logits, moved))

@@ -9,22 +9,47 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
+from tfrobust.core.answers import Answer, shape_of_output
 from tfrobust.core.gradients import gradient_scale, pullback
-from tfrobust.core.vectors import squared_norms
+from tfrobust.core.keras_losses import ExampleLoss
+from tfrobust.core.pixels import bounds_of, check_bounds, is_read_off, to_unit
+from tfrobust.core.unit_network import UnitNetwork
+from tfrobust.core.vectors import norms
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     NetworkWrapper,
     find_layers,
     learnable_activations,
-    network_of,
 )
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.settings import require
-from tfrobust.training.batches import unpack
-from tfrobust.training.steps import RunningMeans, distributed
+from tfrobust.training.batches import TrainingBatch, check_labels, checked, unpack
+from tfrobust.training.metrics import (
+    CurrentValue,
+    GivenMetrics,
+    RunningMean,
+    is_correct,
+)
+from tfrobust.training.saving import CompileSettings
+from tfrobust.training.steps import (
+    Share,
+    distributed,
+    scales_loss,
+    share_of,
+    share_overflow,
+)
 
 # What the step itself reports; a penalty of the same name would be lost.
-_OWN_NAMES = ("loss", "accuracy", "cross_entropy", "gradient_norm", "beta", "gamma")
+_OWN_NAMES = (
+    "loss",
+    "accuracy",
+    "cross_entropy",
+    "data_loss",
+    "regularization",
+    "gradient_norm",
+    "beta",
+    "gamma",
+)
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
@@ -34,7 +59,7 @@ class RobustModel(NetworkWrapper):
     The wrapped network is left as it is: call, save and export `network` itself, and
     it loads anywhere without training code. This class brings another `train_step`:
 
-        images -> adversary (if any) -> network in training mode -> cross-entropy
+        images -> adversary (if any) -> network in training mode -> loss
         -> input-gradient (if a penalty asks) -> penalties -> one optimiser step
 
     Every shared quantity is computed once however many penalties ask for it. It runs
@@ -42,14 +67,28 @@ class RobustModel(NetworkWrapper):
     parts of Keras's own loop that fail there; build network and model in the
     strategy's scope.
 
+    Everything else is Keras's: the network may be functional, sequential or subclassed,
+    end in logits, a softmax, or one output for two classes, and hold augmentation,
+    regularizers and losses of its own; labels may be integers, one-hot rows or shares;
+    `fit` takes arrays, `tf.data`, generators, `PyDataset` and dictionaries.
+
+    Penalties and the adversary work on images in [0, 1] and on logits, whatever the
+    network takes and answers with: a radius or a gradient is in units of [0, 1].
+
     Args:
-        network: A built `keras.Model` from images float32 `[B,H,W,C]` in [0, 1] to
-            logits `[B,K]`. Of another `RobustModel`, say one that was loaded to go on
-            with, its network.
+        network: A `keras.Model` that maps images `[B,H,W,C]` to one answer for each of
+            K classes, or one in all for two. Of another `RobustModel`, say one that was
+            loaded to go on with, its network. A subclassed network that is not built
+            learns its shapes from the first batch.
+        output: Which of several outputs is trained, by its name; by default the one
+            named "logits".
+        bounds: The least and the largest value of a pixel, such as `(0, 255)`. By
+            default 0 and 255 if the network begins with a `Rescaling` or
+            `Normalization` of bytes or takes integers, and else 0 and 1. A batch with a
+            pixel that is not within them is an error.
 
     Raises:
-        ValueError: If the shapes of `network` are not known or it does not end in
-            logits of rank 2.
+        ValueError: If `network` is no classifier of one image.
 
     Example:
         >>> import keras, numpy as np
@@ -67,30 +106,62 @@ class RobustModel(NetworkWrapper):
     train_function: Callable[[Any], Any] | None
     test_function: Callable[[Any], Any] | None
 
-    def __init__(self, network: keras.Model, **kwargs: Any) -> None:
-        _check_network(network_of(network))
-        super().__init__(network, **kwargs)
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        output: str | None = None,
+        bounds: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if bounds is not None:
+            bounds = check_bounds(bounds)
+        super().__init__(network, output=output, bounds=bounds, **kwargs)
+        _check_network(self.network, self.output_name)
         self.penalties: tuple[Penalty, ...] = ()
         self.adversary: Attack | None = None
         self.adversary_share = 1.0
-        self._running = RunningMeans(())
+        self._state = _State(self)
 
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "sgd",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        *,
         penalties: Sequence[Penalty] = (),
         adversary: Attack | None = None,
-        *,
         adversary_share: float = 1.0,
-        run_eagerly: bool = False,
-        jit_compile: bool = False,
-        steps_per_execution: int = 1,
     ) -> None:
-        """Says how to train.
+        """Says how to train, as `keras.Model.compile` does.
 
         Args:
             optimizer: A Keras optimiser or its name.
-            penalties: Terms added to the mean cross-entropy.
+            loss: A Keras loss, its name, or a function of labels and of what the
+                network answers with. By default the cross-entropy of the logits, which
+                needs no `from_logits`, takes integer labels, one-hot rows and shares,
+                and is exact where the network ends in a softmax or a sigmoid. Whatever
+                the network's own layers add - regularizers, activity losses, `add_loss`
+                - is added, and reported as `regularization`.
+            loss_weights: What `loss` is multiplied by, a number, or one by the name of
+                the output.
+            metrics: Keras's metrics, of labels and what the network answers with. By
+                default the accuracy.
+            weighted_metrics: The same, weighted by `sample_weight` and `class_weight`.
+            run_eagerly: Whether to run step by step, for debugging.
+            steps_per_execution: Steps run in one call into the graph; a divisor of
+                `steps_per_epoch` where `fit` is given one.
+            jit_compile: Whether to compile the step by XLA; "auto" is False. On a CPU
+                that is slower; under a strategy of several replicas it is refused.
+            auto_scale_loss: Whether a network that computes in float16 is trained with
+                a scaled loss.
+            penalties: Terms added to the loss.
             adversary: An attack from `tfrobust.attacks`; what its `perturb` returns
                 takes the place of the clean images in the whole step. It sees the
                 network in inference mode.
@@ -98,51 +169,69 @@ class RobustModel(NetworkWrapper):
                 1: the first `round(share * B)` rows, at least one, of the B that a
                 replica gets. The others stay clean and cost the adversary nothing, so
                 batches should be shuffled. All rows weigh the same in the loss.
-            run_eagerly: Whether to run step by step, for debugging.
-            jit_compile: Whether to compile the step by XLA. On a CPU that is slower;
-                under a strategy of several replicas it is refused.
-            steps_per_execution: Steps run in one call into the graph; a divisor of
-                `steps_per_epoch` where `fit` is given one.
+
+        `sample_weight` and `class_weight` of `fit` multiply each example's loss, and in
+        every penalty that is a mean over examples its part of that mean. The adversary
+        attacks each image by itself, so that a weight does not change what it finds,
+        only how much that counts.
 
         Raises:
             ValueError: If two penalties share a name, one does not apply to the
                 network, `adversary` has no `perturb`, `adversary_share` is out of
-                range or there is nothing to share, or `jit_compile` is asked for
-                with several replicas.
+                range or there is nothing to share, there is no such loss or metric, or
+                `jit_compile` is asked for with several replicas.
 
         Reference: Kurakin et al. 2017, Adversarial Machine Learning at Scale, section
         3 (a batch of clean and adversarial images); Goodfellow et al. 2015, section 6.
         """
         strategy = self.distribute_strategy
+        jit_compile = jit_compile is True
         if jit_compile and strategy.num_replicas_in_sync > 1:
             raise ValueError(
                 "`jit_compile` must be False under a strategy with several replicas, "
                 "which cannot reduce inside a compiled step. Received: jit_compile="
                 f"True, replicas={strategy.num_replicas_in_sync}"
             )
-        if adversary is not None and not hasattr(adversary, "perturb"):
-            raise ValueError(
-                "`adversary` must be an attack from `tfrobust.attacks`. "
-                f"Received: adversary={adversary!r}"
-            )
-        self.penalties = _checked_penalties(penalties, self.network)
-        _check_share(adversary_share, adversary)
-        self.adversary, self.adversary_share = adversary, float(adversary_share)
+        check_adversary(adversary, adversary_share)
+        check_names(penalties)
+        settings = CompileSettings(
+            optimizer=keras.optimizers.get(optimizer),
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+            penalties=tuple(penalties),
+            adversary=adversary,
+            adversary_share=float(adversary_share),
+        )
+        optimizer = settings.optimizer
+        if auto_scale_loss and _computes_in_float16(self.network):
+            optimizer = _scaling(optimizer)
+        self.penalties, self.adversary = tuple(penalties), adversary
+        self.adversary_share = float(adversary_share)
+        self._state = _State(self, settings)
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
             jit_compile=jit_compile,
             steps_per_execution=steps_per_execution,
+            auto_scale_loss=False,
         )
-        with strategy.scope():
-            self.optimizer.build(self.network.trainable_variables)
-            self._running = RunningMeans(self._tracker_names())
+        self.loss = loss
+        if self.built:
+            self._prepare()
 
-    def _tracker_names(self) -> list[str]:
-        names = ["loss", "accuracy", "cross_entropy"]
-        if self._needs_input_gradient:
-            names.append("gradient_norm")
-        return names + [penalty.name for penalty in self.penalties]
+    def _prepare(self) -> None:
+        """What needs the network's weights and shapes."""
+        for penalty in self.penalties:
+            penalty.check(self._state.unit)
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.network.trainable_variables)
+        self._state.prepare(self)
 
     @property
     def _needs_input_gradient(self) -> bool:
@@ -154,115 +243,109 @@ class RobustModel(NetworkWrapper):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means of the current epoch."""
-        return list(self._running.trackers.values())
+        """Everything that is reported of the current epoch."""
+        # Keras asks while it makes a model, too.
+        state = getattr(self, "_state", None)
+        return [] if state is None else state.metrics
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One update from one (per-replica) batch of images and integer labels."""
-        images, labels, weights, extras = unpack(data)
+        """One update from one (per-replica) batch of images and labels."""
+        batch = self._batch(data)
+        images = to_unit(batch.images, self._state.unit.pixel_bounds)
         if self.adversary is not None:
-            images = self._attacked(self.adversary, images, labels)
+            images = self._attacked(self.adversary, images, batch.labels)
+        share = share_of(batch, self.distribute_strategy)
         with tf.GradientTape() as tape:
-            context = self._forward(images, labels, extras)
-            cross_entropy = _weighted_mean(context.losses, weights)
+            context, answer, added = self._forward(images, batch)
+            self._state.check_labels(batch.labels, context.logits)
+            data_loss = self._state.mean_loss(context.losses, batch.weights, share)
             terms = {penalty.name: penalty.term(context) for penalty in self.penalties}
             # Stacked: a chain of additions may be reordered from run to run.
-            loss = tf.reduce_sum(tf.stack([cross_entropy, *terms.values()]))
+            loss = tf.reduce_sum(tf.stack([data_loss, *added, *terms.values()]))
             # Replicas' gradients are summed, each is of its share of the batch.
-            replicas = self.distribute_strategy.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss / replicas)
+            scaled = self.optimizer.scale_loss(loss * share.of_examples)
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
-        if replicas > 1 and _scales_loss(self.optimizer):
-            gradients = _share_overflow(gradients)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1 and scales_loss(self.optimizer):
+            gradients = share_overflow(gradients)
         self.optimizer.apply(gradients, variables)
-        values = {"loss": loss, "cross_entropy": cross_entropy, **terms}
+        values = {"loss": loss, self._state.loss_name: data_loss, **terms}
+        if added:
+            values["regularization"] = tf.reduce_sum(tf.stack(added))
         if context.input_gradient is not None:
-            norms = tf.sqrt(squared_norms(context.input_gradient))
-            values["gradient_norm"] = tf.reduce_mean(norms)
-        self._update(context, weights, values)
-        return {**self._running.results(), **self._coefficients()}
+            values["gradient_norm"] = context.mean(norms(context.input_gradient))
+        return self._state.update(batch, context.logits, answer, values)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Loss and accuracy on one (per-replica) batch; weights may mask padding."""
-        images, labels, weights, _ = unpack(data)
-        logits = tf.cast(self.network(images, training=False), tf.float32)
-        context = StepContext(
-            network=self.network,
-            images=images,
-            labels=labels,
-            logits=logits,
-            losses=_cross_entropy(labels, logits),
+        """Loss and metrics on one (per-replica) batch; weights may mask padding."""
+        batch = self._batch(data)
+        images = to_unit(batch.images, self._state.unit.pixel_bounds)
+        answer, added = self._state.unit.answer_and_losses(images, training=False)
+        self._state.check_labels(batch.labels, answer.logits)
+        losses = self._state.loss(batch.targets, answer)
+        total = losses * self._state.loss_weight
+        if added:
+            total += tf.reduce_sum(tf.stack(added))
+        return self._state.update_test(batch, answer, total, losses)
+
+    def _batch(self, data: Any) -> TrainingBatch:
+        return unpack(
+            data,
+            self._state.unit.pixel_bounds,
+            inputs=getattr(self.network, "input_names", None) or (),
+            output=self.output_name,
         )
-        self._update(context, weights, {})
-        for name in ("loss", "cross_entropy"):
-            self._running.trackers[name].update_state(context.losses, weights)
-        return self._running.results(("loss", "accuracy", "cross_entropy"))
 
     def _attacked(
         self, adversary: Attack, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
         """The batch with the adversary's share of its rows perturbed."""
+        unit = self._state.unit
         if self.adversary_share == 1.0:
-            return adversary.perturb(self.network, images, labels)
+            return adversary.perturb(unit, images, labels)
         count = _rows(self.adversary_share, images)
-        moved = adversary.perturb(self.network, images[:count], labels[:count])
+        moved = adversary.perturb(unit, images[:count], labels[:count])
         return tf.concat([moved, tf.cast(images[count:], moved.dtype)], axis=0)
 
     def _forward(
-        self, images: tf.Tensor, labels: tf.Tensor, extras: dict[str, tf.Tensor]
-    ) -> StepContext:
+        self, images: tf.Tensor, batch: TrainingBatch
+    ) -> tuple[StepContext, Answer, list[tf.Tensor]]:
+        """What the step knows, the network's answer, and the losses that it adds."""
+        unit, loss = self._state.unit, self._state.loss
         gradients: dict[str, Any] = {}
         if self._needs_input_gradient or self._needs_pullback:
             persistent = self._needs_pullback
             with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
                 tape.watch(images)
-                logits, losses = self._logits_and_losses(images, labels)
+                answer, added = unit.answer_and_losses(images, training=True)
+                losses = loss(batch.targets, answer)
                 scale = gradient_scale(self.network)
                 total = tf.reduce_sum(losses) * scale
             if self._needs_input_gradient:
                 gradients["input_gradient"] = tape.gradient(total, images) / scale
             if self._needs_pullback:
-                gradients["pullback"] = pullback(tape, logits, images, scale)
+                gradients["pullback"] = pullback(tape, answer.logits, images, scale)
         else:
-            logits, losses = self._logits_and_losses(images, labels)
-        return StepContext(
-            network=self.network,
+            answer, added = unit.answer_and_losses(images, training=True)
+            losses = loss(batch.targets, answer)
+
+        def example_losses(images: tf.Tensor) -> tf.Tensor:
+            return loss(batch.targets, unit.answer(images, training=False))
+
+        context = StepContext(
+            network=unit,
             images=images,
-            labels=labels,
-            logits=logits,
+            labels=batch.labels,
+            logits=answer.logits,
             losses=losses,
-            extras=extras,
+            extras=batch.extras,
             step=tf.cast(self.optimizer.iterations, tf.int64),
+            weights=batch.weights,
+            example_losses=example_losses,
             **gradients,
         )
-
-    def _logits_and_losses(
-        self, images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = tf.cast(self.network(images, training=True), tf.float32)
-        return logits, _cross_entropy(labels, logits)
-
-    def _update(
-        self,
-        context: StepContext,
-        weights: tf.Tensor | None,
-        values: dict[str, tf.Tensor],
-    ) -> None:
-        examples = tf.cast(tf.shape(context.labels)[0], tf.float32)
-        for name, value in values.items():
-            self._running.trackers[name].update_state(value, examples)
-        self._running.trackers["accuracy"].update_state(
-            _is_correct(context.labels, context.logits), weights
-        )
-
-    def _coefficients(self) -> dict[str, tf.Tensor]:
-        """Mean beta and gamma now, not averaged over the epoch."""
-        betas = [layer.beta for layer in learnable_activations(self.network)]
-        norms = find_layers(self.network, LipschitzBatchNormalization)
-        gammas = [layer.gamma for layer in norms]
-        means = {"beta": betas, "gamma": gammas}
-        return {name: tf.reduce_mean(tf.stack(v)) for name, v in means.items() if v}
+        return context, answer, added
 
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
@@ -271,7 +354,20 @@ class RobustModel(NetworkWrapper):
     def _maybe_symbolic_build(
         self, iterator: Any = None, data_batch: Any = None
     ) -> None:
-        """Nothing to build: network, optimiser and metrics exist since `compile`."""
+        """Builds a network whose shapes the first batch says; else there is nothing."""
+        if self.built:
+            return
+        if data_batch is None:
+            data_batch = next(next(iter(iterator))[2])  # type: ignore[index]
+        batch = self.distribute_strategy.experimental_local_results(data_batch)[0]
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        images = images.get("images") if isinstance(images, dict) else images
+        with self.distribute_strategy.scope():
+            self.network(tf.cast(images[:1], tf.float32), training=False)
+            self.built = True
+            _check_network(self.network, self.output_name)
+            self._state.unit.built = True
+            self._prepare()
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """The function that takes one training step from an iterator."""
@@ -289,56 +385,263 @@ class RobustModel(NetworkWrapper):
         return distributed(
             step,
             self.distribute_strategy,
-            self._running.weight,
+            self._state.weight,
+            prepare=self._checked,
+            whole=self._state.whole,
             steps=self.steps_per_execution,
             eagerly=self.run_eagerly,
             jit_compile=self.jit_compile,
         )
 
-    def get_compile_config(self) -> None:
-        """Nothing: penalties are not saved, and a loaded model is compiled anew."""
-
-
-def _check_network(network: keras.Model) -> None:
-    if not network.built:
-        raise ValueError(
-            "`network` must be built, so that its input shape is known. "
-            f"Received: network={network.name!r}, not built"
+    def _checked(self, data: Any) -> tuple[Any, ...]:
+        """The batch as a step takes it, whose pixels and labels are in range."""
+        state = self._state
+        batch = checked(
+            self._batch(data), state.bounds, state.classes, read_off=state.read_off
         )
-    if not hasattr(network, "output_shape"):
-        raise ValueError(
-            "`network` must be a functional or sequential model, whose shapes are "
-            f"known. Received: network={network.name!r} of class "
-            f"{type(network).__name__}"
+        images = (
+            {"images": batch.images, **batch.extras} if batch.extras else batch.images
         )
-    if len(network.output_shape) != 2:
-        raise ValueError(
-            "`network` must end in logits of shape (batch, classes). "
-            f"Received: output_shape={network.output_shape}"
-        )
+        parts = (images, batch.targets, batch.weights)
+        return parts if batch.weights is not None else parts[:2]
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """What the last step reported, which is of the whole epoch already."""
+        return logs
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """What `compile` was given, penalties and adversary included.
+
+        Empty, with a warning, where a part of it cannot be saved: a loaded model is
+        then to be compiled anew.
+        """
+        settings = self._state.settings
+        return {} if settings is None else settings.serialize()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says."""
+        settings = CompileSettings.deserialize(config)
+        if settings is not None:
+            self.compile(**settings.arguments())
 
 
-def _checked_penalties(
-    penalties: Sequence[Penalty], network: keras.Model
-) -> tuple[Penalty, ...]:
+class _State:
+    """What `compile` makes of its arguments.
+
+    Outside of Keras's tracking: a built model refuses new state, and this is made anew
+    by each `compile`.
+    """
+
+    def __init__(self, model: RobustModel, settings: Any = None) -> None:
+        self.settings = settings
+        network = model.network
+        self.bounds = bounds_of(model)
+        self.read_off = is_read_off(model)
+        self.unit = UnitNetwork(
+            network, self.bounds, model.output_name, name=network.name
+        )
+        self.loss = ExampleLoss(None if settings is None else settings.loss)
+        self.loss_name = "cross_entropy" if self.loss.is_default else "data_loss"
+        self.loss_weight = 1.0
+        self.classes: int | None = None
+        self.metrics: list[keras.metrics.Metric] = []
+        if settings is None:
+            return
+        self.loss_weight = _loss_weight(settings.loss_weights, model.output_name)
+        with model.distribute_strategy.scope():
+            self._given = GivenMetrics(settings.metrics, settings.weighted_metrics)
+        plain = settings.metrics is None and settings.weighted_metrics is None
+        self._accuracies = {"accuracy": False} if plain else self._given.accuracies
+
+    def prepare(self, model: RobustModel) -> None:
+        """The metrics, and the number of classes where it is known."""
+        self._values = self._value_trackers(model)
+        with model.distribute_strategy.scope():
+            self.trackers = {
+                name: RunningMean(name, rises=name in self._accuracies)
+                for name in ["loss", *self._accuracies, self.loss_name, *self._values]
+            }
+        current = _coefficients(model.network)
+        self._current = [CurrentValue(name, read) for name, read in current.items()]
+        self.metrics = [*self.trackers.values(), *self._given.metrics, *self._current]
+        if hasattr(model.network, "output_shape"):
+            self.classes = self.unit.output_shape[-1]
+
+    def _value_trackers(self, model: RobustModel) -> list[str]:
+        names = ["regularization", *(penalty.name for penalty in model.penalties)]
+        if model._needs_input_gradient:
+            names.append("gradient_norm")
+        return names
+
+    def check_labels(self, labels: tf.Tensor, logits: tf.Tensor) -> None:
+        """Fails over labels that are no classes, where K was not known before."""
+        if self.classes is None:
+            check_labels(labels, logits.shape[-1])
+
+    def mean_loss(
+        self, losses: tf.Tensor, weights: tf.Tensor | None, share: Share
+    ) -> tf.Tensor:
+        """The loss of this replica's examples, as the loss reduces them."""
+        weighted = losses if weights is None else losses * weights
+        total = tf.reduce_sum(weighted) * self.loss_weight
+        if self.loss.reduction == "sum":
+            return tf.math.divide_no_nan(total, share.of_examples)
+        if self.loss.reduction == "mean_with_sample_weight" and weights is not None:
+            divisor = share.weights * share.of_examples
+            return tf.math.divide_no_nan(total, divisor)
+        return tf.math.divide_no_nan(total, share.examples)
+
+    def update(
+        self,
+        batch: TrainingBatch,
+        logits: tf.Tensor,
+        answer: Answer,
+        values: dict[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """Counts a step of training, and says what is reported."""
+        examples = tf.cast(tf.shape(batch.labels)[0], tf.float32)
+        for name, value in values.items():
+            self.trackers[name].update_state(value, examples)
+        self._count(batch, logits, answer)
+        current = {metric.name: metric.result() for metric in self._current}
+        reported = {*values, *self._accuracies}
+        names = [name for name in self.trackers if name in reported]
+        return self._results(names) | current
+
+    def update_test(
+        self,
+        batch: TrainingBatch,
+        answer: Answer,
+        total: tf.Tensor,
+        losses: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Counts a step of evaluation, and says what is reported."""
+        self.trackers["loss"].update_state(total, batch.weights)
+        self.trackers[self.loss_name].update_state(losses, batch.weights)
+        self._count(batch, answer.logits, answer)
+        return self._results(["loss", *self._accuracies, self.loss_name])
+
+    def _count(self, batch: TrainingBatch, logits: tf.Tensor, answer: Answer) -> None:
+        correct, weights = is_correct(batch.labels, logits), batch.weights
+        counted = None if weights is None else tf.cast(weights != 0.0, tf.float32)
+        for name, is_weighted in self._accuracies.items():
+            by = weights if is_weighted else counted
+            self.trackers[name].update_state(correct, by)
+        self._given.update(batch.targets, answer.given, weights)
+
+    def _results(self, names: Any) -> dict[str, tf.Tensor]:
+        return {name: self.trackers[name].result() for name in names}
+
+    def whole(self) -> dict[str, tf.Tensor]:
+        """The metrics that were given, over all replicas."""
+        results: dict[str, tf.Tensor] = {}
+        for metric in self._given.metrics:
+            result = metric.result()
+            results |= result if isinstance(result, dict) else {metric.name: result}
+        return results
+
+    def weight(self, name: str) -> tf.Tensor:
+        """What stands behind a value: its examples, or 1 if it is not a mean."""
+        tracker = self.trackers.get(name)
+        return tf.constant(1.0) if tracker is None else tf.identity(tracker.count.value)
+
+
+def check_names(penalties: Sequence[Penalty]) -> None:
+    """Raises `ValueError` unless penalties have names of their own.
+
+    Example:
+        >>> check_names([])
+    """
     names = [penalty.name for penalty in penalties]
     if len({*names, *_OWN_NAMES}) < len(names) + len(_OWN_NAMES):
         raise ValueError(
             "`penalties` must have different names, none of them one of "
             f"{', '.join(_OWN_NAMES)}. Received: names={names}"
         )
-    for penalty in penalties:
-        penalty.check(network)
-    return tuple(penalties)
 
 
-def _check_share(share: float, adversary: Attack | None) -> None:
+def check_adversary(adversary: Attack | None, share: float) -> None:
+    """Raises `ValueError` unless this can be an adversary, of a share of a batch.
+
+    Example:
+        >>> check_adversary(None, 1.0)
+    """
+    if adversary is not None and not hasattr(adversary, "perturb"):
+        raise ValueError(
+            "`adversary` must be an attack from `tfrobust.attacks`. "
+            f"Received: adversary={adversary!r}"
+        )
     require(0 < share <= 1, "adversary_share", share, "above 0 and at most 1")
     if adversary is None and share != 1:
         raise ValueError(
             "`adversary_share` must be 1 without an adversary. "
             f"Received: adversary_share={share}, adversary=None"
         )
+
+
+def _check_network(network: keras.Model, output: str | None) -> None:
+    if not isinstance(network, keras.layers.Layer):
+        raise ValueError(
+            "`network` must be a Keras model. "
+            f"Received: network of type {type(network).__name__}"
+        )
+    if len(getattr(network, "inputs", None) or [None]) > 1:
+        raise ValueError(
+            "`network` must have one input, the images. "
+            f"Received: network={network.name!r} with {len(network.inputs)}"
+        )
+    if not network.built or not hasattr(network, "output_shape"):
+        return
+    names = getattr(network, "output_names", None) or ()
+    shape = shape_of_output(network.output_shape, output, names)
+    if len(shape) not in (1, 2):
+        raise ValueError(
+            "`network` must end in one answer for each class, of shape (batch, "
+            f"classes). Received: output_shape={shape}"
+        )
+
+
+def _loss_weight(given: Any, output: str | None) -> float:
+    """The number by which the loss is multiplied."""
+    if isinstance(given, dict):
+        given = given.get(output) if output in given else list(given.values())
+    if isinstance(given, list | tuple) and len(given) == 1:
+        given = given[0]
+    if given is None:
+        return 1.0
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError(
+            "`loss_weights` must be one number, or None, for a network trained by one "
+            f"output. Received: loss_weights={given!r}"
+        )
+    return float(given)
+
+
+def _coefficients(network: keras.Model) -> dict[str, Callable[[], tf.Tensor]]:
+    """What reads the mean beta and gamma now, not averaged over the epoch."""
+    activations = learnable_activations(network)
+    batch_norms = find_layers(network, LipschitzBatchNormalization)
+    read: dict[str, Callable[[], tf.Tensor]] = {}
+    if activations:
+        read["beta"] = lambda: _mean_of([layer.beta for layer in activations])
+    if batch_norms:
+        read["gamma"] = lambda: _mean_of([layer.gamma for layer in batch_norms])
+    return read
+
+
+def _mean_of(scalars: list[Any]) -> tf.Tensor:
+    return tf.reduce_mean(tf.stack(scalars))
+
+
+def _computes_in_float16(network: keras.Model) -> bool:
+    layers = find_layers(network, keras.layers.Layer)
+    return any(layer.compute_dtype == "float16" for layer in layers)
+
+
+def _scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    if scales_loss(optimizer):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
 
 
 def _rows(share: float, images: tf.Tensor) -> int | tf.Tensor:
@@ -348,42 +651,3 @@ def _rows(share: float, images: tf.Tensor) -> int | tf.Tensor:
     # In double precision, as Python: the same number of rows in any kind of graph.
     size = tf.cast(tf.shape(images)[0], tf.float64)
     return tf.maximum(1, tf.cast(tf.round(share * size), tf.int32))
-
-
-def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-
-
-def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
-    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-
-
-def _share_overflow(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Makes a gradient that is not finite on one replica so on all of them.
-
-    Keras's loss scaling decides from a replica's own gradients whether to skip the
-    step. Replicas that decide differently would wait for each other for ever, or take
-    over the infinite one's update.
-    """
-    finite = [
-        tf.reduce_all(tf.math.is_finite(gradient))
-        for gradient in gradients
-        if gradient is not None
-    ]
-    flaw = tf.where(tf.reduce_all(finite), 0.0, float("nan"))
-    context = tf.distribute.get_replica_context()
-    flaw = context.all_reduce(tf.distribute.ReduceOp.SUM, flaw)
-    return [
-        None if gradient is None else gradient + tf.cast(flaw, gradient.dtype)
-        for gradient in gradients
-    ]
-
-
-def _is_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-    return tf.cast(predicted == labels, tf.float32)
-
-
-def _weighted_mean(losses: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-    """Mean over the batch; weights scale examples and do not change the divisor."""
-    return tf.reduce_mean(losses if weights is None else losses * weights)

@@ -300,14 +300,11 @@ def make_model(
     """Network, optimiser and penalties as one compiled model, where the network is."""
     with network.distribute_strategy.scope():
         model = RobustModel(network)
-        optimizer = _optimizer(config, steps_per_epoch)
-        if config.mixed_precision == "float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         try:
             model.compile(
-                optimizer,
-                make_penalties(config, directions),
-                make_adversary(config),
+                _optimizer(config, steps_per_epoch),
+                penalties=make_penalties(config, directions),
+                adversary=make_adversary(config),
                 adversary_share=config.adversary_share,
                 jit_compile=config.jit_compile,
             )
