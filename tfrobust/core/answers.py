@@ -173,8 +173,8 @@ def _output_in(answer: Any, output: str | None, names: Sequence[str]) -> Any:
     listed = ", ".join(map(str, answer))
     if output is None:
         raise ValueError(
-            "`model` must have one output, or one named 'logits'; choose one by its name, "
-            "as in `models.Classifier(model, output=NAME)`. "
+            "`model` must have one output, or one named 'logits'; choose one by its "
+            "name, as in `models.Classifier(model, output=NAME)`. "
             f"Received: the outputs {listed}"
         )
     raise ValueError(

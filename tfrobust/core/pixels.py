@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.keras_graph import is_graph
-from tfrobust.layers import NetworkWrapper, network_of
+from tfrobust.layers import network_of
 
 Bounds = tuple[float, float]
 """The least and the largest value of a pixel, as a network takes it."""

@@ -17,8 +17,8 @@ class Classifier(NetworkWrapper):
 
     Attacks, `geometry`, `analysis`, `RobustModel` and `export` take one wherever they
     take a network. Most networks do without: where there is one output or one named
-    "logits", and where pixels are in [0, 1] or the first layers say that they are bytes,
-    all of this is found out. How a network ends, in logits, a softmax or a sigmoid,
+    "logits", and where pixels are in [0, 1] or the first layers say that they are
+    bytes, all of this is found out. How a network ends, in logits, a softmax or a sigmoid,
     always is.
 
     Called, it answers as the network does.
@@ -39,7 +39,7 @@ class Classifier(NetworkWrapper):
         >>> from tfrobust import attacks, models
         >>> image = keras.Input((2, 2, 1))
         >>> flat = keras.layers.Flatten()(image)
-        >>> heads = {name: keras.layers.Dense(3, name=name)(flat) for name in ("a", "b")}
+        >>> heads = [keras.layers.Dense(3, name=name)(flat) for name in ("a", "b")]
         >>> network = keras.Model(image, heads)
         >>> classifier = models.Classifier(network, output="b", bounds=(0, 255))
         >>> images = tf.fill([1, 2, 2, 1], 128.0)

@@ -358,10 +358,10 @@ class RobustModel(NetworkWrapper):
         if self.built:
             return
         if data_batch is None:
-            data_batch = next(next(iter(iterator))[2])  # type: ignore[index]
+            data_batch = next(next(iter(iterator))[2])
         batch = self.distribute_strategy.experimental_local_results(data_batch)[0]
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        images = images.get("images") if isinstance(images, dict) else images
+        images: Any = keras.utils.unpack_x_y_sample_weight(batch)[0]
+        images = images["images"] if isinstance(images, dict) else images
         with self.distribute_strategy.scope():
             self.network(tf.cast(images[:1], tf.float32), training=False)
             self.built = True
