@@ -18,8 +18,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrobust.cli.run_folder import versions, write_json
+from tfrobust.models.served import CARD
 
-FILE = "assets.extra/model_card.json"
+FILE = CARD
 """Where the card lies, below the folder of a version."""
 
 SCHEMA = 1

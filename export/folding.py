@@ -11,7 +11,7 @@ import functools
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -22,6 +22,7 @@ from keras import ops
 from export.inputs import free_side
 from tfrobust.core.errors import first_line
 from tfrobust.core.keras_graph import is_graph, read_graph
+from tfrobust.core.pixels import UNIT, Bounds, from_unit
 from tfrobust.layers import (
     LipschitzBatchNormalization,
     SpectralConv2D,
@@ -105,11 +106,12 @@ def fold(model: keras.Model) -> keras.Model:
     return clone
 
 
-def fold_or_keep(model: keras.Model) -> keras.Model:
+def fold_or_keep(model: keras.Model, bounds: Bounds = UNIT) -> keras.Model:
     """The model folded, if it is a graph and answers a batch of noise alike then.
 
     Args:
         model: Any built Keras model.
+        bounds: The range of its pixels, that of the noise.
 
     Returns:
         The folded model, or else the model or its network itself, with a warning where
@@ -126,7 +128,7 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
         return model
     try:
         served = fold(model)
-        if _alike(model, served):
+        if _alike(model, served, bounds):
             return served
         reason = "folding would change its answers"
     # Folding makes layers anew, and a layer may be anything.
@@ -136,21 +138,31 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
     return model
 
 
-def _alike(model: keras.Model, other: keras.Model) -> bool:
+def _alike(model: keras.Model, other: keras.Model, bounds: Bounds) -> bool:
     """Whether two models answer a batch of noise alike, but for rounding."""
     shape = model.input_shape[1:]
     free = free_side(shape, functools.partial(model, training=False))
     sides = [side or free for side in shape]
-    images = tf.random.stateless_uniform([2, *sides], [0, 1])
+    images = from_unit(tf.random.stateless_uniform([2, *sides], [0, 1]), bounds)
     theirs, ours = (
-        np.asarray(network(images, training=False), np.float64)
-        for network in (model, other)
+        [np.asarray(part, np.float64) for part in tf.nest.flatten(each(images))]
+        for each in (_at_inference(model), _at_inference(other))
     )
     rounding = np.finfo(np.float16 if _is_half(model) else np.float32).eps
-    size = np.max(np.abs(theirs[np.isfinite(theirs)]), initial=1.0)
     # Each of many layers rounds; a mistake would move logits by their own size.
-    much = min(0.1, 2000 * rounding) * size
-    return np.allclose(ours, theirs, rtol=0, atol=much, equal_nan=True)
+    much = min(0.1, 2000 * float(rounding))
+    return len(theirs) == len(ours) and all(
+        np.allclose(a, b, rtol=0, atol=much * _size(b), equal_nan=True)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _at_inference(model: keras.Model) -> Callable[[tf.Tensor], Any]:
+    return functools.partial(model, training=False)
+
+
+def _size(answer: np.ndarray) -> float:
+    return float(np.max(np.abs(answer[np.isfinite(answer)]), initial=1.0))
 
 
 def _is_half(model: keras.Model) -> bool:

@@ -119,14 +119,16 @@ def ends_in_softmax(network: keras.Model) -> bool:
     """Whether a network's last layer is a softmax, so that it returns no logits.
 
     Args:
-        network: Any Keras model.
+        network: Any Keras model; where its last layer is one too, that one's counts.
 
     Example:
         >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "softmax")]
-        >>> ends_in_softmax(keras.Sequential(layers))
+        >>> ends_in_softmax(keras.Sequential([keras.Sequential(layers)]))
         True
     """
     last = network.layers[-1] if network.layers else None
+    if isinstance(last, keras.Model):
+        return ends_in_softmax(last)
     activation = getattr(last, "activation", None)
     return (
         isinstance(last, keras.layers.Softmax)
