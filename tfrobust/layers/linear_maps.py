@@ -151,7 +151,7 @@ def convolution_adjoint(
             ops.split(kernel, groups, axis=-1),
             strict=True,
         )
-        answers = [convolution_adjoint(*part, *settings) for part in parts]
+        answers = [convolution_adjoint(a, b, *settings) for a, b in parts]
         return ops.concatenate(answers, axis=-1)
     if tuple(strides) == tuple(dilation_rate) == (1, 1):
         # The same operator, without a flipped copy of the kernel.
