@@ -7,6 +7,12 @@ disk, of this library or not.
 
 from tfrobust.models.c4 import C4
 from tfrobust.models.coefficients import betas, gammas
+from tfrobust.models.conversion import (
+    Conversion,
+    curvature_recipe,
+    to_low_curvature,
+)
+from tfrobust.models.conversion_report import ConversionReport, LayerChange
 from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
 from tfrobust.models.loading import LoadedClassifier, LoadError, load
@@ -19,8 +25,11 @@ from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card
 __all__ = [
     "C4",
     "MLP",
+    "Conversion",
+    "ConversionReport",
     "VGG11",
     "InceptionV3",
+    "LayerChange",
     "LoadError",
     "LoadedClassifier",
     "ResNet18",
@@ -28,6 +37,7 @@ __all__ = [
     "ResNet50V2",
     "betas",
     "build",
+    "curvature_recipe",
     "gammas",
     "list_pretrained",
     "load",
@@ -37,4 +47,5 @@ __all__ = [
     "pretrained_card",
     "register",
     "settings",
+    "to_low_curvature",
 ]
