@@ -15,9 +15,9 @@ from tfrobust.layers import network_of
 from tfrobust.models import conversion_calls as calls
 from tfrobust.models import conversion_parts as parts
 from tfrobust.models.conversion_activations import (
-    find_gates,
-    loss_of_function,
-    loss_of_layer,
+    Rectifier,
+    rectifier_of_function,
+    rectifier_of_layer,
 )
 from tfrobust.models.conversion_calls import Replacement
 from tfrobust.models.conversion_parts import Form
@@ -52,9 +52,8 @@ def to_low_curvature(
     Convolutions (strided, dilated, grouped, depthwise, separable, transposed) and dense
     layers become spectral layers, divided by the largest singular value of their linear
     map at its image size; batch norms become gamma-Lipschitz; rectifiers, also those
-    inside a layer, become centered softplus; sums become averages. Pooling, padding,
-    dropout and other layers are kept. A capped ReLU that a product multiplies with
-    something is a gate, and is kept too.
+    inside a layer, become centered softplus, with a cap where they have one; sums
+    become averages. Pooling, padding, dropout and other layers are kept.
 
     Weights are carried over: kernels as they are, to be divided in each call; biases
     divided by the same norm; the moving statistics of a batch norm right behind such a
@@ -124,8 +123,8 @@ def curvature_recipe(
     in a `ChannelAffine` without bound. It costs no power iteration, and bounds nothing
     by itself: the linear layers are as large as their weights.
 
-    Weights are carried over. Of a network whose rectifiers are ReLU the function stays
-    the same as `beta` and `gamma` grow; the start of the paper (5 and 10) changes it.
+    Weights are carried over. Where all rectifiers are ReLU, capped or not, the function
+    comes back as `beta` and `gamma` grow; the start of the paper (5 and 10) changes it.
 
     Args:
         network: As for `to_low_curvature`; sizes may be open.
@@ -224,7 +223,6 @@ class _Room:
     def __init__(self, converter: _Converter, model: keras.Model, path: str) -> None:
         self.converter, self.form, self.path = converter, converter.form, path
         self._graph: Graph = read_graph(model)
-        self._gates = find_gates(model)
         self._names = {operation.name for operation in model.operations}
         # By what the last linear layer of a name is divided.
         self.norms: dict[str, float] = {}
@@ -236,33 +234,21 @@ class _Room:
     def _make(self, layer: Any) -> Replacement:
         if isinstance(layer, keras.Model):
             return calls.Nested(self, layer)
+        rectifier = rectifier_of_layer(layer)
+        if rectifier is not None:
+            return calls.Activation(self, layer, rectifier)
         if not isinstance(layer, kl.Layer):
-            return self._make_operation(layer)
-        if layer.name in self._gates:
-            return calls.Kept(self, layer, "a gate")
-        if loss_of_layer(layer) is not None:
-            return calls.Activation(self, layer)
+            return calls.Operation(self, layer)
         if parts.is_batch_norm(layer):
             return calls.Norm(self, layer, self._norm_in_front(layer))
         if self.form.spectral and parts.can_be_spectral(layer):
-            return calls.Linear(self, layer, self._loss(layer))
+            return calls.Linear(self, layer, _own_rectifier(layer))
         if self.form.spectral and type(layer) is kl.Add:
             return calls.Average(self, layer)
-        loss = self._loss(layer)
-        if type(layer) in parts.LINEAR and loss is not None:
-            return calls.KeptLinear(self, layer, loss)
+        rectifier = _own_rectifier(layer)
+        if type(layer) in parts.LINEAR and rectifier is not None:
+            return calls.KeptLinear(self, layer, rectifier)
         return calls.Kept(self, layer)
-
-    def _make_operation(self, operation: Any) -> Replacement:
-        is_gate = operation.name in self._gates
-        if loss_of_layer(operation) is not None and not is_gate:
-            return calls.Activation(self, operation)
-        return calls.Operation(self, operation, "a gate" if is_gate else "")
-
-    def _loss(self, layer: Any) -> str | None:
-        """What its own activation loses; `None` if that is kept."""
-        function = getattr(layer, "activation", None)
-        return None if layer.name in self._gates else loss_of_function(function)
 
     def _norm_in_front(self, layer: Any) -> float:
         """By what the input of a batch norm has been divided."""
@@ -304,3 +290,8 @@ class _Room:
                 note=", ".join(note for note in notes if note),
             )
         )
+
+
+def _own_rectifier(layer: Any) -> Rectifier | None:
+    """The rectifier that a layer applies to its own answers."""
+    return rectifier_of_function(getattr(layer, "activation", None))

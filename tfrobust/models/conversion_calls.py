@@ -23,9 +23,8 @@ from tfrobust.layers import (
 from tfrobust.layers.spectral_layer import SpectralImageLayer
 from tfrobust.models import conversion_parts as parts
 from tfrobust.models.conversion_activations import (
+    Rectifier,
     is_operation,
-    loss_of_function,
-    loss_of_layer,
     name_of,
 )
 
@@ -62,8 +61,8 @@ class Replacement:
     builds them.
     """
 
-    def __init__(self, room: Room, layer: Any, note: str = "") -> None:
-        self.room, self.form, self.layer, self.note = room, room.form, layer, note
+    def __init__(self, room: Room, layer: Any) -> None:
+        self.room, self.form, self.layer, self.note = room, room.form, layer, ""
         self.layers: list[Any] = []
         self._finished = False
 
@@ -117,23 +116,23 @@ class Replacement:
             self.layer, described(self.layer), after, constants, [self.note, *notes]
         )
 
-    def softplus(self, ending: str | None) -> Any:
+    def softplus(self, rectifier: Rectifier, name: str) -> Any:
         """The centered softplus for this layer or for its activation."""
-        name = self.room.new_name(self.layer, ending) if ending else self.layer.name
-        return parts.softplus(self.layer, self.form, name)
+        return parts.softplus(self.layer, self.form, name, rectifier.max_value)
 
 
 class Activation(Replacement):
     """A centered softplus where a rectifier was."""
 
-    def __init__(self, room: Room, layer: Any) -> None:
+    def __init__(self, room: Room, layer: Any, rectifier: Rectifier) -> None:
         super().__init__(room, layer)
-        self.layers = [self.softplus(None)]
+        self._lost = rectifier.lost
+        self.layers = [self.softplus(rectifier, layer.name)]
 
     def finish(self, tensors: list[keras.KerasTensor]) -> None:
         """Records what the form of the rectifier was."""
         constants = constants_of(self.layers[0], tensors)
-        self.record(constants, loss_of_layer(self.layer) or "")
+        self.record(constants, self._lost)
 
 
 class Norm(Replacement):
@@ -161,20 +160,23 @@ class Norm(Replacement):
 class Linear(Replacement):
     """Spectral layers where a linear one was, and its activation behind them."""
 
-    def __init__(self, room: Room, layer: Any, loss: str | None) -> None:
+    def __init__(self, room: Room, layer: Any, rectifier: Rectifier | None) -> None:
         super().__init__(room, layer)
-        self._loss = loss
+        self._lost = rectifier.lost if rectifier else ""
         is_separable = type(layer) is kl.SeparableConv2D
         name = room.new_name(layer, "depthwise") if is_separable else layer.name
         self._spectral = parts.spectral_layers(layer, self.form, name)
         self._behind: list[Any] = []
-        if loss is not None:
-            self._behind = [self.softplus("activation")]
-        elif name_of(layer.activation) != "linear":
+        if name_of(layer.activation) != "linear":
             name = room.new_name(layer, "activation")
-            settings = {"name": name, "dtype": layer.dtype_policy}
-            self._behind = [kl.Activation(layer.activation, **settings)]
+            self._behind = [self._activation(rectifier, name)]
         self.layers = [*self._spectral, *self._behind]
+
+    def _activation(self, rectifier: Rectifier | None, name: str) -> Any:
+        if rectifier is not None:
+            return self.softplus(rectifier, name)
+        settings = {"name": name, "dtype": self.layer.dtype_policy}
+        return kl.Activation(self.layer.activation, **settings)
 
     def prepare(self, tensors: list[keras.KerasTensor]) -> None:
         """Refuses images of an unknown size, or of two sizes."""
@@ -200,17 +202,18 @@ class Linear(Replacement):
         for layer in self._behind:
             constants = compose(constants_of(layer, tensors), constants)
         lost = parts.lost_settings(self.layer)
-        self.record(constants, f"divided by {norm:.4g}", self._loss or "", *lost)
+        self.record(constants, f"divided by {norm:.4g}", self._lost, *lost)
 
 
 class KeptLinear(Replacement):
     """A linear layer as it was, and a centered softplus for its activation."""
 
-    def __init__(self, room: Room, layer: Any, loss: str) -> None:
+    def __init__(self, room: Room, layer: Any, rectifier: Rectifier) -> None:
         super().__init__(room, layer)
-        self._loss = loss
+        self._lost = rectifier.lost
         copy = parts.copy_of(layer, activation="linear")
-        self.layers = [copy, self.softplus("activation")]
+        name = room.new_name(layer, "activation")
+        self.layers = [copy, self.softplus(rectifier, name)]
 
     def finish(self, tensors: list[keras.KerasTensor]) -> None:
         """Takes kernel and bias over."""
@@ -219,14 +222,14 @@ class KeptLinear(Replacement):
         if constants is not None:
             bend = constants_of(self.layers[1], tensors)
             constants = compose(bend, constants)
-        self.record(constants, self._loss)
+        self.record(constants, self._lost)
 
 
 class Kept(Replacement):
     """A copy of the layer."""
 
-    def __init__(self, room: Room, layer: Any, note: str = "") -> None:
-        super().__init__(room, layer, note)
+    def __init__(self, room: Room, layer: Any) -> None:
+        super().__init__(room, layer)
         self.layers = [parts.copy_of(layer)]
 
     def answer(self, tensors: Any, inputs: Any, settings: Any) -> Any:
@@ -270,9 +273,10 @@ class Operation(Replacement):
             if scaling is not None:
                 self.layers = [scaling]
                 return scaling(tensors[0])
-            if kind == "Add" and is_sum_of_two(inputs, tensors) and self.form.spectral:
-                self.note = "divided by 2"
-                self.layers = [kl.Average(name=name, dtype=dtype)]
+            if kind == "Add" and is_sum_of_two(inputs, tensors):
+                merge = kl.Average if self.form.spectral else kl.Add
+                self.note = "divided by 2" if self.form.spectral else ""
+                self.layers = [merge(name=name, dtype=dtype)]
                 return self.layers[0](tensors)
         self.layers = [node]
         return node(*inputs, **settings)
@@ -353,8 +357,7 @@ def kept_constants(
     if isinstance(layer, SpectralLayer):
         return Constants(1.0)
     if type(layer) in parts.LINEAR and not form.spectral:
-        smooth = loss_of_function(layer.activation) is None
-        return None if smooth else _UNKNOWN
+        return None
     return constants_of(layer, tensors)
 
 

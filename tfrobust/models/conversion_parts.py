@@ -32,6 +32,8 @@ _SPECTRAL = {
         ("depth_multiplier", "dilation_rate", *_IMAGE),
     ),
 }
+# Of Krylov iteration, for the norms that weights are divided by.
+_ROUNDS = 30
 # Layers that are a linear map and an activation.
 LINEAR = (*_SPECTRAL, kl.SeparableConv2D)
 
@@ -127,7 +129,7 @@ def carry_linear(layer: Any, spectral: list[SpectralLayer]) -> float:
     product = 1.0
     for new, kernel in zip(spectral, kernels, strict=True):
         new.kernel.assign(np.asarray(kernel, np.float32))
-        new.refresh()
+        new.refresh(_ROUNDS)
         norm = float(new.spectral_norm())
         product *= norm if norm > 0.0 else 1.0
     bias = spectral[-1].bias
@@ -190,10 +192,13 @@ def carry_norm(
             new.shift.assign(layer.beta)
 
 
-def softplus(layer: Any, form: Form, name: str) -> CenteredSoftplus:
+def softplus(
+    layer: Any, form: Form, name: str, max_value: float | None
+) -> CenteredSoftplus:
     """The centered softplus for an activation, or for that of a layer."""
     return CenteredSoftplus(
         form.beta,
+        max_value,
         name=name,
         trainable=getattr(layer, "trainable", True),
         dtype=getattr(layer, "dtype_policy", None),

@@ -6,6 +6,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
+# So many names in a summary.
+_SHOWN = 6
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerChange:
@@ -62,8 +65,10 @@ class ConversionReport:
 
     @property
     def not_smooth(self) -> tuple[str, ...]:
-        """Names of the layers whose curvature is not known to be bounded."""
-        return tuple(c.name for c in self.changes if not c.is_smooth)
+        """Names of the other layers whose curvature is not known to be bounded."""
+        return tuple(
+            c.name for c in self.changes if not c.is_smooth and c.lipschitz != math.inf
+        )
 
     def table(self) -> str:
         """A row for each layer that was changed, has a note or has no bound."""
@@ -75,7 +80,7 @@ class ConversionReport:
         return _aligned([("layer", "was", "is", "Lipschitz", "note"), *rows])
 
     def __str__(self) -> str:
-        """How many layers of each kind became what, and the names without a bound."""
+        """How many layers of each kind became what, and names without a bound."""
         kinds: dict[tuple[str, str], list[LayerChange]] = {}
         for change in self.changes:
             kinds.setdefault((change.before, change.after), []).append(change)
@@ -84,8 +89,8 @@ class ConversionReport:
             for (before, after), found in kinds.items()
         ]
         lines = [_aligned([("layers", "was", "is"), *rows])]
-        lines += _listed("Without a known Lipschitz constant", self.unbounded)
-        lines += _listed("Without a known bound on the curvature", self.not_smooth)
+        lines += _listed("No known Lipschitz constant", self.unbounded)
+        lines += _listed("No known bound on the curvature", self.not_smooth)
         return "\n".join(lines)
 
 
@@ -96,7 +101,11 @@ def _number(value: float | None) -> str:
 
 
 def _listed(title: str, names: Sequence[str]) -> list[str]:
-    return [f"{title}: {', '.join(names)}."] if names else []
+    if not names:
+        return []
+    rest = len(names) - _SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return [f"{title}: {', '.join(names[:_SHOWN])}{more}"]
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> str:
