@@ -267,3 +267,15 @@ def test_a_namesake_of_a_known_activation_is_refused():
 
     with pytest.raises(ValueError, match="Received: tanh"):
         layer_constants(kl.Activation(tanh), (None, 2))
+
+
+def test_quantized_kernels_are_refused():
+    layer = kl.Dense(3, name="eighth")
+    layer.build((None, 4))
+    layer.quantize("int8")
+    with pytest.raises(ValueError) as error:
+        layer_constants(layer, (None, 4))
+    assert str(error.value) == (
+        "`network` must have kernels of floating-point numbers. "
+        "Received: int8 in the layer named 'eighth'"
+    )

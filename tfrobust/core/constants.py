@@ -168,6 +168,12 @@ def _lipschitz_batch_norm(layer: LipschitzBatchNormalization, shape: Any) -> Con
 
 
 def _dense(layer: Any, shape: Any) -> Constants:
+    dtype = keras.backend.standardize_dtype(layer.kernel.dtype)
+    if "int" in dtype:  # Quantized: the numbers of the kernel are without their scales.
+        raise ValueError(
+            "`network` must have kernels of floating-point numbers. "
+            f"Received: {dtype} in the layer named {layer.name!r}"
+        )
     linear = Constants(matrix_norm(layer.kernel))
     return compose(_named_activation(layer, layer.activation), linear)
 

@@ -313,7 +313,8 @@ class Nested(Replacement):
 
 
 def _is_open(model: keras.Model) -> bool:
-    return any(None in tensor.shape[1:] for tensor in model.inputs)
+    inputs = getattr(model, "inputs", None) or []
+    return any(None in tensor.shape[1:] for tensor in inputs)
 
 
 def two_sizes(layer: Any, one: Any, other: Any) -> ValueError:
