@@ -13,11 +13,20 @@ from tfrobust.layers import (
     ChannelAffine,
     LipschitzBatchNormalization,
     SpectralLayer,
+    spectral_layer,
 )
+from tfrobust.models import conversion_parts
 from tfrobust.training import RobustModel
 
 NETWORKS = {"vgg": vgg, "resnet": resnet, "excited": excited}
 SHARP = {"beta": 1e6, "gamma": 1e6}
+
+
+@pytest.fixture
+def few_rounds(monkeypatch):
+    """Norms from few rounds, where a test does not need them to be right."""
+    monkeypatch.setattr(spectral_layer, "_WARM_START_ITERATIONS", 1)
+    monkeypatch.setattr(conversion_parts, "_ROUNDS", 2)
 
 
 def jacobian_norm(network, image):
@@ -41,7 +50,7 @@ def test_the_recipe_keeps_the_function_as_beta_and_gamma_grow(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_becomes_what(name):
+def test_what_becomes_what(name, few_rounds):
     """No plain convolution, dense layer, batch norm or ReLU is left."""
     low, report = models.to_low_curvature(NETWORKS[name](), beta=3.0, gamma=4.0)
     plain = (kl.Conv2D, kl.DepthwiseConv2D, kl.Dense, kl.BatchNormalization, kl.ReLU)
@@ -52,7 +61,7 @@ def test_what_becomes_what(name):
     assert len(report.changes) >= len(betas)
 
 
-def test_names_lead_to_their_layers():
+def test_names_lead_to_their_layers(few_rounds):
     low, report = models.to_low_curvature(resnet())
     assert low.name == "resnet"
     assert low.input.name == "images"
@@ -66,7 +75,7 @@ def test_names_lead_to_their_layers():
     assert sums[0] == "a_add"
 
 
-def test_a_name_that_is_taken():
+def test_a_name_that_is_taken(few_rounds):
     """The activation of `x` where the network has an `x_activation` already."""
     inputs = keras.Input((4,))
     x = kl.Dense(3, "relu", name="x")(inputs)
@@ -89,7 +98,7 @@ def test_the_bound_of_a_converted_network(name):
         assert 0 < jacobian_norm(low, image) <= bound.lipschitz * (1 + 1e-4)
 
 
-def test_what_is_not_bounded_is_listed():
+def test_what_is_not_bounded_is_listed(few_rounds):
     low, report = models.to_low_curvature(excited())
     assert report.unbounded == ("product", "layer_norm")
     with pytest.raises(ValueError, match="named 'product'"):
@@ -99,7 +108,7 @@ def test_what_is_not_bounded_is_listed():
     assert report.not_smooth == ("pool1",)
 
 
-def test_a_gate_keeps_its_cap():
+def test_a_gate_keeps_its_cap(few_rounds):
     """The numbers that a product multiplies with stay between zero and one."""
     low, _ = models.to_low_curvature(excited(), beta=50.0)
     gate = keras.Model(low.input, low.get_layer("gate").output)
@@ -109,7 +118,7 @@ def test_a_gate_keeps_its_cap():
     np.testing.assert_allclose(answers[..., 0], 6.0, atol=0.1)
 
 
-def test_the_given_network_stays_as_it_was():
+def test_the_given_network_stays_as_it_was(few_rounds):
     """Its weights, and none of them are the converted one's."""
     network = resnet()
     before = network.get_weights()
@@ -123,7 +132,7 @@ def test_the_given_network_stays_as_it_was():
         np.testing.assert_array_equal(old, new)
 
 
-def test_a_converted_network_is_converted_again():
+def test_a_converted_network_is_converted_again(few_rounds):
     """To itself."""
     low, _ = models.to_low_curvature(vgg())
     again, report = models.to_low_curvature(low)
@@ -132,7 +141,7 @@ def test_a_converted_network_is_converted_again():
     np.testing.assert_allclose(again(x), low(x), rtol=1e-6)
 
 
-def test_it_trains_with_the_curvature_penalty_and_comes_back(tmp_path):
+def test_it_trains_with_the_curvature_penalty_and_comes_back(tmp_path, few_rounds):
     """Betas, gammas and kernels move; the file loads in safe mode."""
     low, _ = models.to_low_curvature(resnet())
     before = {w.path: w.numpy() for w in low.trainable_variables}
@@ -149,7 +158,7 @@ def test_it_trains_with_the_curvature_penalty_and_comes_back(tmp_path):
     np.testing.assert_array_equal(loaded(x), low(x))
 
 
-def test_frozen_layers_stay_frozen():
+def test_frozen_layers_stay_frozen(few_rounds):
     network = vgg()
     for layer in network.layers[:4]:
         layer.trainable = False
@@ -162,7 +171,7 @@ def test_frozen_layers_stay_frozen():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_half_precision_stays(policy):
+def test_half_precision_stays(policy, few_rounds):
     """Each layer computes as before, with float32 weights."""
     keras.config.set_dtype_policy(policy)
     network = vgg()
@@ -237,7 +246,7 @@ def test_several_inputs_and_outputs_keep_their_structure():
     np.testing.assert_allclose(report.changes[0].lipschitz, np.sqrt(2.0))
 
 
-def test_the_network_of_a_trained_model_is_converted():
+def test_the_network_of_a_trained_model_is_converted(few_rounds):
     low, _ = models.to_low_curvature(RobustModel(vgg()))
     assert type(low) is type(keras.Model(low.input, low.output))
 
@@ -249,7 +258,7 @@ def test_a_compiled_network_gives_one_that_is_not():
     assert not low.compiled
 
 
-def test_every_example_is_answered_by_itself():
+def test_every_example_is_answered_by_itself(few_rounds):
     low, _ = models.to_low_curvature(settled(resnet()))
     x = some_images(3)
     each = np.concatenate([low(image[None]) for image in x])
