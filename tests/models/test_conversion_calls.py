@@ -188,3 +188,41 @@ def test_arguments_that_a_replacement_does_not_take():
         "`network` must call a layer that is converted with one tensor, and with no "
         "setting but `training`. Received: the layer named 'norm' with 2 tensors and []"
     )
+
+
+def test_masks_go_through():
+    """What an average leaves out, it leaves out afterwards."""
+    inputs = keras.Input((5, 4))
+    x = kl.Dense(3, "relu")(kl.Masking()(inputs))
+    network = keras.Model(inputs, kl.GlobalAveragePooling1D()(kl.ReLU()(x)))
+    network.layers[2].bias.assign([0.3, -0.2, 0.5])
+    x = some_images(2, (5, 4))
+    x[:, 2:] = 0.0
+    same, _ = models.curvature_recipe(network, beta=1e6)
+    np.testing.assert_allclose(same(x), network(x), atol=1e-5)
+    low, _ = models.to_low_curvature(network)
+    first = low.get_layer(network.layers[2].name)
+    features = keras.Model(low.input, low.layers[-2].output)(x).numpy()
+    np.testing.assert_allclose(low(x), features[:, :2].mean(axis=1), atol=1e-6)
+    assert first.supports_masking
+
+
+@pytest.mark.parametrize("where", ["model", "layer"])
+def test_settings_of_a_call_are_kept(where):
+    """`body(x, training=False)` is written in the graph as it was."""
+    inputs = keras.Input(SHAPE)
+    norm = kl.BatchNormalization(name="norm")
+    called = block(SHAPE, "body") if where == "model" else norm
+    network = settled(keras.Model(inputs, called(inputs, training=False)))
+    for convert in (models.to_low_curvature, models.curvature_recipe):
+        low, _ = convert(network)
+        entries = {entry["name"]: entry for entry in low.get_config()["layers"]}
+        (node,) = entries[called.name]["inbound_nodes"]
+        assert node["kwargs"]["training"] is False
+
+
+def test_an_input_in_a_list():
+    inputs = keras.Input((None, None, 3))
+    network = keras.Model([inputs], [kl.Conv2D(2, 3)(inputs)])
+    low, _ = models.to_low_curvature(network, input_shape=SHAPE)
+    assert low([some_images()]).shape == network([some_images()]).shape == (4, 6, 4, 2)

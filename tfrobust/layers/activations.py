@@ -101,6 +101,7 @@ class CenteredSoftplus(keras.layers.Layer):
             require_positive("max_value", max_value)
         self.initial_beta = float(beta)
         self.max_value = None if max_value is None else float(max_value)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Creates `log_beta`; `input_shape` is not used."""

@@ -46,6 +46,7 @@ class ChannelAffine(keras.layers.Layer):
         if bound is not None:
             require_positive("bound", bound)
         self.bound = None if bound is None else float(bound)
+        self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:

@@ -194,6 +194,7 @@ class SpectralDense(SpectralLayer):
         )
         require_steps("units", units)
         self.units = int(units)
+        self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:

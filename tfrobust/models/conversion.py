@@ -202,6 +202,8 @@ class _Converter:
             ends = network.input, network.output
         # A plain model, not compiled: what it was compiled with is the given one's.
         plain = keras.Model(*ends, name=network.name)
+        if inputs is not None:
+            inputs = keras.tree.pack_sequence_as(plain.input, [inputs])
         room = _Room(self, plain, path)
         return keras.models.clone_model(
             plain,
