@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tfrobust.core.keras_graph import Tensor, is_graph, read_graph
-from tfrobust.geometry.constants import (
+from tfrobust.core.constants import (
     Constants,
     compose,
     layer_constants,
     merge_constants,
 )
+from tfrobust.core.keras_graph import Tensor, is_graph, read_graph
 from tfrobust.layers import network_of
 
 # Of the softmax cross-entropy in the logits: norm(p - y) and norm(diag(p) - p p').
