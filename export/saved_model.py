@@ -71,7 +71,7 @@ def export_saved_model(
     - `logits`, float32 `[B, K]`;
     - `probabilities`, float32 `[B, K]`, the softmax of the logits;
     - `classes`, int32 `[B]`, the most likely class;
-    - `labels`, string `[B]`, its name, if `class_names` are given.
+    - `labels`, string `[B]`, its name, if the names of the classes are known.
 
     An input of another shape, with a pixel outside [0, 1] or NaN, without any image or
     with too many is an `InvalidArgumentError`. Gradients flow through the signature
@@ -85,7 +85,8 @@ def export_saved_model(
             `serving_default`, whose limits on a request stay.
         directory: Where the versions go, made if need be. Its name is the model's name
             to a server.
-        class_names: One name for each class, in order.
+        class_names: One name for each class, in order; by default those that `facts`
+            know, which are those of the run that the model's file lies in.
         signatures: What is served, `serving_default` among it; each other one takes
             some seconds to trace. `None`: all that the model can have, with a warning
             for each that it cannot.
@@ -133,7 +134,9 @@ def export_saved_model(
         facts = facts or facts_of(model)
         model = load_model(model)
     model = network_of(model)
-    labels = _check_names(class_names, _check_model(model))
+    labels = _check_names(class_names, _check_model(model)) or _known_names(
+        facts, model.output_shape[-1]
+    )
     settings = settings or Settings()
     possible = available(model, settings)
     if signatures is not None:
@@ -312,3 +315,9 @@ def _check_names(names: Sequence[str] | None, classes: int) -> list[str] | None:
             f"Received: {names!r}"
         )
     return [str(name) for name in names]
+
+
+def _known_names(facts: Facts | None, classes: int) -> list[str] | None:
+    """The names of classes that a run or a card knows, if they are of this model."""
+    names = None if facts is None else facts.class_names
+    return list(names) if names is not None and len(names) == classes else None
