@@ -169,8 +169,8 @@ def watched(
         "mean": mean,
         "standard_error": None,
     }
-    name = public_name(flags.get("dataset"))
-    return [about | {"dataset": name, "source": "training, held out"}]
+    dataset = public_name(flags.get("dataset"))
+    return [about | {"dataset": dataset, "source": "training, held out"}]
 
 
 def public_name(dataset: str | None) -> str | None:

@@ -43,7 +43,9 @@ def load(name: str, split: str, data_dir: str) -> data.Dataset:
         UsageError: If it cannot be loaded.
     """
     try:
-        return data.load(name, split, data_dir or None, progress=_bar)
+        if dataset_names.is_own(name):
+            data.check(name, data_dir or None, splits=[split], progress=_bar)
+        return data.load(name, split, data_dir or None)
     except (OSError, ValueError) as error:
         raise UsageError(f"--dataset={name} could not be loaded: {error}") from error
 

@@ -128,8 +128,6 @@ def load(
     split: str,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
-    *,
-    progress: Progress | None = None,
 ) -> Dataset:
     """Load one split of a data set whole into memory.
 
@@ -150,8 +148,6 @@ def load(
         data_dir: An existing folder of prepared data sets, where downloads go as
             well. By default TFDS's own, `~/tensorflow_datasets`.
         download: Whether a missing data set may be downloaded.
-        progress: Called with an iterable and its length while a folder of images is
-            read, and returns the same iterable; it may show how far it is.
 
     Returns:
         The examples in the order in which they are stored.
@@ -173,7 +169,7 @@ def load(
     if name in _OWN:
         return _OWN[name](split)
     if is_source(name):
-        return own.read_split(name, split, progress)
+        return own.read_split(name, split)
     return tfds.load_tfds(name, split, folder, download)
 
 
@@ -194,7 +190,8 @@ def check(
         name: As for `load`.
         data_dir: As for `load`.
         splits: The splits that will be loaded.
-        progress: As for `load`.
+        progress: Called with an iterable and its length while a folder of images is
+            read, and returns the same iterable; it may show how far it is.
 
     Raises:
         ValueError: If there is no such data set, split or folder, or the data set is

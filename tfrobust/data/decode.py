@@ -74,16 +74,17 @@ def _decoded(files: Sequence[str], source: Source) -> Iterator[_Decoded]:
             deterministic=True,
         )
         images = pipeline.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
-        for file in files:
-            try:
-                image, native, transparent = next(images)
-            except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-                raise refusal(
-                    "lead to images that can be decoded",
-                    f"{file}, which is broken or cut short",
-                ) from error
-            height, width, channels = map(int, native)
-            yield _Decoded(image, (height, width, channels), bool(transparent))
+    # Outside of the device's scope, which a generator would keep open for its caller.
+    for file in files:
+        try:
+            image, native, transparent = next(images)
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            raise refusal(
+                "lead to images that can be decoded",
+                f"{file}, which is broken or cut short",
+            ) from error
+        height, width, channels = map(int, native)
+        yield _Decoded(image, (height, width, channels), bool(transparent))
 
 
 def _read(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrobust.data.formats import EXTENSIONS, check_header
+from tfrobust.data.formats import EXTENSIONS
 from tfrobust.data.source import Source, refusal
 from tfrobust.data.split import shuffled, split
 
@@ -49,7 +49,7 @@ class Listing(NamedTuple):
 
 
 def listing(source: Source) -> Listing:
-    """Lists the images of a folder and looks at the beginning of each.
+    """Lists the images of a folder, by their names alone: none is opened.
 
     The folder has a subfolder for each class, or `train/`, `test/` and perhaps `val/`
     that have. With `train/` and `val/` alone, `val/` is the test split. The images of a
@@ -63,9 +63,9 @@ def listing(source: Source) -> Listing:
 
     Raises:
         ValueError: If there is no such folder; if anything but images, or no image,
-            lies in a class folder; if a file is empty, unreadable, of another format
-            than its name says, or of one that is not read; if a class is only in
-            `test/` or has one image only where they are to be split.
+            lies in a class folder; if two classes differ in upper and lower case alone;
+            if a class is only in `test/`, or has one image only where they are to be
+            split.
     """
     root = source.path
     if not root.is_dir():
@@ -192,7 +192,7 @@ def _listed(root: pathlib.Path, names: tuple[str, ...]) -> Listed:
 
 
 def _images(folder: pathlib.Path) -> list[str]:
-    """The images in a class folder, each looked into."""
+    """The images in a class folder, by their names."""
     found = []
     for entry in _entries(folder):
         if entry.is_dir():
@@ -206,7 +206,6 @@ def _images(folder: pathlib.Path) -> list[str]:
                 "folders",
                 entry.path,
             )
-        check_header(entry.path)
         found.append(entry.path)
     if not found:
         raise refusal("have an image in each class folder", f"{folder}, which has none")
@@ -250,6 +249,11 @@ def _entries(folder: pathlib.Path) -> list[os.DirEntry[str]]:
 def _stamp(files: Iterable[str]) -> tuple[tuple[str, int, int], ...]:
     found = []
     for file in files:
-        about = os.stat(file)
+        try:
+            about = os.stat(file)
+        except OSError as error:
+            raise refusal(
+                "lead to images that can be read", f"{file}: {error.strerror}"
+            ) from error
         found.append((file, about.st_size, about.st_mtime_ns))
     return tuple(sorted(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfrobust.data.split import split
 _SPLIT = ("x_train", "y_train", "x_test", "y_test")
 _PAIR = ("images", "labels")
 _NAMES = "class_names"
+_WANTED = (*_SPLIT, *_PAIR, _NAMES)
 # Images that are turned into bytes at a time.
 _AT_A_TIME = 1024
 
@@ -66,22 +68,20 @@ def _read(source: Source) -> dict[str, np.ndarray]:
     if not path.is_file():
         problem = "is no file" if path.exists() else "does not exist"
         raise refusal("lead to an existing file", f"{path}, which {problem}")
-    wanted = (*_SPLIT, *_PAIR, _NAMES)
+    must = "lead to an .npz file of numbers"
+    # What is no archive would load as one array, or not at all.
+    if not zipfile.is_zipfile(path):
+        raise refusal(must, f"{path}, which is none")
     try:
         # Without pickles: an array of objects is refused.
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in wanted}
-    # What is no archive at all loads as a single array or as a pickle, and what is
-    # broken fails in zlib, in the archive or in an array's header.
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            wanted = [key for key in archive.files if key in _WANTED]
+            return {key: archive[key] for key in wanted}
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise refusal(must, f"{path}, which is broken: {error}") from error
+    except ValueError as error:
         problem = str(error).partition("\n")[0]
-        raise refusal(
-            "lead to an .npz file of numbers", f"{path}: {problem}"
-        ) from error
-    except Exception as error:
-        if type(error).__module__ != "zlib":
-            raise
-        raise refusal("lead to an .npz file of numbers", f"{path}: {error}") from error
+        raise refusal(must, f"{path}: {problem}") from error
 
 
 def _given(source: Source, arrays: Mapping[str, np.ndarray]) -> dict[str, _Part]:

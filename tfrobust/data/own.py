@@ -7,6 +7,7 @@ from typing import Any
 from tfrobust.data.base import Dataset
 from tfrobust.data.decode import Progress, read_images
 from tfrobust.data.folder import Listing, listing
+from tfrobust.data.formats import check_header
 from tfrobust.data.npz import read_npz
 from tfrobust.data.source import FOLDER, Source, parse, refusal
 
@@ -44,9 +45,9 @@ def read_splits(name: str, progress: Progress | None = None) -> dict[str, Datase
     return _LAST[key]
 
 
-def read_split(name: str, split: str, progress: Progress | None = None) -> Dataset:
+def read_split(name: str, split: str) -> Dataset:
     """One split of a data set; `ValueError` if it has none of that name."""
-    splits = read_splits(name, progress)
+    splits = read_splits(name)
     check_split(name, split, splits)
     return splits[split]
 
@@ -98,6 +99,8 @@ def _read_folder(
 ) -> dict[str, Dataset]:
     """All splits, decoded together: they must have one size."""
     files = [file for part in found.splits.values() for file in part.files]
+    for file in files:
+        check_header(file)
     images = read_images(files, source, progress)
     splits, first = {}, 0
     for split, part in found.splits.items():

@@ -25,7 +25,7 @@ def shuffled(keys: Sequence[str], seed: int) -> np.ndarray:
 
     Example:
         >>> shuffled(["a", "b", "c"], seed=0).tolist()
-        [2, 0, 1]
+        [2, 1, 0]
     """
     ranks = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys]
     return np.array(sorted(range(len(keys)), key=ranks.__getitem__), np.int64)

@@ -31,7 +31,7 @@ def fewer_shapes(monkeypatch):
 def test_load_data_cuts_down_as_told(parse, fewer_shapes):
     """A balanced subset fixed by the seed, and the first test examples."""
     flags = [*SHAPES, "--train_examples=30", "--eval_examples=7", "--batch_size=30"]
-    train, test, held_out = build.load_data(parse(*flags))
+    train, test, held_out = build.load_data(parse(*flags))[:3]
     assert np.bincount(train.labels).tolist() == [3] * 10 and held_out is None
     np.testing.assert_array_equal(test.images, fewer_shapes["test"].images[:7])
     again, *_ = build.load_data(parse(*flags))
@@ -43,7 +43,7 @@ def test_load_data_cuts_down_as_told(parse, fewer_shapes):
 def test_load_data_takes_all_by_default(parse, fewer_shapes):
     """0 means all; more test examples than there are mean all, too."""
     for flag in ("--eval_examples=0", "--eval_examples=99999"):
-        train, test, _ = build.load_data(parse(*SHAPES, flag, "--batch_size=100"))
+        train, test, _ = build.load_data(parse(*SHAPES, flag, "--batch_size=100"))[:3]
         assert (len(train), len(test)) == (100, 20)
 
 
@@ -57,9 +57,9 @@ def test_held_out_images_are_not_trained_on(parse, fewer_shapes):
     test data, and each keeps its label.
     """
     flags = [*SHAPES, "--train_examples=30", "--batch_size=30"]
-    plain = build.load_data(parse(*flags))
+    plain = build.load_data(parse(*flags))[:3]
     for extra, trained in ((flags, 30), ([*SHAPES, "--batch_size=80"], 80)):
-        loaded = build.load_data(parse(*extra, "--watch_robust=20"))
+        loaded = build.load_data(parse(*extra, "--watch_robust=20"))[:3]
         assert (len(loaded.train), len(loaded.held_out)) == (trained, 20)
         train, held_out = images_of(loaded.train), images_of(loaded.held_out)
         assert not train & held_out and len(train | held_out) == trained + 20

@@ -1,0 +1,102 @@
+"""Files of one's own through the catalogue: read once, and again when they change."""
+
+import numpy as np
+import pytest
+
+from tests.data.pictures import encoded, fill, picture
+from tfrobust import data
+from tfrobust.data import own
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that were decoded, in order."""
+    files, read = [], own.read_images
+
+    def counted(names, *rest):
+        files.extend(names)
+        return read(names, *rest)
+
+    monkeypatch.setattr(own, "read_images", counted)
+    return files
+
+
+def test_a_folder_is_a_data_set(tmp_path):
+    """Each image where its file's name says, with the label of its folder."""
+    name = f"folder:{fill(tmp_path, ('cat', 'dog', 'frog'))}"
+    info = data.describe(name)
+    assert (info.sizes, info.image_shape) == ({"train": 12, "test": 3}, (12, 16, 3))
+    assert (info.class_names, info.name) == (("cat", "dog", "frog"), name)
+    for split in ("train", "test"):
+        part = data.load(name, split)
+        files = data.files_of(name, split)
+        assert len(files) == len(part)
+        for file, image, label in zip(files, part.images, part.labels, strict=True):
+            folder, number = file.removesuffix(".png").split("/")
+            assert info.class_names[label] == folder
+            seed = 100 * info.class_names.index(folder) + int(number)
+            np.testing.assert_array_equal(image, picture(seed))
+
+
+def test_each_file_is_decoded_once_until_one_changes(tmp_path, decoded):
+    name = f"folder:{fill(tmp_path)}"
+    data.check(name, splits=("train", "test"))
+    data.describe(name)
+    train = data.load(name, "train")
+    assert len(decoded) == 10 and data.load(name, "train") is train
+    (tmp_path / "cat" / "0.png").write_bytes(encoded(picture(99, channels=1), ".png"))
+    with pytest.raises(ValueError, match="must have only grey or only RGB images"):
+        data.load(name, "test")
+
+
+def test_a_broken_header_is_found_before_anything_is_decoded(tmp_path, decoded):
+    name = f"folder:{fill(tmp_path)}"
+    (tmp_path / "dog" / "4.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"dog/4\.png, which is empty$"):
+        data.check(name)
+    assert not decoded
+
+
+def test_a_file_of_arrays_is_a_data_set(tmp_path):
+    images = np.stack([picture(seed) for seed in range(10)])
+    file = tmp_path / "a.npz"
+    np.savez(file, images=images, labels=np.arange(10) % 2)
+    name = f"npz:{file}"
+    assert data.describe(name).sizes == {"train": 8, "test": 2}
+    assert data.load(name, "test") is data.load(name, "test")
+    assert data.files_of(name, "test") == ()
+    np.savez(file, images=images[:8], labels=np.arange(8) % 2)
+    assert data.describe(name).sizes == {"train": 6, "test": 2}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda name: data.load(name, "val"),
+        lambda name: data.check(name, splits=["val"]),
+    ],
+)
+def test_a_split_that_is_not_there(tmp_path, ask):
+    name = f"folder:{fill(tmp_path)}"
+    with pytest.raises(ValueError) as caught:
+        ask(name)
+    assert str(caught.value) == (
+        f"`split` must be one of train, test for {name!r}. Received: split='val'"
+    )
+    with pytest.raises(ValueError, match="must have a split 'val'"):
+        data.files_of(name, "val")
+
+
+def test_val_is_a_split_of_its_own_beside_test(tmp_path):
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        fill(tmp_path / split, count=count)
+    name = f"folder:{tmp_path}"
+    assert data.describe(name).sizes == {"train": 6, "test": 2, "val": 4}
+    assert set(data.files_of(name, "test")) == {"test/cat/0.png", "test/dog/0.png"}
+    assert len(data.load(name, "val")) == 4
+
+
+@pytest.mark.parametrize("name", ["folder", "npz"])
+def test_their_names_are_taken(name):
+    with pytest.raises(ValueError, match="must be new"):
+        data.register(name)
