@@ -7,13 +7,14 @@ knows that its test images are those of the run and that none was trained on.
 from __future__ import annotations
 
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from tfrobust import data
 from tfrobust.cli import dataset_names
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.run_folder import RunFolder, write_json
+from tfrobust.cli.run_folder import RunFolder, run_around, write_json
 
 
 def describe(name: str, splits: Mapping[str, data.Dataset]) -> dict[str, Any]:
@@ -24,8 +25,9 @@ def describe(name: str, splits: Mapping[str, data.Dataset]) -> dict[str, Any]:
         splits: Each whole, by name.
 
     Returns:
-        `dataset`, `image_shape`, `class_names` and `splits`: of each how many `images`,
-        its `sha256` (`Dataset.digest`) and, of a folder's test images, the `files`.
+        `dataset`; `path`, where it lies, of one's own files; `image_shape`,
+        `class_names` and `splits`: of each how many `images`, its `sha256`
+        (`Dataset.digest`) and, of a folder's test images, the `files`.
 
     Example:
         >>> record = describe("shapes", {"test": data.load("shapes", "test")})
@@ -39,8 +41,10 @@ def describe(name: str, splits: Mapping[str, data.Dataset]) -> dict[str, Any]:
     }
     if files := data.files_of(name, "test"):
         about["test"]["files"] = list(files)
+    path = dataset_names.path_of(name)
     return {
         "dataset": name,
+        "path": None if path is None else str(path.resolve()),
         "image_shape": list(whole.image_shape),
         "class_names": list(whole.class_names),
         "splits": about,
@@ -71,26 +75,28 @@ def check_resumed(run: RunFolder, record: Mapping[str, Any]) -> None:
         record: Of the data that there is now.
     """
     before = read(run)
-    if before and before != record:
+    if before and before.get("splits") != record["splits"]:
         raise UsageError(
             f"--resume needs the images that the run in {run.path} began with, but "
             f"those of --dataset={record['dataset']} have changed since."
         )
 
 
-def check_tested(run: RunFolder | None, name: str, test: data.Dataset) -> None:
-    """Raises `UsageError` if test images are not those of a run on the same data set.
+def check_tested(source: pathlib.Path, name: str, test: data.Dataset) -> None:
+    """Raises `UsageError` if test images are not those that a model's run had.
 
-    Other ones may be among the images that it was trained on. What lies at another
-    path, or has another name, is another data set, and passes.
+    Other ones may be among the images that it was trained on. What has another name
+    and lies at another path is another data set, and passes.
 
     Args:
-        run: That a model comes from, if it is known.
+        source: The model's file or folder, perhaps in a run; a network that is shipped
+            is in none.
         name: Value of `--dataset`.
         test: All test images.
     """
+    run = run_around(source) if source.exists() else None
     record = read(run)
-    if run is None or not _is_same(str(record.get("dataset", "")), name):
+    if run is None or not _is_same(record, name):
         return
     before = record.get("splits", {}).get("test", {}).get("sha256")
     if before and before != test.digest():
@@ -101,10 +107,10 @@ def check_tested(run: RunFolder | None, name: str, test: data.Dataset) -> None:
         )
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two names are of the same data set, in whatever settings."""
-    paths = [dataset_names.path_of(name) for name in (one, other)]
-    if None in paths:
-        return one == other
-    first, second = (path.resolve() for path in paths if path is not None)
-    return first == second
+def _is_same(record: Mapping[str, Any], name: str) -> bool:
+    """Whether a name is of the data set of a record, in whatever settings."""
+    path = dataset_names.path_of(name)
+    if path is None:
+        return record.get("dataset") == name
+    before = dataset_names.path_of(str(record.get("dataset", "")))
+    return path == before or str(path.resolve()) == record.get("path")

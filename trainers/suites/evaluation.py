@@ -23,13 +23,7 @@ from tfrobust.cli.records import (
     long_table,
     per_example,
 )
-from tfrobust.cli.run_folder import (
-    EVALUATION,
-    run_around,
-    versions,
-    write_json,
-    write_text,
-)
+from tfrobust.cli.run_folder import EVALUATION, versions, write_json, write_text
 from tfrobust.core.errors import ExtensionError
 from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
@@ -63,7 +57,7 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
             suite.check_model(model)
     train, test = samples.load(run, counts)
     for model in models:
-        data_record.check_tested(run_around(model.source), run.dataset, test)
+        data_record.check_tested(model.source, run.dataset, test)
     for suite in suites:
         suite.begin(train, test)
     records = _measure(run, suites, models)

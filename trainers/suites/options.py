@@ -159,6 +159,9 @@ def _on_data_of_runs(config: EvaluateConfig) -> EvaluateConfig:
 def _stated(path: str) -> dict[str, str]:
     """The flags of the run that a model comes from, with its data set; else empty."""
     place = pathlib.Path(path).expanduser()
+    # A network that is shipped has nothing to do with a run in the current folder.
+    if not place.exists():
+        return {}
     run: RunFolder | None = RunFolder(place)
     if run is not None and not run.flags.is_file():
         run = run_around(place)
