@@ -155,8 +155,8 @@ def test_other_test_images_are_refused(place, tmp_path, monkeypatch):
         check("folder:photos:size=32,seed=1")
     assert str(caught.value) == (
         "--dataset=folder:photos:size=32,seed=1 has other test images than the run in "
-        f"{folder}/runs/photos was tested on, some of which it may have been trained on: it had "
-        "--dataset=folder:photos:size=32, with the test images of "
+        f"{folder}/runs/photos was tested on, some of which it may have been trained "
+        "on: it had --dataset=folder:photos:size=32, with the test images of "
         f"{folder}/runs/photos/data.json."
     )
     monkeypatch.chdir(tmp_path)

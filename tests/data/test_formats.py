@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.data.pictures import FORMATS, bmp, encoded, picture
-from tfrobust.data.formats import EXTENSIONS, check_header, kind_of
+from tfrobust.data.formats import EXTENSIONS, check_header, is_turned, kind_of
 
 
 def test_every_extension_is_one_that_tests_know():
@@ -59,6 +59,21 @@ def test_a_bmp_with_a_palette_is_refused_and_a_grey_one_not(tmp_path):
     file.write_bytes(bmp(picture(0)))
     check_header(str(file))
     assert np.array_equal(np.asarray(Image.open(file)), picture(0))
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_where_up_is_stands_in_the_notes_of_a_camera(orientation, endian):
+    """As Pillow writes them, in either order of bytes, among others."""
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F], exif[0x0110] = "Maker", "Model"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    content = encoded(picture(0), ".jpg", exif=exif)
+    assert is_turned(content[:600]) == (orientation not in (None, 1))
+    # Cut off in its notes, or none at all.
+    assert not is_turned(content[:34]) and not is_turned(encoded(picture(0), ".jpg"))
 
 
 def test_a_file_that_is_not_there(tmp_path):

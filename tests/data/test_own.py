@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.pictures import encoded, fill, picture
 from tfrobust import data
@@ -94,6 +95,34 @@ def test_val_is_a_split_of_its_own_beside_test(tmp_path):
     assert data.describe(name).sizes == {"train": 6, "test": 2, "val": 4}
     assert set(data.files_of(name, "test")) == {"test/cat/0.png", "test/dog/0.png"}
     assert len(data.load(name, "val")) == 4
+
+
+def test_copies_among_test_images_are_told(tmp_path, recwarn):
+    name = f"folder:{fill(tmp_path)}"
+    data.check(name)
+    assert not recwarn.list
+    train, test = (data.files_of(name, split) for split in ("train", "test"))
+    (tmp_path / test[1]).write_bytes((tmp_path / train[0]).read_bytes())
+    with pytest.warns(UserWarning) as caught:
+        data.check(name)
+    assert [str(each.message) for each in caught] == [
+        f"1 of 2 test images of {name!r} are among its training images, pixel for "
+        "pixel, the first at 1"
+    ]
+
+
+def test_photographs_to_be_turned_are_told(tmp_path):
+    name = f"folder:{fill(tmp_path, suffix='.jpg')}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(picture(0), ".jpg", exif=exif)
+    (tmp_path / "cat" / "3.jpg").write_bytes(content)
+    with pytest.warns(UserWarning) as caught:
+        data.check(name)
+    assert [str(each.message) for each in caught] == [
+        f"1 of 10 images of {name!r} are read as they are stored, not turned as the "
+        f"camera noted (EXIF orientation), such as {tmp_path}/cat/3.jpg"
+    ]
 
 
 @pytest.mark.parametrize("name", ["folder", "npz"])

@@ -22,6 +22,8 @@ _KINDS = {
     ".webp": "WebP",
     ".gif": "GIF",
 }
+# The tag of the note by which a camera says where up is; 1 is where it was.
+_ORIENTATION = 0x0112
 # A BMP's header and the colours behind it.
 _HEADER = 14 + 124 + 4 * 256
 
@@ -47,11 +49,14 @@ def kind_of(head: bytes) -> str:
     return "BMP" if head.startswith(b"BM") else ""
 
 
-def check_header(path: str) -> None:
+def check_header(path: str) -> bytes:
     """Refuses a file that is no image, or not the one that its name says.
 
     Args:
         path: A file with one of `EXTENSIONS`.
+
+    Returns:
+        Its first bytes.
 
     Raises:
         ValueError: If it cannot be read, is empty, holds another format than its name
@@ -81,6 +86,34 @@ def check_header(path: str) -> None:
             "compression",
             f"{path}, which is another; as a PNG it could be read",
         )
+    return head
+
+
+def is_turned(head: bytes) -> bool:
+    """Whether a camera noted beside a JPEG's pixels that they are to be shown turned.
+
+    Args:
+        head: The first bytes of the file, where cameras put their notes (EXIF).
+
+    Example:
+        >>> is_turned(b"no notes")
+        False
+    """
+    start = head.find(b"Exif\0\0") + 6
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[start : start + 4])
+    if start < 6 or order is None or kind_of(head) != "JPEG":
+        return False
+    try:
+        (table,) = struct.unpack_from(f"{order}I", head, start + 4)
+        (count,) = struct.unpack_from(f"{order}H", head, start + table)
+        for place in range(count):
+            entry = start + table + 2 + 12 * place
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", head, entry)
+            if tag == _ORIENTATION:
+                return value > 1
+    except struct.error:
+        pass  # Cut off, or no notes at all.
+    return False
 
 
 def _is_plain_bmp(head: bytes) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from typing import Any
 
 from tfrobust.data.base import Dataset
 from tfrobust.data.decode import Progress, read_images
 from tfrobust.data.folder import Listing, listing
-from tfrobust.data.formats import check_header
+from tfrobust.data.formats import check_header, is_turned
 from tfrobust.data.npz import read_npz
 from tfrobust.data.source import FOLDER, Source, parse, refusal
 
@@ -91,7 +93,20 @@ def files_of(name: str, split: str) -> tuple[str, ...]:
 
 def _keep(key: tuple[Any, ...], splits: dict[str, Dataset]) -> None:
     _LAST.clear()
+    _warn_of_copies(splits["train"], splits["test"])
     _LAST[key] = splits
+
+
+def _warn_of_copies(train: Dataset, test: Dataset) -> None:
+    """Says how many test images are trained on as well, pixel for pixel."""
+    known = {hashlib.sha256(image.data).digest() for image in train.images}
+    copies = [hashlib.sha256(image.data).digest() in known for image in test.images]
+    if any(copies):
+        warnings.warn(
+            f"{sum(copies)} of {len(test)} test images of {test.name!r} are among its "
+            f"training images, pixel for pixel, the first at {copies.index(True)}",
+            stacklevel=2,
+        )
 
 
 def _read_folder(
@@ -99,8 +114,14 @@ def _read_folder(
 ) -> dict[str, Dataset]:
     """All splits, decoded together: they must have one size."""
     files = [file for part in found.splits.values() for file in part.files]
-    for file in files:
-        check_header(file)
+    turned = [file for file in files if is_turned(check_header(file))]
+    if turned:
+        warnings.warn(
+            f"{len(turned)} of {len(files)} images of {name!r} are read as they are "
+            "stored, not turned as the camera noted (EXIF orientation), such as "
+            f"{turned[0]}",
+            stacklevel=2,
+        )
     images = read_images(files, source, progress)
     splits, first = {}, 0
     for split, part in found.splits.items():
