@@ -57,7 +57,7 @@ def test_held_out_images_are_not_trained_on(parse, fewer_shapes):
     test data, and each keeps its label.
     """
     flags = [*SHAPES, "--train_examples=30", "--batch_size=30"]
-    plain = build.load_data(parse(*flags))[:3]
+    plain = build.load_data(parse(*flags))
     for extra, trained in ((flags, 30), ([*SHAPES, "--batch_size=80"], 80)):
         loaded = build.load_data(parse(*extra, "--watch_robust=20"))[:3]
         assert (len(loaded.train), len(loaded.held_out)) == (trained, 20)
