@@ -48,11 +48,18 @@ def bmp(image: np.ndarray) -> bytes:
     return head + about + row.tobytes()
 
 
-def fill(root: Path, classes=("cat", "dog"), count: int = 5, suffix=".png", **about):
+def fill(
+    root: Path,
+    classes=("cat", "dog"),
+    count: int = 5,
+    suffix=".png",
+    seed: int = 0,
+    **about,
+):
     """`count` different images for each class, in a folder each."""
     for place, name in enumerate(classes):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            image = picture(100 * place + number, **about)
+            image = picture(seed + 100 * place + number, **about)
             (root / name / f"{number}{suffix}").write_bytes(encoded(image, suffix))
     return root

@@ -50,6 +50,30 @@ def test_each_file_is_decoded_once_until_one_changes(tmp_path, decoded):
         data.load(name, "test")
 
 
+@pytest.mark.parametrize("path", [".", "../photos", "../photos/"])
+def test_a_folder_by_a_relative_path(tmp_path, monkeypatch, path):
+    fill(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    files = data.files_of(f"folder:{path}", "test")
+    assert files == data.files_of(f"folder:{tmp_path}/photos", "test")
+    assert len(files) == 2 and all((tmp_path / "photos" / f).is_file() for f in files)
+    assert len(data.load(f"folder:{path}", "test")) == 2
+
+
+def test_arrays_in_fortrans_order_are_the_same_images(tmp_path):
+    images = np.stack([picture(seed) for seed in range(10)])
+    digests = []
+    for order in "CF":
+        file = tmp_path / f"{order}.npz"
+        ordered = np.asarray(images, order=order)
+        np.savez(file, images=ordered, labels=np.arange(10) % 2)
+        digests.append(data.load(f"npz:{file}", "train").digest())
+        rest = {"x_test": ordered[8:] // 2, "y_test": np.arange(2)}
+        np.savez(file, x_train=ordered[:8], y_train=np.arange(8) % 2, **rest)
+        digests.append(data.load(f"npz:{file}", "train").digest())
+    assert digests[:2] == digests[2:]
+
+
 def test_a_broken_header_is_found_before_anything_is_decoded(tmp_path, decoded):
     name = f"folder:{fill(tmp_path)}"
     (tmp_path / "dog" / "4.png").write_bytes(b"")
@@ -90,7 +114,7 @@ def test_a_split_that_is_not_there(tmp_path, ask):
 
 def test_val_is_a_split_of_its_own_beside_test(tmp_path):
     for split, count in (("train", 3), ("val", 2), ("test", 1)):
-        fill(tmp_path / split, count=count)
+        fill(tmp_path / split, count=count, seed=1000 * count)
     name = f"folder:{tmp_path}"
     assert data.describe(name).sizes == {"train": 6, "test": 2, "val": 4}
     assert set(data.files_of(name, "test")) == {"test/cat/0.png", "test/dog/0.png"}

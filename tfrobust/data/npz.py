@@ -138,6 +138,8 @@ def _part(source: Source, arrays: Mapping[str, np.ndarray], x: str, y: str) -> _
             f"{source.path}, with {len(labels)} and {len(images)}",
         )
     pixels = _bytes(images, x, place)
+    # What was saved in Fortran's order is read in it.
+    pixels = np.ascontiguousarray(pixels)
     return (pixels if pixels.ndim == 4 else pixels[..., None]), labels, classes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 import warnings
 from typing import Any
 
@@ -87,8 +88,10 @@ def files_of(name: str, split: str) -> tuple[str, ...]:
     splits = listing(source).splits
     if split not in splits:
         raise refusal(f"have a split {split!r}", f"{name}, with {', '.join(splits)}")
-    start = len(str(source.path)) + 1
-    return tuple(file[start:].replace("\\", "/") for file in splits[split].files)
+    return tuple(
+        pathlib.Path(file).relative_to(source.path).as_posix()
+        for file in splits[split].files
+    )
 
 
 def _keep(key: tuple[Any, ...], splits: dict[str, Dataset]) -> None:

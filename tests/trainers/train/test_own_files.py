@@ -100,7 +100,7 @@ def test_arrays_in_a_file(cifar, tmp_path):
 @pytest.fixture
 def with_val(tmp_path):
     for split, count in (("train", 6), ("val", 4), ("test", 2)):
-        fill(tmp_path / "photos" / split, count=count)
+        fill(tmp_path / "photos" / split, count=count, seed=1000 * count)
     return f"folder:{tmp_path}/photos"
 
 
