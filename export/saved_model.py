@@ -78,7 +78,7 @@ def export_saved_model(
       given, of one with a single output z for two classes `(-z/2, z/2)`;
     - `probabilities`, float32 `[B, K]`, the softmax of the logits;
     - `classes`, int32 `[B]`, the most likely class;
-    - `labels`, string `[B]`, its name, if `class_names` are given.
+    - `labels`, string `[B]`, its name, if the names of the classes are known.
 
     An input of another shape, with a pixel outside of the bounds or NaN, without any
     image or with too many is an `InvalidArgumentError`. Gradients flow through the
@@ -93,7 +93,8 @@ def export_saved_model(
             `serving_default`, whose limits on a request stay.
         directory: Where the versions go, made if need be. Its name is the model's name
             to a server.
-        class_names: One name for each class, in order.
+        class_names: One name for each class, in order; by default those that `facts`
+            know, which are those of the run that the model's file lies in.
         signatures: What is served, `serving_default` among it; each other one takes
             some seconds to trace. `None`: all that the model can have, with a warning
             for each that it cannot.
@@ -149,7 +150,8 @@ def export_saved_model(
     output = output or getattr(model, "output_name", None)
     box, network = bounds_of(model, bounds), network_of(model)
     unit = UnitNetwork(network, box, output)
-    labels = _check_names(class_names, _check_model(unit))
+    classes = _check_model(unit)
+    labels = _check_names(class_names, classes) or _known_names(facts, classes)
     settings = settings or Settings()
     served = fold_or_keep(network, box) if folded else network
     unit = UnitNetwork(served, box, output)
@@ -339,3 +341,9 @@ def _check_names(names: Sequence[str] | None, classes: int) -> list[str] | None:
             f"Received: {names!r}"
         )
     return [str(name) for name in names]
+
+
+def _known_names(facts: Facts | None, classes: int) -> list[str] | None:
+    """The names of classes that a run or a card knows, if they are of this model."""
+    names = None if facts is None else facts.class_names
+    return list(names) if names is not None and len(names) == classes else None
