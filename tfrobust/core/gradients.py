@@ -8,6 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.differentiable import (
+    missing_gradient,
+    require_gradient,
+    require_second_derivative,
+    require_second_derivative_of,
+)
 from tfrobust.layers import find_layers
 
 # float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
@@ -35,7 +41,8 @@ def values_and_gradient(
         Values `[B]` and gradients `[B,...]`, shaped as the images.
 
     Raises:
-        ValueError: If the values have no gradient path to the images.
+        ValueError: If the values have no gradient path to the images, or in a graph one
+            that lacks a term.
 
     Example:
         >>> result = values_and_gradient(
@@ -47,7 +54,11 @@ def values_and_gradient(
         tape.watch(images)
         result = values(images)
         total = tf.reduce_sum(result) * scale
-    return result, _connected(tape.gradient(total, images)) / scale
+    require_gradient(images, total)
+    gradient = tape.gradient(total, images)
+    if gradient is None:
+        raise missing_gradient(values, images)
+    return result, gradient / scale
 
 
 def input_gradient(values: Values, images: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
@@ -82,6 +93,9 @@ def gradient_and_hessian(
     replays only the pass back through them, so that in a graph the products of a power
     iteration share everything that does not depend on the vector.
 
+    A product is zero where the values are linear, and never because TensorFlow has no
+    second derivative of an operation: that is an error.
+
     Args:
         values: What is differentiated, such as a loss.
         images: float32 `[B, ...]`.
@@ -91,7 +105,8 @@ def gradient_and_hessian(
         Hessian-vector products of that shape.
 
     Raises:
-        ValueError: If the values have no gradient path to the images.
+        ValueError: If the values have no gradient path to the images, or a second
+            derivative on the way is one that TensorFlow does not have.
 
     Example:
         >>> _, product = gradient_and_hessian(
@@ -102,6 +117,10 @@ def gradient_and_hessian(
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(images)
         gradient = input_gradient(values, images)
+    if tf.executing_eagerly():
+        require_second_derivative_of(lambda x: input_gradient(values, x), images)
+    else:
+        require_second_derivative(images, gradient)
 
     def product(vectors: tf.Tensor) -> tf.Tensor:
         result = tape.gradient(gradient, images, output_gradients=vectors)
