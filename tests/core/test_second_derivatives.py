@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.core.second_derivatives import _provides, registered
+from tfrobust.core.second_derivatives import provides, registered
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0.1, 0.9, (2, 5, 6, 3)).astype(np.float32)
@@ -179,7 +179,7 @@ def test_local_response_normalization_against_differences():
 
 def test_what_somebody_registered_is_kept():
     kept = registered("MatMul")
-    _provides("MatMul")(lambda op, upstream: None)
+    provides("MatMul")(lambda op, upstream: None)
     assert registered("MatMul") == kept
     assert registered("NoSuchOperation") == (False, None)
     assert registered("Greater") == (True, None)

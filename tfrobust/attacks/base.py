@@ -23,6 +23,7 @@ from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_images
@@ -139,12 +140,14 @@ class Attack(abc.ABC):
         goal = _goal(labels, targets)
         if not tf.executing_eagerly():
             # Shapes that vary are left out: the caller may be compiled by XLA.
-            return self._search(as_classifier(model), images, goal, eps, False)[0]
+            with layers_named(model):
+                return self._search(as_classifier(model), images, goal, eps, False)[0]
         validation.check_values(images, labels, targets, eps)
         if images.shape[0] == 0:
             none, zero = tf.zeros([0], tf.bool), tf.zeros([0])
             return AttackResult(images, none, zero, none, zero, none)
-        search = _compiled(self, model, images, goal)
+        with layers_named(model):
+            search = _compiled(self, model, images, goal)
         result, logits = search(images, goal.classes, eps)
         validation.check_logits(logits, labels, targets)
         return result
@@ -201,7 +204,8 @@ class Attack(abc.ABC):
             active=tf.ones_like(labels, tf.bool),
             compact=False,
         )
-        point = self.for_training()._find(problem)
+        with layers_named(model):
+            point = self.for_training()._find(problem)
         return self.threat.project(images, point, problem.eps)
 
     def _find(self, problem: Problem) -> tf.Tensor:

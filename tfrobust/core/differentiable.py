@@ -202,9 +202,13 @@ def _require(images: Any, outputs: Any, need: str, variables: bool) -> None:
     if getattr(images, "graph", None) is not graph:
         captures = getattr(graph, "captures", ())
         sources = [inner for outer, inner in captures if outer is images]
-    step = Flow(graph).lost(sources, [outputs], variables)
+    flow = Flow(graph)
+    step = flow.lost(sources, [outputs], variables)
     if step is not None:
-        reason = "of which TensorFlow has no derivative"
+        raise not_differentiable(need, step, "of which TensorFlow has no derivative")
+    step = flow.stopped_moments(sources, [outputs]) if need == _SECOND else None
+    if step is not None:
+        reason = "of a variance (tf.nn.moments) that was traced with its mean held fixed"
         raise not_differentiable(need, step, reason)
 
 

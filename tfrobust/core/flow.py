@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+import tfrobust.core.image_transforms  # noqa: F401 - registers a derivative
 from tfrobust.core.second_derivatives import registered
 
 # Of these the derivative is zero, almost everywhere or because someone says so.
@@ -119,6 +120,27 @@ class Flow:
         reached = self._forward(starts, lambda step, on: step.reaches(on, smooth=True))
         way = self._backward({tensor.name for tensor in targets}, reached)
         return next((step for step in way if step.is_lost), None)
+
+    def stopped_moments(
+        self, sources: Iterable[Any], targets: Iterable[Any]
+    ) -> Step | None:
+        """The first variance on the way whose mean takes no part in derivatives.
+
+        As `tf.nn.moments` has it: the second derivative then lacks a term.
+        """
+        starts = {tensor.name for tensor in sources}
+        reached = self._forward(starts, lambda step, on: step.reaches(on, smooth=True))
+        way = self._backward({tensor.name for tensor in targets}, reached)
+        stopped = {
+            name
+            for step in self._steps
+            if step.kind == "StopGradient" and not reached.isdisjoint(step.inputs)
+            for name, _ in step.outputs
+        }
+        for step in way:
+            if step.kind == "SquaredDifference" and not stopped.isdisjoint(step.inputs):
+                return step
+        return None
 
     def broken(self, sources: Iterable[Any], targets: Iterable[Any]) -> Step | None:
         """The first step on the way through which no derivative comes at all.

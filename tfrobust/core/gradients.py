@@ -14,6 +14,8 @@ from tfrobust.core.differentiable import (
     require_second_derivative,
     require_second_derivative_of,
 )
+from tfrobust.core.precision import HEADROOM
+from tfrobust.core.second_derivatives import twice_differentiable
 from tfrobust.layers import find_layers
 
 # float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
@@ -52,7 +54,8 @@ def values_and_gradient(
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        result = values(images)
+        with twice_differentiable():
+            result = values(images)
         total = tf.reduce_sum(result) * scale
     require_gradient(images, total)
     gradient = tape.gradient(total, images)
@@ -167,8 +170,17 @@ def linearize(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     inference = {"training": False} if isinstance(model, keras.Model) else {}
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(images)
-        logits = tf.cast(model(images, **inference), tf.float32)
-    return logits, pullback(tape, logits, images)
+        with twice_differentiable():
+            logits = tf.cast(model(images, **inference), tf.float32)
+    require_gradient(images, logits)
+
+    def pull(upstream: tf.Tensor) -> tf.Tensor:
+        result = tape.gradient(logits, images, HEADROOM * upstream)
+        if result is None:
+            raise missing_gradient(lambda x: model(x, **inference), images)
+        return result / HEADROOM
+
+    return logits, pull
 
 
 def pullback(
@@ -197,7 +209,12 @@ def pullback(
 
     def pull(upstream: tf.Tensor) -> tf.Tensor:
         result = tape.gradient(logits, images, output_gradients=scale * upstream)
-        return _connected(result) / scale
+        if result is None:
+            raise ValueError(
+                "`model` must be differentiable in its images. Received: a model whose "
+                "logits have no gradient path to them"
+            )
+        return result / scale
 
     return pull
 
@@ -243,13 +260,3 @@ def class_gradients(
     if signs is None:
         return gradients
     return tf.einsum("bk,bk...->bk...", signs, gradients)
-
-
-def _connected(gradient: tf.Tensor | None) -> tf.Tensor:
-    """The gradient, or a one-sentence `ValueError` where there is none."""
-    if gradient is None:
-        raise ValueError(
-            "`model` must be differentiable in its images. Received: a model whose "
-            "logits have no gradient path to them"
-        )
-    return gradient

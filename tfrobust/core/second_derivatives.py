@@ -7,11 +7,18 @@ that every second derivative through it is silently zero. None of them is hard: 
 is linear, and the derivative of its adjoint is the resize itself.
 
 A type that somebody else registered a derivative for keeps it.
+
+There is one more trap. `tf.nn.moments`, and with it every normalization of Keras in
+training, stops the gradient at the mean from which it measures deviations. The first
+derivative of a variance does not depend on that, and the second is wrong without a word.
+`twice_differentiable` is the remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -21,6 +28,9 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 Gradient = Callable[..., Any]
+
+# Over what is changed for as long as a model is traced.
+_LOCK = threading.RLock()
 
 
 def registered(kind: str) -> tuple[bool, Gradient | None]:
@@ -43,12 +53,67 @@ def registered(kind: str) -> tuple[bool, Gradient | None]:
         return False, None
 
 
-def _provides(kind: str, anew: bool = False) -> Callable[[Gradient], Gradient]:
+@contextlib.contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Models called within have moments with the right second derivative.
+
+    For as long as it is entered, `tf.nn.moments` stands for the same values and first
+    derivative without a gradient stopped on the way. What was traced before is not
+    reached: a `tf.function` of the user's, or a SavedModel.
+
+    Example:
+        >>> x = tf.constant([1.0, 3.0])
+        >>> with tf.GradientTape() as outer, tf.GradientTape() as inner:
+        ...     outer.watch(x)
+        ...     inner.watch(x)
+        ...     with twice_differentiable():
+        ...         _, variance = tf.nn.moments(x, [0])
+        ...     slope = inner.gradient(variance, x)
+        >>> outer.jacobian(slope, x).numpy().tolist()
+        [[0.5, -0.5], [-0.5, 0.5]]
+    """
+    with _LOCK:
+        original, tf.nn.moments = tf.nn.moments, _moments
+        try:
+            yield
+        finally:
+            tf.nn.moments = original
+
+
+def _moments(
+    x: tf.Tensor,
+    axes: int | Sequence[int],
+    shift: Any = None,
+    keepdims: bool = False,
+    name: str | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`tf.nn.moments`; it ignores `shift` as well."""
+    with tf.name_scope(name or "moments"):
+        x = tf.convert_to_tensor(x)
+        wide = tf.cast(x, tf.float32) if x.dtype == tf.float16 else x
+        mean = tf.reduce_mean(wide, axes, keepdims=True)
+        squares = tf.math.squared_difference(wide, mean)
+        variance = tf.reduce_mean(squares, axes, keepdims=True)
+        if not keepdims:
+            mean, variance = tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+        return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
+
+
+def provides(kind: str, anew: bool = False) -> Callable[[Gradient], Gradient]:
     """Registers a derivative where there is none, or only the claim of none.
 
     Args:
         kind: The type of the operation.
         anew: Whether to take the place of TensorFlow's own, too.
+
+    Returns:
+        A decorator of functions of an operation and the cotangents of its outputs.
+
+    Example:
+        >>> @provides("MatMul")
+        ... def never(op, upstream): ...
+        >>> registered("MatMul")[1] is never
+        False
     """
 
     def register(gradient: Gradient) -> Gradient:
@@ -91,7 +156,7 @@ def _separable(
 
 # Not that of `ResizeBilinearGrad`, whose inputs TensorFlow's tape does not keep: it
 # believes that no derivative asks for them.
-@_provides("ResizeBilinear", anew=True)
+@provides("ResizeBilinear", anew=True)
 def _resize_bilinear(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     align, half = op.get_attr("align_corners"), op.get_attr("half_pixel_centers")
 
@@ -103,7 +168,7 @@ def _resize_bilinear(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     return _separable(op, upstream, resize)
 
 
-@_provides("ResizeArea")
+@provides("ResizeArea")
 def _resize_area(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     align = op.get_attr("align_corners")
 
@@ -113,7 +178,7 @@ def _resize_area(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     return _separable(op, upstream, resize)
 
 
-@_provides("ResizeBicubicGrad")
+@provides("ResizeBicubicGrad")
 def _resize_bicubic(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     resized = tf.raw_ops.ResizeBicubic(
         images=upstream,
@@ -124,7 +189,7 @@ def _resize_bicubic(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     return [resized, None]
 
 
-@_provides("ResizeNearestNeighborGrad")
+@provides("ResizeNearestNeighborGrad")
 def _resize_nearest(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     resized = tf.raw_ops.ResizeNearestNeighbor(
         images=upstream,
@@ -135,9 +200,24 @@ def _resize_nearest(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     return [resized, None]
 
 
-@_provides("ScaleAndTranslateGrad")
+# Anew, as TensorFlow's fails on images that are not float32.
+@provides("ScaleAndTranslate", anew=True)
 def _scale_and_translate(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     """Of antialiased, Lanczos and Gaussian resizing."""
+    images, _, scale, translation = op.inputs
+    wide = tf.raw_ops.ScaleAndTranslateGrad(
+        grads=upstream,
+        original_image=tf.cast(images, tf.float32),
+        scale=scale,
+        translation=translation,
+        kernel_type=op.get_attr("kernel_type"),
+        antialias=op.get_attr("antialias"),
+    )
+    return [tf.cast(wide, images.dtype), None, None, None]
+
+
+@provides("ScaleAndTranslateGrad")
+def _scale_and_translate_grad(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     resized = tf.raw_ops.ScaleAndTranslate(
         images=upstream,
         size=_size(op.inputs[0]),
@@ -149,7 +229,7 @@ def _scale_and_translate(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]
     return [resized, None, None, None]
 
 
-@_provides("CropAndResizeGradImage")
+@provides("CropAndResizeGradImage")
 def _crop_and_resize(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     grads, boxes, indices = op.inputs[:3]
     method = op.get_attr("method")
@@ -170,7 +250,7 @@ def _crop_and_resize(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     return [crops, moved, None, None]
 
 
-@_provides("SoftsignGrad")
+@provides("SoftsignGrad")
 def _softsign(op: Any, upstream: tf.Tensor) -> list[tf.Tensor]:
     gradients, features = op.inputs
     slope = tf.raw_ops.SoftsignGrad(gradients=upstream, features=features)
@@ -178,7 +258,7 @@ def _softsign(op: Any, upstream: tf.Tensor) -> list[tf.Tensor]:
     return [slope, upstream * gradients * bend]
 
 
-@_provides("LRNGrad")
+@provides("LRNGrad")
 def _local_response(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
     """By differentiating the formula of the layer in elementary operations twice."""
     gradients, images, _ = op.inputs
