@@ -80,8 +80,8 @@ def test_a_model_without_a_path_is_refused():
     with pytest.raises(ValueError) as caught:
         flat.gradient(flat.images, margin, flat.active)
     assert str(caught.value) == (
-        "`model` must be differentiable in its images. Received: a model whose logits "
-        "have no gradient path to them"
+        "`model` must be differentiable in its images. Received: the operation "
+        "StopGradient at 'StopGradient', through which no gradient comes"
     )
 
 

@@ -1,4 +1,4 @@
-"""Projective transforms against TensorFlow's own, and their derivative by its matrix."""
+"""Projective transforms against TensorFlow's own, their derivative by its matrix."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,11 +17,8 @@ _FIRST = "differentiable in its images"
 _SECOND = "twice differentiable"
 
 
-class MissingDerivative(Exception):  # noqa: N818 - a reason, not what is raised
-    """The cause of an error over a derivative that a model lacks.
-
-    What is raised is a plain `ValueError`, the only one that comes out as such of a
-    function of the user's that AutoGraph has rewritten.
+class Missing(NamedTuple):
+    """What an error over a derivative that a model lacks is about.
 
     Attributes:
         need: What the model must be.
@@ -29,13 +26,16 @@ class MissingDerivative(Exception):  # noqa: N818 - a reason, not what is raised
         reason: What is the matter with it.
     """
 
-    def __init__(self, need: str, step: Step, reason: str) -> None:
-        super().__init__(reason)
-        self.need, self.step, self.reason = need, step, reason
+    need: str
+    step: Step
+    reason: str
 
 
 def not_differentiable(need: str, step: Step, reason: str) -> ValueError:
-    """The error of these attributes, which names the operation.
+    """The error that a model lacks a derivative, which names the operation.
+
+    A plain `ValueError`, the only one that comes out as such of a function of the
+    user's that AutoGraph has rewritten. `layers_named` says more of it.
 
     Example:
         >>> step = Step("Round", "network/rounding/Round", "Round", [], [])
@@ -47,7 +47,7 @@ def not_differentiable(need: str, step: Step, reason: str) -> ValueError:
         f"`model` must be {need}. Received: the operation {step.kind} at "
         f"{_plain(step.name)!r}, {reason}"
     )
-    error.__cause__ = MissingDerivative(need, step, reason)
+    vars(error)["missing"] = Missing(need, step, reason)
     return error
 
 
@@ -71,17 +71,15 @@ with the operation Round, which is not
     try:
         yield
     except ValueError as error:
-        cause = error.__cause__
-        if not isinstance(cause, MissingDerivative):
-            raise
-        layer = layer_at(model, cause.step.name)
-        if layer is None:
+        missing = vars(error).get("missing")
+        layer = None if missing is None else layer_at(model, missing.step.name)
+        if missing is None or layer is None:
             raise
         raise ValueError(
-            f"`model` must be {cause.need}. Received: the layer {layer.name!r} "
-            f"({type(layer).__name__}) with the operation {cause.step.kind}, "
-            f"{cause.reason}"
-        ) from cause
+            f"`model` must be {missing.need}. Received: the layer {layer.name!r} "
+            f"({type(layer).__name__}) with the operation {missing.step.kind}, "
+            f"{missing.reason}"
+        ) from error
 
 
 def layer_at(model: Any, name: str) -> keras.layers.Layer | None:
@@ -208,7 +206,9 @@ def _require(images: Any, outputs: Any, need: str, variables: bool) -> None:
         raise not_differentiable(need, step, "of which TensorFlow has no derivative")
     step = flow.stopped_moments(sources, [outputs]) if need == _SECOND else None
     if step is not None:
-        reason = "of a variance (tf.nn.moments) that was traced with its mean held fixed"
+        reason = (
+            "of a variance (tf.nn.moments) that was traced with its mean held fixed"
+        )
         raise not_differentiable(need, step, reason)
 
 

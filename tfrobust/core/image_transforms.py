@@ -1,8 +1,8 @@
 """The derivative of projective transforms of images, such as a random rotation.
 
-TensorFlow's own turns the cotangents back by the inverse transform. That is what a
-picture would look like, and not the derivative of an interpolation: it is off by as much
-as it is long. Here the interpolation is written in operations that have theirs.
+TensorFlow's own turns the cotangents back by the inverse transform, which is not the
+derivative of an interpolation: it can be off by as much as it is long. Here the
+interpolation is written in operations that have theirs.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ def _inside(place: tf.Tensor, side: tf.Tensor, fill_mode: str) -> tf.Tensor:
         high = tf.where(high >= size, period - high - 1.0, high)
         moved = tf.where(place < 0.0, low, tf.where(place > last, high, place))
         place = tf.where(side > 1, moved, tf.zeros_like(place))
-    elif fill_mode == "WRAP":  # abcd|abcd|abcd
-        period = tf.maximum(last, 1.0)
-        low = place + period * (_truncated(-place / period) + 1.0)
-        high = place - period * _truncated(place / period)
+    elif fill_mode == "WRAP":  # abcd|abcd|abcd, and further out as TensorFlow has it
+        step = tf.maximum(last, 1.0)
+        low = place + size * (_truncated(-place / step) + 1.0)
+        high = place - size * _truncated(place / step)
         moved = tf.where(place < 0.0, low, tf.where(place > last, high, place))
         place = tf.where(side > 1, moved, tf.zeros_like(place))
     elif fill_mode == "CONSTANT":

@@ -53,8 +53,9 @@ def in_single_precision(model: Any) -> Iterator[None]:
 
     For as long as a call of the model is traced: its graph is that of the float32
     network with the same weights, of which the model rounds every step. Second
-    derivatives in half precision are mostly rounding error. Of an operation that was
-    asked for half precision by name nothing changes, nor of what is not Keras's.
+    derivatives in half precision are mostly rounding error. Nothing
+    changes of what is not Keras's, nor of the mean and variance that a `Normalization`
+    keeps rounded.
 
     Args:
         model: Anything.
@@ -68,17 +69,38 @@ def in_single_precision(model: Any) -> Iterator[None]:
         >>> dense.compute_dtype
         'float16'
     """
-    halves = [layer for layer in _layers(network_of(model)) if _is_half(layer)]
+    layers = list(_layers(network_of(model)))
+    halves = [layer for layer in layers if layer.compute_dtype in _HALVES]
+    casts = list(_casts(layers))
     with contextlib.ExitStack() as stack:
-        if halves:
+        if halves or casts:
             stack.enter_context(_LOCK)
         for layer in halves:
             stack.callback(_widen(layer))
+        for owner, name in casts:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, "float32")
         yield
 
 
-def _is_half(layer: keras.layers.Layer) -> bool:
-    return layer.compute_dtype in _HALVES
+def _casts(layers: list[keras.layers.Layer]) -> Iterator[tuple[Any, str]]:
+    """What else casts to half precision, each once, and the name of its dtype.
+
+    The inputs of a model, and the operations of its graph between layers of which one
+    takes what another does not give. Neither has a public way to be changed.
+    """
+    found: dict[int, tuple[Any, str]] = {}
+    for layer in layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            found[id(layer)] = (layer, "_dtype")
+        for tensor in tf.nest.flatten(getattr(layer, "inputs", None) or []):
+            found[id(tensor)] = (tensor, "_dtype")
+        for operation in getattr(layer, "operations", None) or []:
+            if not isinstance(operation, keras.layers.Layer):
+                found[id(operation)] = (operation, "dtype")
+    for owner, name in found.values():
+        if getattr(owner, name, None) in _HALVES:
+            yield owner, name
 
 
 def _widen(layer: keras.layers.Layer) -> Callable[[], None]:
@@ -99,22 +121,38 @@ def _widen_in_map(
 ) -> Callable[[], None]:
     """The same for a layer that looks its policy up by its path."""
     path = layer.path
-    own = policies[path] if path in policies else None
-    wide = _widened(policies[path])
-    policies.pop(path, None)
-    policies[path] = wide
+    policy = policies[path]
+    known = path in list(policies)  # `in` alone is true of every path
+    if known:
+        del policies[path]
+    policies[path] = _widened(policy)
 
     def restore() -> None:
         del policies[path]
-        if own is not None:
-            policies[path] = own
+        if known:
+            policies[path] = policy
 
     return restore
 
 
+class _Widened(keras.DTypePolicy):
+    """Computes in float32 on weights in half precision."""
+
+    def __init__(self, variable_dtype: str) -> None:
+        super().__init__("float32")
+        self._kept = variable_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """That of the weights."""
+        return self._kept
+
+
 def _widened(policy: Any) -> Any:
     """`mixed_float16`, `float16` or `int8_from_mixed_float16` with float32 for it."""
-    name = re.sub("(mixed_)?b?float16", "float32", policy.name)
+    if policy.variable_dtype in _HALVES:
+        return _Widened(policy.variable_dtype)
+    name = re.sub("mixed_b?float16", "float32", policy.name)
     return keras.dtype_policies.get(name)
 
 

@@ -8,10 +8,10 @@ is linear, and the derivative of its adjoint is the resize itself.
 
 A type that somebody else registered a derivative for keeps it.
 
-There is one more trap. `tf.nn.moments`, and with it every normalization of Keras in
-training, stops the gradient at the mean from which it measures deviations. The first
-derivative of a variance does not depend on that, and the second is wrong without a word.
-`twice_differentiable` is the remedy.
+There is one more trap. `tf.nn.moments`, and with it Keras's batch, group and layer
+normalization, stops the gradient at the mean from which it measures deviations. The
+first derivative of a variance does not depend on that, and the second is wrong without
+a word. `twice_differentiable` is the remedy.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
         True
     """
     images = tf.stop_gradient(check_images(images, any_rank=True))
-    classes, margin, slope, loss = _margin(model, images)
+    with layers_named(model):
+        classes, margin, slope, loss = _margin(model, images)
     gradient, hessian, bend = curvature(model, images, classes, iterations)
     linear = _over(tf.nn.relu(math.log(2.0) - loss), gradient)
     return Robustness(
@@ -113,7 +114,7 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
 
 def _margin(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Best class, margin, norm of its gradient, and cross-entropy of that class."""
-    with layers_named(model), in_single_precision(model):
+    with in_single_precision(model):
         logits, pull = linearize(as_classifier(model), images)
     best = tf.math.top_k(logits, 2)
     margin = best.values[:, 0] - best.values[:, 1]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import Pullback, class_gradients
 from tfrobust.core.vectors import cosine, lengths
@@ -114,6 +115,8 @@ class GradientAlignment(Penalty):
             # for each other for ever.
             vectorize=tf.distribute.get_strategy().num_replicas_in_sync == 1,
         )
+        with layers_named(context.network):
+            require_second_derivative(context.images, gradients, variables=True)
         if self.exact or self.classes_per_step == 1:
             total = _misaligned(gradients, goals)
         else:

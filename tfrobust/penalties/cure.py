@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.gradients import gradient_scale, input_gradient
 from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
@@ -72,6 +73,8 @@ class Cure(Penalty):
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
         clean = _input_gradient(context.network, context.images, context.labels)
+        with layers_named(context.network):
+            require_second_derivative(context.images, clean, variables=True)
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
@@ -89,4 +92,5 @@ def _input_gradient(
         logits = tf.cast(network(x, training=False), tf.float32)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
-    return input_gradient(losses, images, gradient_scale(network))
+    with layers_named(network):
+        return input_gradient(losses, images, gradient_scale(network))
