@@ -85,6 +85,18 @@ def test_an_error_within_leaves_the_policies_as_they_were():
     assert {layer.dtype_policy.name for layer in model.layers[2:]} == {"mixed_float16"}
 
 
+def test_the_last_to_leave_restores():
+    """As with two threads that measure one network at once."""
+    model = network("mixed_float16")
+    first, second = in_single_precision(model), in_single_precision(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert model.layers[-1].compute_dtype == "float32"
+    second.__exit__(None, None, None)
+    assert model.layers[-1].compute_dtype == "float16"
+
+
 def test_a_map_of_policies_is_left_as_it_was():
     policies = keras.dtype_policies.DTypePolicyMap(default_policy="mixed_float16")
     dense = kl.Dense(2, dtype=policies, name="dense")

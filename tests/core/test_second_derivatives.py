@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.core.second_derivatives import provides, registered
+from tfrobust.core.second_derivatives import (
+    provides,
+    registered,
+    twice_differentiable,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0.1, 0.9, (2, 5, 6, 3)).astype(np.float32)
@@ -175,6 +179,23 @@ def test_local_response_normalization_against_differences():
         return tf.nn.local_response_normalization(x, 1, bias=1.2, alpha=0.7, beta=0.6)
 
     against_differences(normalize, IMAGES, step=3e-3, tolerance=2e-2)
+
+
+def test_moments_are_tensorflow_s_but_for_the_second_derivative():
+    original = tf.nn.moments
+    images = tf.constant(IMAGES)
+    with twice_differentiable():
+        with twice_differentiable():
+            pass
+        for dtype in (tf.float32, tf.float16, tf.float64):
+            for settings in ({"axes": [0, 1, 2]}, {"axes": [-1], "keepdims": True}):
+                x = tf.cast(images, dtype)
+                results = tf.nn.moments(x, **settings), original(x, **settings)
+                for ours, theirs in zip(*results, strict=True):
+                    assert ours.dtype == theirs.dtype == dtype
+                    np.testing.assert_array_equal(ours, theirs)
+        assert tf.nn.moments is not original
+    assert tf.nn.moments is original
 
 
 def test_what_somebody_registered_is_kept():

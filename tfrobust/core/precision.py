@@ -19,8 +19,9 @@ HEADROOM = 32.0
 _HALVES = ("float16", "bfloat16")
 _BIAS, _DIGITS, _LARGEST = 127, 23, 220  # of float32's exponent, and how far it may go
 
-# Layers are changed while a graph is traced: one thread at a time.
-_LOCK = threading.RLock()
+# Networks that are in single precision: how often, and what ends it.
+_ENTERED: dict[int, tuple[int, contextlib.ExitStack]] = {}
+_LOCK = threading.Lock()
 
 
 def powers(cotangents: tf.Tensor) -> tf.Tensor:
@@ -69,18 +70,38 @@ def in_single_precision(model: Any) -> Iterator[None]:
         >>> dense.compute_dtype
         'float16'
     """
-    layers = list(_layers(network_of(model)))
-    halves = [layer for layer in layers if layer.compute_dtype in _HALVES]
-    casts = list(_casts(layers))
-    with contextlib.ExitStack() as stack:
-        if halves or casts:
-            stack.enter_context(_LOCK)
-        for layer in halves:
-            stack.callback(_widen(layer))
-        for owner, name in casts:
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, "float32")
+    network = network_of(model)
+    if not isinstance(network, keras.layers.Layer):
         yield
+        return
+    # No lock is held within: threads that trace may wait for each other there.
+    with _LOCK:
+        if id(network) not in _ENTERED:
+            _ENTERED[id(network)] = (0, _widen_all(network))
+        count, restore = _ENTERED[id(network)]
+        _ENTERED[id(network)] = (count + 1, restore)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            count, restore = _ENTERED.pop(id(network))
+            if count == 1:
+                restore.close()
+            else:
+                _ENTERED[id(network)] = (count - 1, restore)
+
+
+def _widen_all(network: keras.layers.Layer) -> contextlib.ExitStack:
+    """Gives what computes in half precision float32; closed, it takes it back."""
+    layers = list(_layers(network))
+    restore = contextlib.ExitStack()
+    for layer in layers:
+        if layer.compute_dtype in _HALVES:
+            restore.callback(_widen(layer))
+    for owner, name in _casts(layers):
+        restore.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, "float32")
+    return restore
 
 
 def _casts(layers: list[keras.layers.Layer]) -> Iterator[tuple[Any, str]]:

@@ -29,8 +29,10 @@ from tensorflow.python.framework import ops
 
 Gradient = Callable[..., Any]
 
-# Over what is changed for as long as a model is traced.
-_LOCK = threading.RLock()
+_MOMENTS = tf.nn.moments
+# How many are within `twice_differentiable`.
+_entered = 0
+_LOCK = threading.Lock()
 
 
 def registered(kind: str) -> tuple[bool, Gradient | None]:
@@ -72,12 +74,19 @@ def twice_differentiable() -> Iterator[None]:
         >>> outer.jacobian(slope, x).numpy().tolist()
         [[0.5, -0.5], [-0.5, 0.5]]
     """
+    global _entered
+    # No lock is held within: replicas that are traced in turn wait there for each other.
     with _LOCK:
-        original, tf.nn.moments = tf.nn.moments, _moments
-        try:
-            yield
-        finally:
-            tf.nn.moments = original
+        if _entered == 0:
+            tf.nn.moments = _moments
+        _entered += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _entered -= 1
+            if _entered == 0:
+                tf.nn.moments = _MOMENTS
 
 
 def _moments(
