@@ -75,7 +75,7 @@ def twice_differentiable() -> Iterator[None]:
         [[0.5, -0.5], [-0.5, 0.5]]
     """
     global _entered
-    # No lock is held within: replicas that are traced in turn wait there for each other.
+    # No lock is held within: replicas traced in turn wait there for each other.
     with _LOCK:
         if _entered == 0:
             tf.nn.moments = _moments
