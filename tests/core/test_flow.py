@@ -120,6 +120,8 @@ def test_what_ends_every_gradient_is_named():
     assert broken(lambda x: tf.cast(tf.argmax(tf.sin(x)), tf.float32)) == "ArgMax"
     assert broken(lambda x: tf.stop_gradient(x) * 2.0) == "StopGradient"
     assert broken(lambda x: LOST(tf.sin(x))) == "RandomShuffle"
+    bent = lambda x: tf.where(x > 0.5, x, 2.0 * x)  # noqa: E731 - smooth beside it
+    assert broken(lambda x: tf.round(bent(x))) == "Round"
     assert broken(tf.sin) is None
     assert broken(lambda x: tf.ones([3])) is None
 

@@ -15,6 +15,7 @@ from tfrobust.layers import find_layers
 
 _FIRST = "differentiable in its images"
 _SECOND = "twice differentiable"
+_NO_DERIVATIVE = "of which TensorFlow has no derivative"
 
 
 class Missing(NamedTuple):
@@ -183,13 +184,33 @@ def missing_gradient(
     """
     spec = tf.TensorSpec(images.shape, images.dtype)
     graph = tf.function(function, autograph=False).get_concrete_function(spec).graph
-    step = Flow(graph).broken(graph.inputs[:1], graph.outputs)
-    if step is None:
-        return ValueError(
-            f"`model` must be {_FIRST}. Received: a model whose logits have no "
-            "gradient path to them"
-        )
-    return not_differentiable(_FIRST, step, "through which no gradient comes")
+    return _disconnected(graph, graph.inputs[0], graph.outputs)
+
+
+def missing_path(images: Any, outputs: Any) -> ValueError:
+    """The same of tensors that a function has made, told best where a graph is traced.
+
+    Args:
+        images: A tensor.
+        outputs: A tensor computed from it, without a gradient path to it.
+    """
+    graph = getattr(outputs, "graph", None)
+    return _disconnected(graph, images, [outputs])
+
+
+def _disconnected(graph: Any, images: Any, outputs: list[Any]) -> ValueError:
+    if graph is not None and getattr(images, "graph", None) is graph:
+        flow = Flow(graph)
+        step = flow.lost([images], outputs)
+        if step is not None:
+            return not_differentiable(_FIRST, step, _NO_DERIVATIVE)
+        step = flow.broken([images], outputs)
+        if step is not None:
+            return not_differentiable(_FIRST, step, "through which no gradient comes")
+    return ValueError(
+        f"`model` must be {_FIRST}. Received: a model whose logits have no gradient "
+        "path to them"
+    )
 
 
 def _require(images: Any, outputs: Any, need: str, variables: bool) -> None:
@@ -203,7 +224,7 @@ def _require(images: Any, outputs: Any, need: str, variables: bool) -> None:
     flow = Flow(graph)
     step = flow.lost(sources, [outputs], variables)
     if step is not None:
-        raise not_differentiable(need, step, "of which TensorFlow has no derivative")
+        raise not_differentiable(need, step, _NO_DERIVATIVE)
     step = flow.stopped_moments(sources, [outputs]) if need == _SECOND else None
     if step is not None:
         reason = (

@@ -143,7 +143,7 @@ class Flow:
         return None
 
     def broken(self, sources: Iterable[Any], targets: Iterable[Any]) -> Step | None:
-        """The first step on the way through which no derivative comes at all.
+        """What ends every derivative on the way: the last step to get one.
 
         Args:
             sources: Tensors of the graph itself.
@@ -160,7 +160,8 @@ class Flow:
         smooth = self._forward(starts, passed)
         reached = self._forward(starts, lambda step, on: step.reaches(on, smooth=False))
         way = self._backward({tensor.name for tensor in targets}, reached)
-        for step in way:
+        # The last, as before it there may be comparisons that a smooth way passes by.
+        for step in reversed(way):
             outputs = {name for name, _ in step.outputs}
             if not smooth.isdisjoint(step.inputs) and smooth.isdisjoint(outputs):
                 return step

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrobust.core.differentiable import (
     missing_gradient,
+    missing_path,
     require_gradient,
     require_second_derivative,
     require_second_derivative_of,
@@ -210,10 +211,7 @@ def pullback(
     def pull(upstream: tf.Tensor) -> tf.Tensor:
         result = tape.gradient(logits, images, output_gradients=scale * upstream)
         if result is None:
-            raise ValueError(
-                "`model` must be differentiable in its images. Received: a model whose "
-                "logits have no gradient path to them"
-            )
+            raise missing_path(images, logits)
         return result / scale
 
     return pull
