@@ -317,7 +317,7 @@ def test_no_images_have_no_norms(network):
         (
             {"model": lambda x: tf.round(x) + tf.stop_gradient(x)},
             "`model` must be differentiable in its images. Received: the operation "
-            "Round at 'Round', through which no gradient comes",
+            "StopGradient at 'StopGradient', through which no gradient comes",
         ),
     ],
 )
