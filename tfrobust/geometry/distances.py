@@ -9,9 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.estimates import Estimate, means
 from tfrobust.core.gradients import linearize
 from tfrobust.core.images import check_images
+from tfrobust.core.precision import in_single_precision
 from tfrobust.core.selection import selected
 from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvatures import EPSILON, curvature
@@ -94,7 +96,8 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
         True
     """
     images = tf.stop_gradient(check_images(images, any_rank=True))
-    classes, margin, slope, loss = _margin(model, images)
+    with layers_named(model):
+        classes, margin, slope, loss = _margin(model, images)
     gradient, hessian, bend = curvature(model, images, classes, iterations)
     linear = _over(tf.nn.relu(math.log(2.0) - loss), gradient)
     return Robustness(
@@ -111,7 +114,8 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
 
 def _margin(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Best class, margin, norm of its gradient, and cross-entropy of that class."""
-    logits, pull = linearize(as_classifier(model), images)
+    with in_single_precision(model):
+        logits, pull = linearize(as_classifier(model), images)
     best = tf.math.top_k(logits, 2)
     margin = best.values[:, 0] - best.values[:, 1]
     ends = tf.one_hot(best.indices, tf.shape(logits)[1])

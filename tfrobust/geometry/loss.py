@@ -14,8 +14,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier, log_odds
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_finite, check_images, check_range
+from tfrobust.core.precision import in_single_precision
 
 _GRAPHS = GraphCache()
 
@@ -83,9 +85,12 @@ def evaluate(
     images = tf.stop_gradient(check_images(images, any_rank=True))
     labels = check_classes("labels", labels, images)
     if not tf.executing_eagerly():
-        return measure(_Classifier(model).loss, images, labels, *tensors, **settings)
+        with layers_named(model):
+            loss = _Classifier(model).loss
+            return measure(loss, images, labels, *tensors, **settings)
     check_finite("images", images)
-    graph = _compiled(model, measure, images.shape[1:], tensors, settings)
+    with layers_named(model):
+        graph = _compiled(model, measure, images.shape[1:], tensors, settings)
     if images.shape[0] == 0:
         return tf.nest.map_structure(_empty, graph.function.structured_outputs)
     check_range("labels", labels, graph.classes or tf.int32.max)
@@ -93,15 +98,20 @@ def evaluate(
 
 
 class _Classifier:
-    """A model as a loss; remembers the number of classes that it answered with."""
+    """A model as a loss; remembers the number of classes that it answered with.
+
+    A Keras network in half precision is measured in single: its second derivatives, and
+    those of a confident answer, would be rounding error.
+    """
 
     def __init__(self, model: Any) -> None:
-        self.classifier = as_classifier(model)
+        self.model, self.classifier = model, as_classifier(model)
         self.classes: int | None = None
 
     def loss(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of each example, float32 `[B]`."""
-        logits = self.classifier(images)
+        with in_single_precision(self.model):
+            logits = self.classifier(images)
         self.classes = logits.shape[-1]
         return cross_entropy(logits, labels)
 

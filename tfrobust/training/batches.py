@@ -149,7 +149,8 @@ def sentence_of(error: Exception) -> str | None:
     )
     if found is None:
         return None
-    sentence, least, largest = found.groups()
+    # TensorFlow quotes an apostrophe.
+    sentence, least, largest = (part.replace("\\'", "'") for part in found.groups())
     if "Received" in sentence:
         return sentence
     return f"{sentence}. Received: values from {least} to {largest}"

@@ -10,9 +10,15 @@ import tensorflow as tf
 
 from tfrobust.attacks import Attack
 from tfrobust.core.answers import Answer, shape_of_output
+from tfrobust.core.differentiable import (
+    layers_named,
+    missing_gradient,
+    require_second_derivative,
+)
 from tfrobust.core.gradients import gradient_scale, pullback
 from tfrobust.core.keras_losses import ExampleLoss
 from tfrobust.core.pixels import bounds_of, check_bounds, is_read_off, to_unit
+from tfrobust.core.second_derivatives import twice_differentiable
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.core.vectors import norms
 from tfrobust.layers import (
@@ -230,7 +236,7 @@ class RobustModel(NetworkWrapper):
         )
         self.loss = loss
         with strategy.scope():
-            # Of what shape labels and answers are does not matter to metrics that exist.
+            # Metrics that exist do not ask of what shape labels and answers are.
             pair = keras.KerasTensor((None,)), keras.KerasTensor((None, 2))
             self._compile_metrics.build(*pair)
         self._state.trackers["loss"] = self._loss_tracker
@@ -324,12 +330,15 @@ class RobustModel(NetworkWrapper):
             persistent = self._needs_pullback
             with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
                 tape.watch(images)
-                answer, added = unit.answer_and_losses(images, training=True)
+                with twice_differentiable():
+                    answer, added = unit.answer_and_losses(images, training=True)
                 losses = loss(batch.targets, answer)
                 scale = gradient_scale(self.network)
                 total = tf.reduce_sum(losses) * scale
             if self._needs_input_gradient:
-                gradients["input_gradient"] = tape.gradient(total, images) / scale
+                gradient = tape.gradient(total, images)
+                self._require_derivatives(images, gradient, batch)
+                gradients["input_gradient"] = gradient / scale
             if self._needs_pullback:
                 gradients["pullback"] = pullback(tape, answer.logits, images, scale)
         else:
@@ -352,6 +361,20 @@ class RobustModel(NetworkWrapper):
             **gradients,
         )
         return context, answer, added
+
+    def _require_derivatives(
+        self, images: tf.Tensor, gradient: tf.Tensor | None, batch: TrainingBatch
+    ) -> None:
+        """Raises `ValueError` where there is no derivative for a penalty to take."""
+        unit, loss = self._state.unit, self._state.loss
+
+        def losses(images: tf.Tensor) -> tf.Tensor:
+            return loss(batch.targets, unit.answer(images, training=True))
+
+        with layers_named(self.network):
+            if gradient is None:
+                raise missing_gradient(losses, images)
+            require_second_derivative(images, gradient, variables=True)
 
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
