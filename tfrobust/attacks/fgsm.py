@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,18 +13,21 @@ from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.pgd import LOSSES, PGD
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
+from tfrobust.core.keras_losses import is_loss
 from tfrobust.settings import require
 
 
 class _Gradient(FixedBudget):
     """An attack that is projected gradient descent from the image itself."""
 
-    loss: str
+    loss: str | Callable[..., Any]
 
     def __post_init__(self) -> None:
         """Check the settings."""
         allowed = tuple(loss for loss in LOSSES if loss != "kl")
-        require(self.loss in allowed, "loss", self.loss, f"one of {allowed}")
+        if not is_loss(self.loss):
+            words = f"a Keras loss or one of {allowed}"
+            require(self.loss in allowed, "loss", self.loss, words)
         _ = self.pgd
 
     @property
@@ -65,7 +70,7 @@ class FGSM(_Gradient):
     """
 
     norm: float | str = "inf"
-    loss: str = "cross_entropy"
+    loss: str | Callable[..., Any] = "cross_entropy"
 
     @property
     def pgd(self) -> PGD:
@@ -106,7 +111,7 @@ class BIM(_Gradient):
     norm: float | str = "inf"
     steps: int = 10
     step_size: float | None = None
-    loss: str = "cross_entropy"
+    loss: str | Callable[..., Any] = "cross_entropy"
     early_stop: bool = True
 
     @property

@@ -7,6 +7,7 @@ import dataclasses
 import tensorflow as tf
 
 from tfrobust.core.classifier import log_odds, split_logits
+from tfrobust.core.keras_losses import ExampleLoss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Goal:
         top = tf.math.top_k(logits, count).values
         spread = top[:, 0] - tf.reduce_mean(top[:, 2:], axis=-1)
         return tf.math.divide_no_nan(self.margin(logits), spread)
+
+    def loss(self, loss: ExampleLoss, logits: tf.Tensor) -> tf.Tensor:
+        """A loss of the label, or minus that of the target, float32 `[B]`."""
+        return self._sign() * loss.of_logits(self.classes, logits)
 
     def divergence(self, logits: tf.Tensor) -> tf.Tensor:
         """Kullback-Leibler divergence from the clean prediction, float32 `[B]`.

@@ -13,6 +13,7 @@ from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.registry import register
+from tfrobust.core.keras_losses import ExampleLoss, is_loss
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import (
@@ -64,7 +65,9 @@ class PGD(FixedBudget):
             same way and do not saturate), `"margin"` (Carlini and Wagner's),
             `"dlr"` (a margin without a scale) or `"kl"` (divergence from the clean
             prediction, as TRADES has it; needs `random_start`, since its gradient is 0
-            at the image). See `Goal`.
+            at the image); see `Goal`. Or a Keras loss, or a function like one of labels
+            `[B]` and logits `[B, K]`: one that says `from_logits=False` gets the
+            probabilities, and one of classes as one-hot rows gets them.
         momentum: Share of the past directions kept in each step, at least 0 (Dong et
             al. 2018). 0 is plain PGD.
         early_stop: Leave an image alone once it is fooled, which saves its gradients.
@@ -89,7 +92,7 @@ class PGD(FixedBudget):
     step_size: float | None = None
     random_start: bool = True
     restarts: int = 1
-    loss: str = "cross_entropy"
+    loss: str | Callable[..., Any] = "cross_entropy"
     momentum: float = 0.0
     early_stop: bool = True
     seed: int = 0
@@ -100,7 +103,9 @@ class PGD(FixedBudget):
         require_steps("steps", self.steps)
         require_steps("restarts", self.restarts)
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
-        require(self.loss in LOSSES, "loss", self.loss, f"one of {LOSSES}")
+        if not is_loss(self.loss):
+            allowed = f"a Keras loss or one of {LOSSES}"
+            require(self.loss in LOSSES, "loss", self.loss, allowed)
         require_not_negative("momentum", self.momentum)
         if self.step_size is not None:
             require_positive("step_size", self.step_size)
@@ -123,6 +128,8 @@ class PGD(FixedBudget):
         """The loss that is climbed, float32 `[B]`."""
         if self.loss == "kl" and goal.clean is not None:
             return goal.divergence(logits)
+        if is_loss(self.loss):
+            return goal.loss(ExampleLoss(self.loss), logits)
         if self.loss == "dlr":
             return goal.logits_ratio(logits)
         return (

@@ -202,7 +202,7 @@ def _last_step(given: tf.Tensor) -> tuple[tf.Tensor, str]:
     if ending in ("Softmax", "Sigmoid"):
         return tensor.op.inputs[0], ending.lower()
     if ending == "Exp" and tensor.op.inputs[0].op.type == "LogSoftmax":
-        return tensor.op.inputs[0], "softmax"
+        return tensor.op.inputs[0].op.inputs[0], "softmax"
     return given, "sum" if ending in _SUMS else ending
 
 

@@ -7,7 +7,9 @@ refuse a malformed one before it imports TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import operator
 import re
 import types
 import typing
@@ -86,8 +88,8 @@ def settings_of(kind: Callable[..., Any]) -> dict[str, Any]:
             its fields. A parameter without an annotation is of the type of its default.
 
     Returns:
-        Types by name. Settings of other types than numbers, booleans, words and `None`
-        are left out.
+        Types by name. Types other than numbers, booleans, words and `None` are left
+        out, and settings of no other type with them.
 
     Example:
         >>> from tfrobust.core.fractions import Eps
@@ -105,11 +107,15 @@ def settings_of(kind: Callable[..., Any]) -> dict[str, Any]:
         parameter.name: hints.get(parameter.name, type(parameter.default))
         for parameter in _parameters(kind)
     }
-    return {
-        name: type_
+    plain = {
+        name: [member for member in _members(type_) if _is_plain(member)]
         for name, type_ in types_of.items()
+    }
+    return {
+        name: functools.reduce(operator.or_, members)
+        for name, members in plain.items()
         # Of `None` alone it is not known what else there may be.
-        if type_ is not type(None) and all(map(_is_plain, _members(type_)))
+        if members and members != [type(None)]
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.gradients import gradient_scale, input_gradient
-from tfrobust.core.keras_losses import cross_entropy
+from tfrobust.core.keras_losses import ExampleLoss
 from tfrobust.core.vectors import squared_norms, unit
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.penalties.registry import register
@@ -20,7 +22,7 @@ class Cure(Penalty):
     """`weight * mean_i ||grad loss(x_i + step * z_i) - grad loss(x_i)||^2`.
 
     The finite difference stands for `step` times the Hessian of example i's own
-    cross-entropy along z_i, the direction in which the loss bends most: the signs of
+    loss along z_i, the direction in which the loss bends most: the signs of
     the clean gradient, or the gradient itself, at Euclidean length 1. No gradient flows
     through z; where the clean gradient is 0, so is z. The far point is not clipped to
     [0, 1].
@@ -40,6 +42,8 @@ class Cure(Penalty):
             reaches it over five epochs (0.1, 0.4, 0.8, 1.8, 3), starting from a trained
             network.
         direction: `"sign"` or `"gradient"`.
+        loss: Another loss than the one that the model is trained with, which by default
+            is the cross-entropy; as for `GradientNorm`.
 
     Raises:
         ValueError: If `weight` is negative, `step` is not positive or `direction` is
@@ -61,7 +65,11 @@ class Cure(Penalty):
     name = "cure_penalty"
 
     def __init__(
-        self, weight: float = 0.16, step: float = 0.6, direction: str = "sign"
+        self,
+        weight: float = 0.16,
+        step: float = 0.6,
+        direction: str = "sign",
+        loss: Any = None,
     ) -> None:
         self.weight = check_weight("weight", weight)
         require_positive("step", step)
@@ -69,27 +77,28 @@ class Cure(Penalty):
         require(direction in _DIRECTIONS, "direction", direction, f"one of {names}")
         self.step = float(step)
         self.direction = direction
+        self.loss = loss
+        self._example_loss = ExampleLoss(loss)
 
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
-        clean = _input_gradient(context, context.images)
+        clean = self._input_gradient(context, context.images)
         with layers_named(context.network):
             require_second_derivative(context.images, clean, variables=True)
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
         far = context.images + self.step * unit(toward)
-        there = _input_gradient(context, far)
+        there = self._input_gradient(context, far)
         return self.weight * context.mean(squared_norms(there - clean))
 
+    def _input_gradient(self, context: StepContext, images: tf.Tensor) -> tf.Tensor:
+        """Gradient of each example's loss in its image, inference mode."""
 
-def _input_gradient(context: StepContext, images: tf.Tensor) -> tf.Tensor:
-    """Gradient of each example's loss in its image, inference mode."""
+        def own(x: tf.Tensor) -> tf.Tensor:
+            logits = tf.cast(context.network(x, training=False), tf.float32)
+            return self._example_loss.of_logits(context.labels, logits)
 
-    def own(x: tf.Tensor) -> tf.Tensor:
-        logits = tf.cast(context.network(x, training=False), tf.float32)
-        return cross_entropy(context.labels, logits)
-
-    losses = context.example_losses or own
-    with layers_named(context.network):
-        return input_gradient(losses, images, gradient_scale(context.network))
+        losses = own if self.loss is not None else context.example_losses or own
+        with layers_named(context.network):
+            return input_gradient(losses, images, gradient_scale(context.network))

@@ -273,7 +273,8 @@ class RobustModel(NetworkWrapper):
             data_loss = self._state.mean_loss(context.losses, batch.weights, share)
             terms = {penalty.name: penalty.term(context) for penalty in self.penalties}
             # Stacked: a chain of additions may be reordered from run to run.
-            loss = tf.reduce_sum(tf.stack([data_loss, *added, *terms.values()]))
+            own = data_loss * self._state.loss_weight
+            loss = tf.reduce_sum(tf.stack([own, *added, *terms.values()]))
             # Replicas' gradients are summed, each is of its share of the batch.
             scaled = self.optimizer.scale_loss(loss * share.of_examples)
         variables = self.network.trainable_variables
@@ -510,7 +511,7 @@ class _State:
     ) -> tf.Tensor:
         """The loss of this replica's examples, as the loss reduces them."""
         weighted = losses if weights is None else losses * weights
-        total = tf.reduce_sum(weighted) * self.loss_weight
+        total = tf.reduce_sum(weighted)
         if self.loss.reduction == "sum":
             return tf.math.divide_no_nan(total, share.of_examples)
         if self.loss.reduction == "mean_with_sample_weight" and weights is not None:
