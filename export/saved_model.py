@@ -37,7 +37,7 @@ from tfrobust import models
 from tfrobust.core.errors import first_line
 from tfrobust.core.keras_graph import ends_in_softmax
 from tfrobust.layers import network_of
-from tfrobust.models.loading import PRETRAINED
+from tfrobust.models.loading import PRETRAINED, PYTORCH
 
 SIGNATURE = DEFAULT
 
@@ -248,7 +248,10 @@ def _publish(written: Path, target: Path, overwrite: bool) -> Path:
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load whatever `tfrobust.models.load` takes, without running code from a file."""
     given = str(path)
-    if not given.startswith(PRETRAINED) and not Path(given).expanduser().exists():
+    if (
+        not given.startswith((PRETRAINED, PYTORCH))
+        and not Path(given).expanduser().exists()
+    ):
         raise FileNotFoundError(
             f"`model` must be an existing file or folder. Received: {path}"
         )

@@ -1,4 +1,4 @@
-"""A classifier from any path: `.keras` file, SavedModel, run folder or shipped name."""
+"""A classifier from any path: `.keras`, SavedModel, run, shipped name, PyTorch file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tfrobust.core.errors import first_line
 from tfrobust.core.keras_graph import ends_in_softmax
 from tfrobust.layers import NetworkWrapper, network_of
 from tfrobust.models import zoo
+from tfrobust.models.pytorch import from_pytorch
+from tfrobust.models.pytorch.convert import check_architecture
 from tfrobust.models.served import (
     GRAPH,
     SIGNATURE,
@@ -26,6 +28,9 @@ from tfrobust.models.served import (
 
 PRETRAINED = "pretrained:"
 """What a name of `list_pretrained()` follows where a path could stand."""
+
+PYTORCH = "robustbench:"
+"""What `FILE:ARCHITECTURE` of a PyTorch network follows where a path could stand."""
 
 _IN_A_RUN = "model.keras"
 _EXPECTED = "be a classifier that loads here"
@@ -116,7 +121,8 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
         path: As for `load`.
 
     Returns:
-        The path to load; `pretrained:NAME` stays as it is.
+        The path to load; `pretrained:NAME` and `robustbench:FILE:ARCHITECTURE` stay
+        as they are.
 
     Raises:
         LoadError: If there is none.
@@ -131,6 +137,9 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
             raise LoadError(
                 path, f"is none of those that are shipped: {', '.join(names)}"
             )
+        return pathlib.Path(path)
+    if str(path).startswith(PYTORCH):
+        _check_pytorch(path)
         return pathlib.Path(path)
     place = pathlib.Path(path).expanduser()
     if not str(path).strip() or not place.exists():
@@ -168,7 +177,9 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
             - a SavedModel folder as `export` writes it, or the folder of its numbered
               versions, for the newest;
             - a run folder of `trainers.cifar`, for its `model.keras`;
-            - `pretrained:NAME`, for one of `list_pretrained()`.
+            - `pretrained:NAME`, for one of `list_pretrained()`;
+            - `robustbench:FILE:ARCHITECTURE`, for a PyTorch network as `from_pytorch`
+              takes them: `robustbench:Wong2020.pt:preactresnet18`.
         name: What to call it; by default named after its file or folder.
 
     Returns:
@@ -186,9 +197,11 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
     """
     source = find(path)
     if str(path).startswith(PRETRAINED):
-        network = _load_pretrained(path)
-        images, logits = network.input_shape, network.output_shape
-        call: Any = network
+        call: Any = _load_pretrained(path)
+        images, logits = call.input_shape, call.output_shape
+    elif str(path).startswith(PYTORCH):
+        call = _load_pytorch(path)
+        images, logits = call.input_shape, call.output_shape
     elif source.is_file():
         call, images, logits = _load_keras(source)
     else:
@@ -220,6 +233,8 @@ def _name(source: pathlib.Path) -> str:
     """Of the file, or of the folder that stands for it."""
     if str(source).startswith(PRETRAINED):
         return str(source).removeprefix(PRETRAINED)
+    if str(source).startswith(PYTORCH):
+        return _pytorch_file(source)[0].stem
     source = source.resolve()
     # A version is named by its number, the model by the folder around it.
     stands_for = source.name.isdigit() or source.name == _IN_A_RUN
@@ -230,6 +245,34 @@ def _name(source: pathlib.Path) -> str:
 def _load_pretrained(path: str | os.PathLike[str]) -> keras.Model:
     try:
         return zoo.pretrained(str(path).removeprefix(PRETRAINED))
+    except ValueError as error:
+        raise LoadError(path, f"does not load: {first_line(error)}") from error
+
+
+def _pytorch_file(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
+    """The file and the architecture of `robustbench:FILE:ARCHITECTURE`."""
+    file, _, architecture = str(path).removeprefix(PYTORCH).partition(":")
+    return pathlib.Path(file).expanduser(), architecture
+
+
+def _check_pytorch(path: str | os.PathLike[str]) -> None:
+    file, architecture = _pytorch_file(path)
+    if not architecture:
+        raise LoadError(
+            path, "has no architecture", f"be written {PYTORCH}FILE:ARCHITECTURE"
+        )
+    if not file.is_file():
+        raise LoadError(path, f"names a file that does not exist: {file}")
+    try:
+        check_architecture(architecture)
+    except ValueError as error:
+        raise LoadError(path, f"names no architecture: {first_line(error)}") from error
+
+
+def _load_pytorch(path: str | os.PathLike[str]) -> keras.Model:
+    file, architecture = _pytorch_file(path)
+    try:
+        return from_pytorch(file, architecture)
     except ValueError as error:
         raise LoadError(path, f"does not load: {first_line(error)}") from error
 
