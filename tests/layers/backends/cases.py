@@ -143,7 +143,7 @@ def weights_of(layer):
 def model_of(case):
     """The layer alone in a functional model, no weight where it is initialised.
 
-    The singular vectors of a spectral layer are those of another kernel.
+    The singular vectors of a spectral layer are still those of its first kernel.
     """
     inputs = keras.Input(case.shape)
     layer = case.layer()
@@ -167,3 +167,13 @@ def settled(name):
     if name in SPECTRAL:
         model.layers[1].refresh(60)
     return model
+
+
+def constant_of(model):
+    """Lipschitz constant of an affine model: the norm of its matrix, by NumPy."""
+    shape = model.input_shape[1:]
+    shift = as_numpy(model(np.zeros((1, *shape), "float32"), training=False))
+    whole = numpy_of.matrix(
+        lambda x: as_numpy(model(x.astype("float32"), training=False)) - shift, shape
+    )
+    return np.linalg.norm(np.float64(whole), 2)
