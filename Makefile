@@ -52,7 +52,7 @@ test: install  ## Run every test, the fast ones first
 test-fast: install  ## Run the tests that are not marked slow, two at a time
 	$(FAST)
 
-test-backends: install  ## Test the layers on JAX and PyTorch as well
+test-backends: install  ## Test on JAX and PyTorch, and against PyTorch and Addons
 	.ci/backends $(BIN)/python $(VENV)/backends
 
 lint: install  ## Check style, formatting and types
