@@ -18,10 +18,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart test test-fast lint format lock wheel clean
+.PHONY: help install quickstart test test-fast test-backends lint format lock wheel clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' \
 		$(MAKEFILE_LIST)
 	@echo 'PYTHON=python3.12 and VENV=/some/where choose the interpreter and the place.'
 
@@ -51,6 +51,9 @@ test: install  ## Run every test, the fast ones first
 
 test-fast: install  ## Run the tests that are not marked slow, two at a time
 	$(FAST)
+
+test-backends: install  ## Test on JAX and PyTorch, and against PyTorch and Addons
+	.ci/backends $(BIN)/python $(VENV)/backends
 
 lint: install  ## Check style, formatting and types
 	$(BIN)/ruff check $(SOURCES)

@@ -63,7 +63,8 @@ class _Model(Settings, title="Model"):
     model: str = string(
         "",
         "What to export: a `.keras` file, the folder of a run, a SavedModel (or the "
-        "folder of its versions: the newest) or pretrained:NAME.",
+        "folder of its versions: the newest), pretrained:NAME or "
+        "robustbench:FILE:ARCHITECTURE.",
     )
     imports: tuple[str, ...] = several(
         "Module to import first, which registers Keras classes that the model has, or "

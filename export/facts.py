@@ -36,7 +36,8 @@ def facts_of(
     which says what was measured of it.
 
     Args:
-        model: A `.keras` file, a run folder, a SavedModel or `pretrained:NAME`.
+        model: A `.keras` file, a run folder, a SavedModel, `pretrained:NAME` or
+            `robustbench:FILE:ARCHITECTURE`.
         evaluation: An `evaluation.json` of `trainers.evaluate`, of any suite, in which
             the model is found by its path or else by its name. By default that in the
             model's folder, if there is one with this model.

@@ -41,7 +41,7 @@ from tfrobust.core.errors import first_line
 from tfrobust.core.pixels import Bounds, bounds_of
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import network_of
-from tfrobust.models.loading import PRETRAINED
+from tfrobust.models.loading import PRETRAINED, PYTORCH
 
 SIGNATURE = DEFAULT
 
@@ -271,7 +271,10 @@ def _publish(written: Path, target: Path, overwrite: bool) -> Path:
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Load whatever `tfrobust.models.load` takes, without running code from a file."""
     given = str(path)
-    if not given.startswith(PRETRAINED) and not Path(given).expanduser().exists():
+    if (
+        not given.startswith((PRETRAINED, PYTORCH))
+        and not Path(given).expanduser().exists()
+    ):
         raise FileNotFoundError(
             f"`model` must be an existing file or folder. Received: {path}"
         )

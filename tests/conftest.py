@@ -15,7 +15,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEED = 0
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+# `make test-backends` runs the tests of the layers without TensorFlow.
+_BACKEND = os.environ.get("TFROBUST_TEST_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = _BACKEND
+if _BACKEND != "tensorflow":
+    # As if it were not installed.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Oracles are compared in full float32, and processes share a GPU.

@@ -13,5 +13,8 @@ import keras
 
 def set_seeds(seed: int) -> None:
     """Python's, NumPy's and Keras's seeds, with which layers draw their weights."""
+    if keras.backend.backend() != "tensorflow":
+        keras.utils.set_random_seed(seed)
+        return
     with mock.patch("tensorflow.random.set_seed"):
         keras.utils.set_random_seed(seed)

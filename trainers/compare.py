@@ -5,11 +5,11 @@ r"""Puts classifiers, or finished evaluations, side by side.
     tfrobust compare runs/evaluation --out=runs/tradeoff \
         --curve=LCNN:cifar10_lcnn=1e-3,LCNN-3e-3=3e-3 --curve=standard:cifar10_standard=
 
-Classifiers: each is the folder of a run, a .keras file, a SavedModel or
-pretrained:NAME, and the first is the one that times are compared to. Accuracy is
-measured anew, on the whole test set of --dataset or else of the data that each was
-trained on; beta and gamma are the network's own; everything else comes from a run's
-summary.json, which tells of its model.keras alone, and stays empty elsewhere.
+Classifiers: each is the folder of a run, a .keras file, a SavedModel, pretrained:NAME
+or robustbench:FILE:ARCHITECTURE, and the first is the one that times are compared to.
+Accuracy is measured anew, on the whole test set of --dataset or else of the data that
+each was trained on; beta and gamma are the network's own; everything else comes from a
+run's summary.json, which tells of its model.keras alone, and stays empty elsewhere.
 
 Evaluations: each is the folder of one, or its evaluation.json. Every number that two
 models have in common stands in one line, a column a model. With --curve, accuracy

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export.saved_model import export_saved_model
+from tests.models.pytorch import oracle
 from tests.seeds import set_seeds
 from tfrobust import models
 from tfrobust.cli.loading import find_model, load_classifier
@@ -221,6 +222,28 @@ def test_a_shipped_network_has_the_flags_of_its_training():
         loaded = load_classifier("pretrained:mnist_c4", name)
         assert loaded.name == (name or "mnist_c4")
         assert loaded.training["dataset"] == "mnist"
+
+
+def test_a_pytorch_network_is_called_after_its_file(tmp_path):
+    """It has no flags of a training, and errors name what was asked for."""
+    net = oracle.Network()
+    oracle.wide_resnet(net, np.zeros((1, 3, 8, 8)), 10, 1, 4)
+    np.savez(tmp_path / "Wong2020.npz", **net.tensors)
+    path = f"robustbench:{tmp_path}/Wong2020.npz:wideresnet-10-1:size=8"
+    loaded = load_classifier(path)
+    assert (loaded.name, loaded.training) == ("Wong2020", {})
+    loaded.check((8, 8, 3), 4, "mine")
+    with pytest.raises(UsageError) as error:
+        loaded.check((32, 32, 3), 4, "mine")
+    assert str(error.value) == (
+        f"--model={path} takes images [8, 8, 3], but those of mine are [32, 32, 3]."
+    )
+    with pytest.raises(UsageError) as error:
+        load_classifier("robustbench:none.pt:resnet18", flag="teacher")
+    assert str(error.value) == (
+        "--teacher=robustbench:none.pt:resnet18 names a file that does not exist: "
+        "none.pt."
+    )
 
 
 @pytest.mark.parametrize(("flag", "named"), [("teacher", "--teacher={p}"), ("", "{p}")])

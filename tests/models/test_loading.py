@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from export import export_saved_model
+from tests.models.pytorch import oracle
 from tfrobust import models
 from tfrobust.models.loading import find
 from tfrobust.training import RobustModel
@@ -108,6 +109,23 @@ def test_a_checkpoint_loads_where_nothing_trains(network, run, images):
     )
 
 
+def pytorch_file(folder):
+    """A network of PyTorch in a file, as the path that `load` takes."""
+    net = oracle.Network()
+    oracle.wide_resnet(net, np.zeros((1, 3, 8, 8)), 10, 1, 4)
+    place = tensors(folder, **net.tensors)
+    return f"robustbench:{place}:wideresnet-10-1:size=8,normalization=half"
+
+
+def test_a_pytorch_network(tmp_path):
+    path = pytorch_file(tmp_path)
+    loaded = models.load(path)
+    assert (loaded.name, loaded.kind, str(loaded.source)) == ("tensors", "Keras", path)
+    assert (loaded.input_shape, loaded.classes) == ((8, 8, 3), 4)
+    scaling = loaded.network.get_layer("normalization")
+    np.testing.assert_allclose(scaling(np.float32([[[[0, 0.5, 1]]]])), [[[[-1, 0, 1]]]])
+
+
 def test_a_shipped_network():
     loaded = models.load("pretrained:mnist_c4")
     assert (loaded.name, loaded.kind) == ("mnist_c4", "Keras")
@@ -167,6 +185,13 @@ def two_inputs(folder):
 Flatten, Dense = keras.layers.Flatten, keras.layers.Dense
 LOADS = "`path` must be a classifier that loads here. Received: path={p}"
 MAPS = "`path` must map images [B, H, W, C] to logits [B, K]. Received: path={p}"
+
+
+def tensors(folder, **arrays):
+    np.savez(folder / "tensors.npz", **arrays)
+    return folder / "tensors.npz"
+
+
 CASES = {
     "missing": (lambda f: f / "none", f"{LOADS}, which does not exist"),
     "empty": (lambda f: "", f"{LOADS}, which does not exist"),
@@ -189,6 +214,26 @@ CASES = {
         f"{LOADS}, which is none of those that are shipped: "
         + ", ".join(models.list_pretrained()),
     ),
+    "no architecture": (
+        lambda f: f"robustbench:{text(f, 'a.npz')}",
+        "`path` must be written robustbench:FILE:ARCHITECTURE. Received: path={p}, "
+        "which has no architecture",
+    ),
+    "no PyTorch file": (
+        lambda f: f"robustbench:{f}/a.pt:resnet18",
+        f"{LOADS}, which names a file that does not exist: {{f}}/a.pt",
+    ),
+    "unknown architecture": (
+        lambda f: f"robustbench:{text(f, 'a.npz')}:wideresnet-28-10:depth=28",
+        f"{LOADS}, which names no architecture: A setting must be given once. "
+        "Received: depth twice in 'wideresnet:depth=28,width=10,depth=28'",
+    ),
+    "no tensors of it": (
+        lambda f: f"robustbench:{tensors(f, a=np.zeros(1))}:resnet18",
+        f"{LOADS}, which does not load: resnet18: `state_dict` must hold the tensors "
+        "of this architecture, all of them and no others. Received: no conv1.weight "
+        "among 1 tensors, the first of which is a",
+    ),
     "flat": (
         lambda f: file(f, keras.Input((60,)), Dense(3)),
         f"{MAPS}, which maps [any, 60] to [any, 3]",
@@ -207,7 +252,7 @@ def test_what_is_no_classifier(tmp_path, name):
     with pytest.raises(ValueError) as error:
         models.load(path)
     assert isinstance(error.value, models.LoadError)
-    assert str(error.value) == expected.format(p=path)
+    assert str(error.value) == expected.format(p=path, f=tmp_path)
     assert error.value.path == str(path)
     assert error.value.missing == ("Stranger" if name == "unknown class" else "")
 

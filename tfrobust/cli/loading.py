@@ -13,7 +13,13 @@ import pathlib
 from tfrobust import models
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, model_name, run_around
-from tfrobust.models.loading import PRETRAINED, LoadedClassifier, find, plain_shape
+from tfrobust.models.loading import (
+    PRETRAINED,
+    PYTORCH,
+    LoadedClassifier,
+    find,
+    plain_shape,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +56,8 @@ def find_model(path: str | os.PathLike[str], flag: str = "model") -> pathlib.Pat
         flag: That it was given to; empty if to none.
 
     Returns:
-        The path to load; `pretrained:NAME` stays as it is.
+        The path to load; `pretrained:NAME` and `robustbench:FILE:ARCHITECTURE` stay
+        as they are.
 
     Raises:
         UsageError: If there is none.
@@ -92,6 +99,8 @@ def load_classifier(
     shipped = str(path).removeprefix(PRETRAINED)
     if shipped != str(path):
         own, training = shipped, models.pretrained_card(shipped)["training"]
+    elif str(path).startswith(PYTORCH):
+        own, training = loaded.name, {}
     else:
         run = run_around(source)
         own, training = model_name(source), run.stated_flags() if run else {}

@@ -14,28 +14,33 @@ from tfrobust.settings import require, require_positive
 def _normalize(x: Any, shrink: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """`shrink * (x - mean) / sqrt(variance + epsilon)`, mean and variance.
 
-    The gradient is written out, since the one derived from the formula passes over the
-    batch about twice as often. It consists of differentiable operations, so that it has
-    a gradient of its own; none flows through the statistics that are returned. It is
-    for training alone: a custom gradient does not survive in a SavedModel's second
-    derivatives.
+    In TensorFlow the gradient is written out, since the one derived from the formula
+    passes over the batch about twice as often. It consists of differentiable
+    operations, so that it has a gradient of its own; none flows through the statistics
+    that are returned. It is for training alone: a custom gradient does not survive in a
+    SavedModel's second derivatives. JAX and PyTorch derive the gradient: of a function
+    of several outputs Keras hands each backend's custom gradient something else.
     """
-    axes = list(range(len(x.shape) - 1))
+    if keras.backend.backend() != "tensorflow":
+        return _formula(x, shrink, epsilon)
 
     @ops.custom_gradient
     def normalize(x: Any, shrink: Any) -> Any:
-        mean = ops.mean(x, axis=axes)
-        centered = x - mean
-        variance = ops.mean(ops.square(centered), axis=axes)
-        y = centered * (shrink * ops.rsqrt(variance + epsilon))
+        def gradient(upstream: Any, *of_statistics: Any) -> tuple[Any, Any]:
+            return _normalize_gradient(x, shrink, upstream, epsilon)
 
-        def gradient(*upstreams: Any, upstream: Any = None) -> tuple[Any, Any]:
-            g = upstreams[0] if upstream is None else upstream[0]
-            return _normalize_gradient(x, shrink, g, epsilon)
-
-        return (y, mean, variance), gradient
+        return _formula(x, shrink, epsilon), gradient
 
     return normalize(x, shrink)
+
+
+def _formula(x: Any, shrink: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """What `_normalize` returns, as it is written."""
+    axes = list(range(len(x.shape) - 1))
+    mean = ops.mean(x, axis=axes)
+    centered = x - mean
+    variance = ops.mean(ops.square(centered), axis=axes)
+    return centered * (shrink * ops.rsqrt(variance + epsilon)), mean, variance
 
 
 def _normalize_gradient(

@@ -1,8 +1,8 @@
 """Image classifiers in three variants of one skeleton: standard, softplus, lcnn.
 
 The two ImageNet networks are Keras's own, in one variant. `build` makes a network by
-its name, `register` gives one of your own a name, and `load` takes any classifier from
-disk, of this library or not.
+its name, `register` gives one of your own a name, `load` takes any classifier from
+disk, of this library or not, and `from_pytorch` converts one of PyTorch's.
 """
 
 from tfrobust.models.c4 import C4
@@ -18,6 +18,7 @@ from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
 from tfrobust.models.loading import LoadedClassifier, LoadError, load
 from tfrobust.models.mlp import MLP
+from tfrobust.models.pytorch import from_pytorch
 from tfrobust.models.registry import build, names, register, settings
 from tfrobust.models.resnet import ResNet18, ResNet34
 from tfrobust.models.vgg import VGG11
@@ -40,6 +41,7 @@ __all__ = [
     "betas",
     "build",
     "curvature_recipe",
+    "from_pytorch",
     "gammas",
     "list_pretrained",
     "load",

@@ -1,4 +1,4 @@
-"""A classifier from any path: `.keras` file, SavedModel, run folder or shipped name."""
+"""A classifier from any path: `.keras`, SavedModel, run, shipped name, PyTorch file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import NetworkWrapper, network_of
 from tfrobust.models import zoo
 from tfrobust.models.classifier import Classifier
+from tfrobust.models.pytorch import from_pytorch
+from tfrobust.models.pytorch.convert import check_architecture
 from tfrobust.models.served import (
     GRAPH,
     SIGNATURE,
@@ -30,6 +32,9 @@ from tfrobust.models.served import (
 
 PRETRAINED = "pretrained:"
 """What a name of `list_pretrained()` follows where a path could stand."""
+
+PYTORCH = "robustbench:"
+"""What `FILE:ARCHITECTURE` of a PyTorch network follows where a path could stand."""
 
 _IN_A_RUN = "model.keras"
 _EXPECTED = "be a classifier that loads here"
@@ -127,7 +132,8 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
         path: As for `load`.
 
     Returns:
-        The path to load; `pretrained:NAME` stays as it is.
+        The path to load; `pretrained:NAME` and `robustbench:FILE:ARCHITECTURE` stay
+        as they are.
 
     Raises:
         LoadError: If there is none.
@@ -142,6 +148,9 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
             raise LoadError(
                 path, f"is none of those that are shipped: {', '.join(names)}"
             )
+        return pathlib.Path(path)
+    if str(path).startswith(PYTORCH):
+        _check_pytorch(path)
         return pathlib.Path(path)
     place = pathlib.Path(path).expanduser()
     if not str(path).strip() or not place.exists():
@@ -180,7 +189,9 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
             - a SavedModel folder as `export` writes it, or the folder of its numbered
               versions, for the newest;
             - a run folder of `trainers.cifar`, for its `model.keras`;
-            - `pretrained:NAME`, for one of `list_pretrained()`.
+            - `pretrained:NAME`, for one of `list_pretrained()`;
+            - `robustbench:FILE:ARCHITECTURE`, for a PyTorch network as `from_pytorch`
+              takes them: `robustbench:Wong2020.pt:preactresnet18`.
         name: What to call it; by default named after its file or folder.
 
     Returns:
@@ -199,9 +210,11 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
     source = find(path)
     own: keras.Model | None = None
     if str(path).startswith(PRETRAINED):
-        network = _load_pretrained(path)
-        images, logits = network.input_shape, network.output_shape
-        call: Any = network
+        call: Any = _load_pretrained(path)
+        images, logits = call.input_shape, call.output_shape
+    elif str(path).startswith(PYTORCH):
+        call = _load_pytorch(path)
+        images, logits = call.input_shape, call.output_shape
     elif source.is_file():
         call, own, images, logits = _load_keras(source)
     else:
@@ -233,6 +246,8 @@ def _name(source: pathlib.Path) -> str:
     """Of the file, or of the folder that stands for it."""
     if str(source).startswith(PRETRAINED):
         return str(source).removeprefix(PRETRAINED)
+    if str(source).startswith(PYTORCH):
+        return _pytorch_file(source)[0].stem
     source = source.resolve()
     # A version is named by its number, the model by the folder around it.
     stands_for = source.name.isdigit() or source.name == _IN_A_RUN
@@ -251,6 +266,37 @@ def _load_keras(
     path: pathlib.Path,
 ) -> tuple[keras.Model, keras.Model | None, Any, Any]:
     """What to call, the network as it was saved if that is another, and its shapes."""
+
+
+def _pytorch_file(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
+    """The file and the architecture of `robustbench:FILE:ARCHITECTURE`."""
+    file, _, architecture = str(path).removeprefix(PYTORCH).partition(":")
+    return pathlib.Path(file).expanduser(), architecture
+
+
+def _check_pytorch(path: str | os.PathLike[str]) -> None:
+    file, architecture = _pytorch_file(path)
+    if not architecture:
+        raise LoadError(
+            path, "has no architecture", f"be written {PYTORCH}FILE:ARCHITECTURE"
+        )
+    if not file.is_file():
+        raise LoadError(path, f"names a file that does not exist: {file}")
+    try:
+        check_architecture(architecture)
+    except ValueError as error:
+        raise LoadError(path, f"names no architecture: {first_line(error)}") from error
+
+
+def _load_pytorch(path: str | os.PathLike[str]) -> keras.Model:
+    file, architecture = _pytorch_file(path)
+    try:
+        return from_pytorch(file, architecture)
+    except ValueError as error:
+        raise LoadError(path, f"does not load: {first_line(error)}") from error
+
+
+def _load_keras(path: pathlib.Path) -> tuple[keras.Model, Any, Any]:
     try:
         model = keras.saving.load_model(
             path, custom_objects=_WRAPPERS, compile=False, safe_mode=True

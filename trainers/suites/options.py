@@ -17,8 +17,9 @@ class _Models(Settings, title="Models"):
 
     model: tuple[str, ...] = several(
         "A .keras file, a SavedModel folder (or the folder of its versions: the "
-        "newest), the folder of a run of trainers.cifar, or pretrained:NAME. Once for "
-        "each model."
+        "newest), the folder of a run of trainers.cifar, pretrained:NAME, or a PyTorch "
+        "network as robustbench:FILE:ARCHITECTURE, such as "
+        "robustbench:net.pt:wideresnet-28-10. Once for each model."
     )
     name: tuple[str, ...] = several(
         "What to call a model; none, or one for each --model in the same order."

@@ -249,7 +249,8 @@ class _AlignedGradients(Settings, title="Aligned gradients"):
     teacher: str = string(
         "",
         "Network whose gradients --pag=rigd distils: a run's folder, a "
-        ".keras file, a checkpoint, a SavedModel or pretrained:NAME.",
+        ".keras file, a checkpoint, a SavedModel, pretrained:NAME or "
+        "robustbench:FILE:ARCHITECTURE.",
     )
     teacher_cache: str = string(
         "",
