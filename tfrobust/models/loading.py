@@ -262,12 +262,6 @@ def _load_pretrained(path: str | os.PathLike[str]) -> keras.Model:
         raise LoadError(path, f"does not load: {first_line(error)}") from error
 
 
-def _load_keras(
-    path: pathlib.Path,
-) -> tuple[keras.Model, keras.Model | None, Any, Any]:
-    """What to call, the network as it was saved if that is another, and its shapes."""
-
-
 def _pytorch_file(path: str | os.PathLike[str]) -> tuple[pathlib.Path, str]:
     """The file and the architecture of `robustbench:FILE:ARCHITECTURE`."""
     file, _, architecture = str(path).removeprefix(PYTORCH).partition(":")
@@ -296,7 +290,10 @@ def _load_pytorch(path: str | os.PathLike[str]) -> keras.Model:
         raise LoadError(path, f"does not load: {first_line(error)}") from error
 
 
-def _load_keras(path: pathlib.Path) -> tuple[keras.Model, Any, Any]:
+def _load_keras(
+    path: pathlib.Path,
+) -> tuple[keras.Model, keras.Model | None, Any, Any]:
+    """What to call, the network as it was saved if that is another, and its shapes."""
     try:
         model = keras.saving.load_model(
             path, custom_objects=_WRAPPERS, compile=False, safe_mode=True
