@@ -7,13 +7,8 @@ or a `data.Dataset`. Labels that come with the images are not given again: `labe
 then left out, or `None`. All images are in memory at once.
 """
 
-from tfrobust.analysis.alignments import (
-    Agreement,
-    Alignment,
-    agreement,
-    alignment,
-    towards_classes,
-)
+from tfrobust.analysis.agreements import Agreement, agreement, towards_classes
+from tfrobust.analysis.alignments import Alignment, alignment
 from tfrobust.analysis.characteristics import (
     Characteristic,
     characteristic,

@@ -33,8 +33,8 @@ def gradient_stability(
     `norm(g(x + d) - g(x)) / norm(g(x))` for a random direction d of norm r, averaged
     over `samples` directions. The directions of an image are uniform on the sphere, the
     same for every radius, and depend on the image and `seed` alone, not on the batch.
-    Moved images are *not* clipped to the bounds: clipping would shorten d, and the radius would
-    no longer be what the axis of the plot says.
+    Moved images are *not* clipped to the bounds: clipping would shorten d, and the
+    radius would no longer be what the axis of the plot says.
 
     Costs `samples * len(radii) + 1` gradients.
 
@@ -43,7 +43,8 @@ def gradient_stability(
         images: As for `gradient_norm`.
         labels: As for `gradient_norm`.
         radii: Euclidean norms of d in units of images in [0, 1], whatever the bounds,
-            each positive; 1e-3 to 1e-1 in the paper. Far below 1e-3, float32 rounding of the gradients shows.
+            each positive; 1e-3 to 1e-1 in the paper. Far below 1e-3, float32 rounding
+            of the gradients shows.
         samples: Directions for each image, at least 1.
         seed: Of the directions, in [0, 2**31).
         bounds: As for `gradient_norm`.

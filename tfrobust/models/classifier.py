@@ -18,8 +18,8 @@ class Classifier(NetworkWrapper):
     Attacks, `geometry`, `analysis`, `RobustModel` and `export` take one wherever they
     take a network. Most networks do without: where there is one output or one named
     "logits", and where pixels are in [0, 1] or the first layers say that they are
-    bytes, all of this is found out. How a network ends, in logits, a softmax or a sigmoid,
-    always is.
+    bytes, all of this is found out. How a network ends, in logits, a softmax or a
+    sigmoid, always is.
 
     Called, it answers as the network does.
 

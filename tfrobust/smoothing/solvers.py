@@ -1,6 +1,7 @@
 """Iterations for `L x = b`, L symmetric and positive definite, many systems at once.
 
-Neither stores its iterations: memory does not depend on how many there are.
+Neither stores its iterations: memory does not depend on how many there are. Called
+eagerly, each is compiled once for each operator, which is traced as by `tf.function`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrobust.core.graphs import GraphCache
 from tfrobust.core.loops import loop
 from tfrobust.core.vectors import largest_entry
 from tfrobust.settings import (
@@ -26,6 +28,8 @@ Operator = Callable[[tf.Tensor], tf.Tensor]
 
 # After so many steps of a solver the residual is computed anew: it drifts in float32.
 _ANEW = 50
+
+_GRAPHS = GraphCache()
 
 
 class Solution(NamedTuple):
@@ -108,54 +112,75 @@ class ConjugateGradient:
         Returns:
             The last x of each system, with its true residual.
         """
-        precondition = preconditioner or (lambda residual: residual)
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
-        # Inner products of small gradients would underflow.
-        scale = tf.maximum(largest_entry(b), largest_entry(x))
-        scale = tf.where(scale > 0.0, scale, 1.0)
-        b, x = b / scale, x / scale
-        target = self.tolerance**2 * _dot(b, b)
-        residual = b if start is None else b - operator(x)
-        direction = precondition(residual)
-        length = _dot(residual, direction)
-        count = tf.zeros(tf.shape(length), tf.int32)
+        warm, settings = start is not None, (self.tolerance, self.iterations)
+        if not tf.executing_eagerly():
+            return _gradients(operator, preconditioner, b, x, *settings, warm)
 
-        def is_open(state: _State) -> tf.Tensor:
-            far = _dot(state.residual, state.residual) > target
-            return far & (state.length > 0.0)
+        def solve(operator: Operator, other: Operator | None) -> Callable[..., Any]:
+            return lambda *values: _gradients(operator, other, *values, warm)
 
-        def is_needed(step: tf.Tensor, state: _State) -> tf.Tensor:
-            return (step < self.iterations) & tf.reduce_any(is_open(state))
+        graph = _compiled(solve, ("conjugate", warm), b, operator, preconditioner)
+        return Solution(*graph(b, x, *settings))
 
-        def advance(step: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
-            active = is_open(state)
-            image = operator(state.direction)
-            size = tf.math.divide_no_nan(state.length, _dot(state.direction, image))
-            size = tf.where(active, size, 0.0)
-            x = state.x + size * state.direction
-            residual = tf.cond(
-                (step + 1) % _ANEW == 0,
-                lambda: b - operator(x),
-                lambda: state.residual - size * image,
-            )
-            towards = precondition(residual)
-            length = _dot(residual, towards)
-            turn = tf.math.divide_no_nan(length, state.length)
-            direction = towards + turn * state.direction
-            return step + 1, _State(
-                x=x,
-                residual=residual,
-                direction=tf.where(active, direction, state.direction),
-                length=tf.where(active, length, state.length),
-                count=state.count + tf.cast(active, tf.int32),
-            )
 
-        _, last = loop(
-            is_needed,
-            advance,
-            (tf.constant(0), _State(x, residual, direction, length, count)),
+def _gradients(
+    operator: Operator,
+    preconditioner: Operator | None,
+    b: tf.Tensor,
+    x: tf.Tensor,
+    tolerance: Any,
+    iterations: Any,
+    warm: bool,
+) -> Solution:
+    """Conjugate gradients from x, which is zero unless `warm`."""
+    precondition = preconditioner or (lambda residual: residual)
+    # Inner products of small gradients would underflow.
+    scale = tf.maximum(largest_entry(b), largest_entry(x))
+    scale = tf.where(scale > 0.0, scale, 1.0)
+    b, x = b / scale, x / scale
+    target = tolerance**2 * _dot(b, b)
+    residual = b - operator(x) if warm else b
+    direction = precondition(residual)
+    length = _dot(residual, direction)
+    count = tf.zeros(tf.shape(length), tf.int32)
+
+    def is_open(state: _State) -> tf.Tensor:
+        far = _dot(state.residual, state.residual) > target
+        return far & (state.length > 0.0)
+
+    def is_needed(step: tf.Tensor, state: _State) -> tf.Tensor:
+        return (step < iterations) & tf.reduce_any(is_open(state))
+
+    def advance(step: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+        active = is_open(state)
+        image = operator(state.direction)
+        size = tf.math.divide_no_nan(state.length, _dot(state.direction, image))
+        size = tf.where(active, size, 0.0)
+        x = state.x + size * state.direction
+        residual = tf.cond(
+            (step + 1) % _ANEW == 0,
+            lambda: b - operator(x),
+            lambda: state.residual - size * image,
         )
-        return _judged(operator, b, last.x, last.count, self.tolerance, scale)
+        towards = precondition(residual)
+        length = _dot(residual, towards)
+        turn = tf.math.divide_no_nan(length, state.length)
+        direction = towards + turn * state.direction
+        return step + 1, _State(
+            x=x,
+            residual=residual,
+            direction=tf.where(active, direction, state.direction),
+            length=tf.where(active, length, state.length),
+            count=state.count + tf.cast(active, tf.int32),
+        )
+
+    _, last = loop(
+        is_needed,
+        advance,
+        (tf.constant(0), _State(x, residual, direction, length, count)),
+    )
+    return _judged(operator, b, last.x, last.count, tolerance, scale)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,15 +232,29 @@ class Chebyshev:
             float32 `[B, H, W, C]`.
         """
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
+        settings = (self.radius, self.iterations)
+        if not tf.executing_eagerly():
+            return _semi_iteration(multiply, b, x, *settings)
 
-        def advance(step: Any, x: Any, before: Any, weight: Any) -> tuple[Any, ...]:
-            following = before + weight * (multiply(x) + b - before)
-            return step + 1, following, x, next_weight(self.radius, step, weight)
+        def solve(multiply: Operator, _: None) -> Callable[..., Any]:
+            return lambda *values: _semi_iteration(multiply, *values)
 
-        def is_needed(step: Any, *_: Any) -> tf.Tensor:
-            return step < self.iterations
+        return _compiled(solve, "chebyshev", b, multiply)(b, x, *settings)
 
-        return loop(is_needed, advance, (tf.constant(0), x, x, tf.constant(1.0)))[1]
+
+def _semi_iteration(
+    multiply: Operator, b: tf.Tensor, x: tf.Tensor, radius: Any, iterations: Any
+) -> tf.Tensor:
+    """Chebyshev's semi-iteration from x."""
+
+    def advance(step: Any, x: Any, before: Any, weight: Any) -> tuple[Any, ...]:
+        following = before + weight * (multiply(x) + b - before)
+        return step + 1, following, x, next_weight(radius, step, weight)
+
+    def is_needed(step: Any, *_: Any) -> tf.Tensor:
+        return step < iterations
+
+    return loop(is_needed, advance, (tf.constant(0), x, x, tf.constant(1.0)))[1]
 
 
 def next_weight(radius: float, step: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
@@ -249,6 +288,36 @@ def iterations_for(radius: float, tolerance: float) -> int:
     if radius == 0 or tolerance >= 1:
         return 1
     return max(1, math.ceil(math.acosh(1.0 / tolerance) / math.acosh(1.0 / radius)))
+
+
+def _compiled(
+    solve: Callable[..., Callable[..., Any]],
+    key: Any,
+    b: tf.Tensor,
+    operator: Operator,
+    other: Operator | None = None,
+) -> Any:
+    """A solver as a graph of b, a start and two settings; weak in the operators.
+
+    Args:
+        solve: From the operators to what is traced.
+        key: Of the solver.
+        b: `[B, ...]`; the graph is for any B.
+        operator: The map.
+        other: The preconditioner, if there is one.
+    """
+    images = tf.TensorSpec([None, *b.shape[1:]], b.dtype)
+    specs = images, images, tf.TensorSpec([]), tf.TensorSpec([], tf.int32)
+
+    def trace(first: Any, second: Any) -> Any:
+        function = tf.function(solve(first(), second()), autograph=False)
+        return function.get_concrete_function(*specs)
+
+    key = (key, tuple(b.shape[1:]), b.dtype)
+    if other is None:
+        return _GRAPHS.get(operator, key, lambda first: trace(first, lambda: None))
+    inner = _GRAPHS.get(operator, "preconditioned", lambda _: GraphCache())
+    return inner.get(other, key, lambda second: trace(lambda: operator, second))
 
 
 def _judged(
