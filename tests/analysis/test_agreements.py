@@ -175,7 +175,8 @@ MOVED = np.zeros((2, 3, *SHAPE), np.float32)
         ),
         (
             lambda: run_agreement(MOVED - 1),
-            "`modified` must lie in [0, 1], or `bounds` must say where. Received: values from -1 to -1",
+            "`modified` must lie in [0, 1], or `bounds` must say where. Received: "
+            "values from -1 to -1",
         ),
         (
             lambda: Agreement(np.zeros((2, 3)), np.ones((2, 2))),

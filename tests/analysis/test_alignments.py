@@ -125,7 +125,7 @@ def run_alignment(**changes):
     [
         (
             lambda: run_alignment(images=images(2) + 1),
-            "`images` must lie in [0, 1], or `bounds` must say where. Received: values from ",
+            "`images` must lie in [0, 1], or `bounds` must say where. Received: ",
         ),
         (
             lambda: run_alignment(images=images(0)),

@@ -187,10 +187,10 @@ def towards_classes(
 
     def work(rows: slice) -> tf.Tensor:
         pairs = tf.range(rows.start, rows.stop)
-        chosen = Pixels(*(tf.gather(x, pairs // classes) for x in pixels[:2]), bounds)
+        given, unit = (tf.gather(x, pairs // classes) for x in pixels[:2])
+        chosen = Pixels(given, unit, pixels.bounds)
         return chosen.restored(graph(chosen.images, pairs % classes))
 
-    bounds = pixels.bounds
     pairs = in_batches(work, len(images) * classes, batch_size)
     return pairs.reshape(len(images), classes, *images.shape[1:])
 
@@ -262,8 +262,8 @@ def agreement(
             f"`clean` must have shape {(count, *modified.shape[2:])}, as `modified` "
             f"says. Received: shape={tuple(before.images.shape)}"
         )
-    before = _answers(judge, before, batch_size)
-    return Agreement(predicted, np.arange(classes) != before[:, None])
+    answers = _answers(judge, before, batch_size)
+    return Agreement(predicted, np.arange(classes) != answers[:, None])
 
 
 def _answers(model: Any, pixels: Pixels, batch_size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ eagerly, each is compiled once for each operator, which is traced as by `tf.func
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -113,25 +114,26 @@ class ConjugateGradient:
             The last x of each system, with its true residual.
         """
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
-        warm, settings = start is not None, (self.tolerance, self.iterations)
-        if not tf.executing_eagerly():
-            return _gradients(operator, preconditioner, b, x, *settings, warm)
+        warm = start is not None
 
         def solve(operator: Operator, other: Operator | None) -> Callable[..., Any]:
-            return lambda *values: _gradients(operator, other, *values, warm)
+            return functools.partial(_gradients, operator, other, warm)
 
-        graph = _compiled(solve, ("conjugate", warm), b, operator, preconditioner)
-        return Solution(*graph(b, x, *settings))
+        run = solve(operator, preconditioner)
+        if tf.executing_eagerly():
+            key = ("conjugate gradients", warm)
+            run = _compiled(solve, key, b, operator, preconditioner)
+        return Solution(*run(b, x, self.tolerance, self.iterations))
 
 
 def _gradients(
     operator: Operator,
     preconditioner: Operator | None,
+    warm: bool,
     b: tf.Tensor,
     x: tf.Tensor,
     tolerance: Any,
     iterations: Any,
-    warm: bool,
 ) -> Solution:
     """Conjugate gradients from x, which is zero unless `warm`."""
     precondition = preconditioner or (lambda residual: residual)
@@ -232,14 +234,14 @@ class Chebyshev:
             float32 `[B, H, W, C]`.
         """
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
-        settings = (self.radius, self.iterations)
-        if not tf.executing_eagerly():
-            return _semi_iteration(multiply, b, x, *settings)
 
-        def solve(multiply: Operator, _: None) -> Callable[..., Any]:
-            return lambda *values: _semi_iteration(multiply, *values)
+        def solve(multiply: Operator, _: Operator | None = None) -> Callable[..., Any]:
+            return functools.partial(_semi_iteration, multiply)
 
-        return _compiled(solve, "chebyshev", b, multiply)(b, x, *settings)
+        run = solve(multiply)
+        if tf.executing_eagerly():
+            run = _compiled(solve, "semi-iteration", b, multiply)
+        return run(b, x, self.radius, self.iterations)
 
 
 def _semi_iteration(
