@@ -74,7 +74,9 @@ class _Model(Settings, title="Model"):
         "", "Folder that holds the versions; its name is the served name."
     )
     class_names: str = string(
-        "", "Names of the classes in order, separated by commas. Empty: none."
+        "",
+        "Names of the classes in order, separated by commas. Empty: those of the run "
+        "or SavedModel, where it has them.",
     )
     fold: bool = boolean(
         True, "Put spectral norms and batch norms into constant kernels."

@@ -18,8 +18,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrobust.cli.run_folder import versions, write_json
+from tfrobust.models.served import CARD
 
-FILE = "assets.extra/model_card.json"
+FILE = CARD
 """Where the card lies, below the folder of a version."""
 
 SCHEMA = 1
@@ -37,6 +38,7 @@ class Facts:
         robust_accuracy: One entry an attack and radius.
         geometry: Gradient norm, Hessian norm and curvature.
         versions: Of the packages that the model was trained with.
+        class_names: Names of the classes in order.
     """
 
     data: dict[str, Any] | None = None
@@ -45,6 +47,7 @@ class Facts:
     robust_accuracy: list[dict[str, Any]] | None = None
     geometry: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def write_card(
@@ -60,7 +63,8 @@ def write_card(
         version: Folder of the SavedModel.
         name: What the model is called by a server.
         facts: What is said of its training and of how good it is.
-        class_names: Names of the classes in order.
+        class_names: Names of the classes in order, as they are served; those of `facts`
+            are not looked at.
         serving: What was fixed at export.
 
     Returns:
@@ -68,6 +72,7 @@ def write_card(
     """
     fields = dataclasses.asdict(facts)
     trained_with = fields.pop("versions")
+    del fields["class_names"]
     card = {
         "schema": SCHEMA,
         "name": name,

@@ -15,8 +15,9 @@ from typing import Any
 from export import measured_facts, training_facts
 from export.card import FILE, Facts
 from export.measured_facts import Measured
+from tfrobust.cli import data_record
 from tfrobust.cli.records import records_from
-from tfrobust.cli.run_folder import RunFolder
+from tfrobust.cli.run_folder import RunFolder, run_around
 from tfrobust.models import pretrained_card
 from tfrobust.models.loading import PRETRAINED, find
 
@@ -30,8 +31,9 @@ def facts_of(
 
     `run.flags` and `summary.json` in its folder are those of its training. The summary
     tells of `model.keras` only, not of `best.keras` and not of a kept epoch. Numbers of
-    an evaluation come before those of the summary. A SavedModel has a card of its own,
-    and so has a network that is shipped, which says what was measured of it.
+    an evaluation come before those of the summary. `data.json` has the names of the
+    classes. A SavedModel has a card of its own, and so has a network that is shipped,
+    which says what was measured of it.
 
     Args:
         model: A `.keras` file, a run folder, a SavedModel or `pretrained:NAME`.
@@ -69,6 +71,7 @@ def facts_of(
         or training_facts.watched(path.name, flags, whole),
         geometry=measured.geometry or training_facts.geometry(own),
         versions=own.get("versions"),
+        class_names=_names(data_record.read(run_around(path))),
     )
 
 
@@ -100,7 +103,14 @@ def _carried(version: Path, measured: Measured) -> Facts:
         robust_accuracy=measured.robust_accuracy or card.get("robust_accuracy"),
         geometry=measured.geometry or card.get("geometry"),
         versions=(card.get("versions") or {}).get("training"),
+        class_names=_names(card),
     )
+
+
+def _names(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of the classes in a run's record or a card, if they are there."""
+    names = content.get("class_names")
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
 def _json(file: Path) -> dict[str, Any]:

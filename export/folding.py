@@ -1,17 +1,19 @@
 """A network for inference alone: what does not change any more is computed once.
 
-A spectral layer divides its kernel by a norm, and a batch norm scales and shifts the
-features, in every call anew. Once training has ended both are constants, so they go
-into the kernel and bias of the convolution or dense layer in front.
+A spectral layer divides its kernel by a norm, and a batch norm or an affine layer
+scales and shifts the features, in every call anew. Once training has ended these are
+constants, so they go into the kernel and bias of the convolution or dense layer in
+front.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -22,17 +24,31 @@ from keras import ops
 from export.inputs import free_side
 from tfrobust.core.errors import first_line
 from tfrobust.core.keras_graph import is_graph, read_graph
+from tfrobust.core.pixels import UNIT, Bounds, from_unit
 from tfrobust.layers import (
+    ChannelAffine,
     LipschitzBatchNormalization,
     SpectralConv2D,
+    SpectralConv2DTranspose,
     SpectralDense,
+    SpectralDepthwiseConv2D,
     linear_maps,
     network_of,
 )
 
-_SPECTRAL = (SpectralConv2D, SpectralDense)
-_LINEAR = (keras.layers.Conv2D, keras.layers.Dense, *_SPECTRAL)
-_NORMS = (keras.layers.BatchNormalization, LipschitzBatchNormalization)
+# Each with Keras's own of the same map, and the settings that the two share.
+_IMAGE = ("kernel_size", "strides", "padding")
+_PLAIN = {
+    SpectralConv2D: (keras.layers.Conv2D, ("filters", "dilation_rate", *_IMAGE)),
+    SpectralConv2DTranspose: (keras.layers.Conv2DTranspose, ("filters", *_IMAGE)),
+    SpectralDense: (keras.layers.Dense, ("units",)),
+    SpectralDepthwiseConv2D: (
+        keras.layers.DepthwiseConv2D,
+        ("depth_multiplier", "dilation_rate", *_IMAGE),
+    ),
+}
+_LINEAR = (keras.layers.Conv2D, keras.layers.Dense, *_PLAIN)
+_NORMS = (keras.layers.BatchNormalization, LipschitzBatchNormalization, ChannelAffine)
 
 
 class Constant(NamedTuple):
@@ -50,11 +66,12 @@ class Constant(NamedTuple):
 def fold(model: keras.Model) -> keras.Model:
     """The same function at inference, of standard layers with constant kernels.
 
-    Spectral layers become Keras's own with the kernel divided by its norm. A batch norm
-    whose only input is the output of a convolution or dense layer, which nothing else
-    uses, goes into that layer's kernel and bias; another one stays. So do activations.
-    Kernels are computed in float64 and rounded once, so answers agree to float32
-    rounding.
+    Spectral layers become Keras's own with the kernel divided by its norm; those of
+    several groups stay, since Keras's own need a compiler on a CPU. A batch norm whose
+    only input is the output of a convolution or dense layer, which nothing else uses,
+    goes into that layer's kernel and bias, and so does a `ChannelAffine` there or
+    behind such a norm; others stay. So do activations. Kernels are computed in float64
+    and rounded once, so answers agree to float32 rounding.
 
     Args:
         model: A built functional or sequential Keras model, or a `RobustModel` around
@@ -62,7 +79,7 @@ def fold(model: keras.Model) -> keras.Model:
             each by itself.
 
     Returns:
-        A new model with layers of the same names; folded batch norms are
+        A new model with layers of the same names; folded norms are
         `keras.layers.Identity`, and layers that folding leaves alone are the model's
         own. Meant for inference: training it would train another network.
 
@@ -105,11 +122,12 @@ def fold(model: keras.Model) -> keras.Model:
     return clone
 
 
-def fold_or_keep(model: keras.Model) -> keras.Model:
+def fold_or_keep(model: keras.Model, bounds: Bounds = UNIT) -> keras.Model:
     """The model folded, if it is a graph and answers a batch of noise alike then.
 
     Args:
         model: Any built Keras model.
+        bounds: The range of its pixels, that of the noise.
 
     Returns:
         The folded model, or else the model or its network itself, with a warning where
@@ -126,7 +144,7 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
         return model
     try:
         served = fold(model)
-        if _alike(model, served):
+        if _alike(model, served, bounds):
             return served
         reason = "folding would change its answers"
     # Folding makes layers anew, and a layer may be anything.
@@ -136,21 +154,31 @@ def fold_or_keep(model: keras.Model) -> keras.Model:
     return model
 
 
-def _alike(model: keras.Model, other: keras.Model) -> bool:
+def _alike(model: keras.Model, other: keras.Model, bounds: Bounds) -> bool:
     """Whether two models answer a batch of noise alike, but for rounding."""
     shape = model.input_shape[1:]
     free = free_side(shape, functools.partial(model, training=False))
     sides = [side or free for side in shape]
-    images = tf.random.stateless_uniform([2, *sides], [0, 1])
+    images = from_unit(tf.random.stateless_uniform([2, *sides], [0, 1]), bounds)
     theirs, ours = (
-        np.asarray(network(images, training=False), np.float64)
-        for network in (model, other)
+        [np.asarray(part, np.float64) for part in tf.nest.flatten(each(images))]
+        for each in (_at_inference(model), _at_inference(other))
     )
     rounding = np.finfo(np.float16 if _is_half(model) else np.float32).eps
-    size = np.max(np.abs(theirs[np.isfinite(theirs)]), initial=1.0)
     # Each of many layers rounds; a mistake would move logits by their own size.
-    much = min(0.1, 2000 * rounding) * size
-    return np.allclose(ours, theirs, rtol=0, atol=much, equal_nan=True)
+    much = min(0.1, 2000 * float(rounding))
+    return len(theirs) == len(ours) and all(
+        np.allclose(a, b, rtol=0, atol=much * _size(b), equal_nan=True)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _at_inference(model: keras.Model) -> Callable[[tf.Tensor], Any]:
+    return functools.partial(model, training=False)
+
+
+def _size(answer: np.ndarray) -> float:
+    return float(np.max(np.abs(answer[np.isfinite(answer)]), initial=1.0))
 
 
 def _is_half(model: keras.Model) -> bool:
@@ -178,12 +206,19 @@ def constants(model: keras.Model) -> dict[str, Constant]:
     """
     model = network_of(model)
     _check(model)
-    pairs = {layer.name: norm for layer, norm in _pairs(model)}
+    norms: dict[str, list[keras.layers.Layer]] = {}
+    for layer, norm in _pairs(model):
+        norms.setdefault(layer.name, []).append(norm)
     return {
-        layer.name: _fold_pair(layer, pairs.get(layer.name))
+        layer.name: _fold_all(layer, norms.get(layer.name, []))
         for layer in model.layers
-        if layer.name in pairs or type(layer) in _SPECTRAL
+        if layer.name in norms or _is_spectral(layer)
     }
+
+
+def _is_spectral(layer: keras.layers.Layer) -> bool:
+    # Exact types: a subclass may do anything.
+    return type(layer) in _PLAIN and getattr(layer, "groups", 1) == 1
 
 
 def _check(model: keras.Model) -> None:
@@ -197,7 +232,7 @@ def _check(model: keras.Model) -> None:
 def _pairs(
     model: keras.Model,
 ) -> Iterator[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Linear layers that end in a batch norm alone, and that batch norm."""
+    """Linear layers that end in a norm alone, and that norm; the first in front."""
     layers = {layer.name: layer for layer in model.layers}
     graph = read_graph(model)
     # An output of the model is used by its caller.
@@ -212,6 +247,8 @@ def _pairs(
         alone = uses[source] == 1 and len(graph.calls[source[0]]) == 1
         layer = layers.get(source[0])
         if alone and not own[0].training and _is_linear(layer) and _fits(norm, layer):
+            # What comes behind this norm finds the layer that it went into.
+            layers[norm.name] = layer
             yield layer, norm
 
 
@@ -223,7 +260,7 @@ def _is_linear(layer: Any) -> bool:
         and getattr(layer, "activation", None) in (None, keras.activations.linear)
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and layer.compute_dtype in ("float32", "float64")
-        and (type(layer) in _SPECTRAL or len(layer.weights) == 1 + layer.use_bias)
+        and (_is_spectral(layer) or len(layer.weights) == 1 + layer.use_bias)
     )
 
 
@@ -236,55 +273,79 @@ def _fits(norm: keras.layers.Layer, layer: keras.layers.Layer) -> bool:
     )
 
 
-def _fold_pair(layer: keras.layers.Layer, norm: keras.layers.Layer | None) -> Constant:
+def _fold_all(layer: keras.layers.Layer, norms: list[keras.layers.Layer]) -> Constant:
+    """Kernel and bias of a layer with the norms behind it, the first in front."""
     kernel = _kernel(layer)
-    bias = np.zeros(kernel.shape[-1])
+    bias = np.zeros(math.prod(kernel.shape[axis] for axis in _channel_axes(layer)))
     if layer.bias is not None:
         bias = np.asarray(layer.bias, np.float64)
-    if norm is None:
-        return Constant(kernel, bias)
-    mean = np.asarray(norm.moving_mean, np.float64)
-    scale, shift = _scale_and_shift(norm)
-    return Constant(kernel * scale, (bias - mean) * scale + shift)
+    for norm in norms:
+        mean, scale, shift = _mean_scale_and_shift(norm)
+        kernel = kernel * _along_channels(layer, kernel, scale)
+        bias = (bias - mean) * scale + shift
+    return Constant(kernel, bias)
+
+
+def _channel_axes(layer: keras.layers.Layer) -> tuple[int, ...]:
+    """Where a kernel's output channels are."""
+    if type(layer) is SpectralDepthwiseConv2D:
+        return (-2, -1)
+    return (-2,) if type(layer) is SpectralConv2DTranspose else (-1,)
+
+
+def _along_channels(
+    layer: keras.layers.Layer, kernel: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """One number an output channel, to be multiplied with a kernel."""
+    shape = [1] * kernel.ndim
+    for axis in _channel_axes(layer):
+        shape[axis] = kernel.shape[axis]
+    return scale.reshape(shape)
 
 
 def _kernel(layer: keras.layers.Layer) -> np.ndarray:
     """The kernel that a layer uses at inference, float64."""
     kernel = np.asarray(layer.kernel, np.float64)
-    if type(layer) not in _SPECTRAL:
+    if not _is_spectral(layer):
         return kernel
 
     def apply(image: Any) -> Any:
-        if isinstance(layer, SpectralDense):
-            return ops.matmul(image, kernel)
-        return linear_maps.convolution(
-            image, ops.convert_to_tensor(kernel), layer.strides, layer.padding
-        )
+        return layer.linear_map(image, ops.convert_to_tensor(kernel))
 
     right = ops.convert_to_tensor(np.asarray(layer.right, np.float64))
     norm = linear_maps.norm_along(apply, right)
     return np.asarray(linear_maps.divide_by_norm(kernel, norm))
 
 
-def _scale_and_shift(norm: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray | float]:
-    """A batch norm at inference is `(x - mean) * scale + shift`; float64 `[C]`."""
+def _mean_scale_and_shift(
+    norm: keras.layers.Layer,
+) -> tuple[np.ndarray | float, np.ndarray, np.ndarray | float]:
+    """A norm at inference is `(x - mean) * scale + shift`; float64 `[C]`."""
+    if isinstance(norm, ChannelAffine):
+        return 0.0, _bounded_scale(norm), np.asarray(norm.shift, np.float64)
+    mean = np.asarray(norm.moving_mean, np.float64)
     variance = np.asarray(norm.moving_variance, np.float64)
     deviation = np.sqrt(variance + norm.epsilon)
     if isinstance(norm, LipschitzBatchNormalization):
         bound = np.exp(np.asarray(norm.log_gamma, np.float64))
-        return np.minimum(1.0, bound * np.min(deviation)) / deviation, 0.0
+        return mean, np.minimum(1.0, bound * np.min(deviation)) / deviation, 0.0
     gamma = 1.0 if norm.gamma is None else np.asarray(norm.gamma, np.float64)
     beta = 0.0 if norm.beta is None else np.asarray(norm.beta, np.float64)
-    return gamma / deviation, beta
+    return mean, gamma / deviation, beta
+
+
+def _bounded_scale(layer: ChannelAffine) -> np.ndarray:
+    scale = np.asarray(layer.scale, np.float64)
+    if layer.bound is None:
+        return scale
+    return scale * (layer.bound / max(np.max(np.abs(scale)), layer.bound))
 
 
 def _constant(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Keras's own layer of the same shape, with a bias."""
+    """Keras's own layer of the same map, with a bias."""
     config = layer.get_config()
+    if type(layer) not in _PLAIN:
+        return layer.__class__.from_config({**config, "use_bias": True})
+    kind, keys = _PLAIN[type(layer)]
     shared = {"name": layer.name, "dtype": config["dtype"], "use_bias": True}
-    if isinstance(layer, SpectralConv2D):
-        keys = ("filters", "kernel_size", "strides", "padding")
-        return keras.layers.Conv2D(**{key: config[key] for key in keys}, **shared)
-    if isinstance(layer, SpectralDense):
-        return keras.layers.Dense(config["units"], **shared)
-    return layer.__class__.from_config({**config, "use_bias": True})
+    return kind(**{key: config[key] for key in keys}, **shared)

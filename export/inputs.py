@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from export.limits import MAX_BATCH
+from tfrobust.core.pixels import UNIT, Bounds
 
 FREE_SIDES = (32, 96, 224, 320)
 """What is tried, in this order, where an image may have any size."""
@@ -53,23 +54,28 @@ def free_side(shape: Sequence[int | None], run: Callable[[tf.Tensor], object]) -
 
 
 def checked_images(
-    images: tf.Tensor, shape: Sequence[int | None], most: int = MAX_BATCH
+    images: tf.Tensor,
+    shape: Sequence[int | None],
+    most: int = MAX_BATCH,
+    bounds: Bounds = UNIT,
 ) -> tf.Tensor:
-    """Images of a request, float32 `[B,H,W,C]` in [0, 1], at least one.
+    """Images of a request, float32 `[B,H,W,C]` within bounds, at least one.
 
     Args:
         images: What came.
         shape: `(H, W, C)`, `None` where any size will do.
         most: How many images there may be.
+        bounds: The least and the largest value of a pixel.
 
     Returns:
         The images. They are an `InvalidArgumentError` if they are anything else.
     """
+    low, high = bounds
     images = checked_batch("images", images, shape, most)
     # NaN compares false, so it fails here too.
-    inside = tf.reduce_all((images >= 0.0) & (images <= 1.0))
+    inside = tf.reduce_all((images >= low) & (images <= high))
     lowest, highest = tf.reduce_min(images), tf.reduce_max(images)
-    text = "images must lie in [0, 1] and hold no NaN, got values from"
+    text = f"images must lie in [{low:g}, {high:g}] and hold no NaN, got values from"
     return checked(images, (inside, [text, lowest, "to", highest]))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from export.training_facts import public_name
 from tfrobust.cli.records import Record, Records, read_evaluation
 from tfrobust.cli.run_folder import EVALUATION, model_name
 
@@ -79,7 +80,7 @@ def measured_in(dataset: str | None, records: Records) -> Measured:
     Returns:
         The fields; `None` where no record is of that.
     """
-    origin = {"dataset": dataset, "source": "evaluation"}
+    origin = {"dataset": public_name(dataset), "source": "evaluation"}
     clean = records.where("accuracy", split="test", attacked=None, suite=None)
     robust = records.where("robust_accuracy", rounded=False)
     return Measured(

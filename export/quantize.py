@@ -20,6 +20,7 @@ import tensorflow as tf
 from export.limits import MAX_BATCH
 from export.signatures import DEFAULT
 from tfrobust import data
+from tfrobust.cli.dataset_names import short_name
 from tfrobust.cli.json_values import finite_or_none
 from tfrobust.cli.run_folder import write_json
 from tfrobust.cli.tables import Column, Table, percent
@@ -92,7 +93,7 @@ def draw_sample(
     if count:
         test = test.subset(count, seed=0)
     images = test.images.astype(np.float32) / np.float32(255.0)
-    return Sample(images, test.labels, f"test images of {dataset}")
+    return Sample(images, test.labels, f"test images of {short_name(dataset)}")
 
 
 def generate_sample(shape: Sequence[int | None]) -> Sample:

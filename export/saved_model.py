@@ -23,6 +23,7 @@ from export.card import Facts, write_card
 from export.compatibility import check_clients, versions
 from export.facts import facts_of
 from export.folding import fold_or_keep
+from export.inputs import free_side
 from export.signatures import (
     DEFAULT,
     NEEDS,
@@ -34,8 +35,11 @@ from export.signatures import (
 )
 from export.warmup import write_warmup
 from tfrobust import models
+from tfrobust.core.answers import are_probabilities
+from tfrobust.core.classifier import PROBABILITIES
 from tfrobust.core.errors import first_line
-from tfrobust.core.keras_graph import ends_in_softmax
+from tfrobust.core.pixels import Bounds, bounds_of
+from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import network_of
 from tfrobust.models.loading import PRETRAINED
 
@@ -54,6 +58,8 @@ def export_saved_model(
     signatures: Sequence[str] | None = (SIGNATURE,),
     folded: bool = True,
     settings: Settings | None = None,
+    output: str | None = None,
+    bounds: tuple[float, float] | None = None,
     warmup: bool = False,
     facts: Facts | None = None,
     overwrite: bool = False,
@@ -65,27 +71,30 @@ def export_saved_model(
     name and renamed when complete, so that a server that watches the directory never
     sees half a model. Nothing that exists is changed.
 
-    The signature `serving_default` takes `images`, float32 `[B, H, W, C]` in [0, 1],
-    B at least 1, and returns a dictionary of
+    The signature `serving_default` takes `images`, float32 `[B, H, W, C]` within the
+    bounds, [0, 1] by default, B at least 1, and returns a dictionary of
 
-    - `logits`, float32 `[B, K]`;
+    - `logits`, float32 `[B, K]`; of a network that ends in a softmax what that was
+      given, of one with a single output z for two classes `(-z/2, z/2)`;
     - `probabilities`, float32 `[B, K]`, the softmax of the logits;
     - `classes`, int32 `[B]`, the most likely class;
-    - `labels`, string `[B]`, its name, if `class_names` are given.
+    - `labels`, string `[B]`, its name, if the names of the classes are known.
 
-    An input of another shape, with a pixel outside [0, 1] or NaN, without any image or
-    with too many is an `InvalidArgumentError`. Gradients flow through the signature
-    once loaded. The other signatures are those of `export.signatures`; docs/SERVING.md
-    has all of them.
+    An input of another shape, with a pixel outside of the bounds or NaN, without any
+    image or with too many is an `InvalidArgumentError`. Gradients flow through the
+    signature once loaded. The other signatures are those of `export.signatures`;
+    docs/SERVING.md has all of them.
 
     Args:
-        model: Keras classifier from images to logits, or a `RobustModel` around one; or
-            the path of any form of a classifier that `tfrobust.models.load` takes. A
+        model: Keras classifier of images, that ends in logits, a softmax or, for two
+            classes, in one output; a `RobustModel` or `models.Classifier` around one;
+            or the path of any form of one that `tfrobust.models.load` takes. A
             SavedModel is written anew, with the signatures of today around its own
             `serving_default`, whose limits on a request stay.
         directory: Where the versions go, made if need be. Its name is the model's name
             to a server.
-        class_names: One name for each class, in order.
+        class_names: One name for each class, in order; by default those that `facts`
+            know, which are those of the run that the model's file lies in.
         signatures: What is served, `serving_default` among it; each other one takes
             some seconds to trace. `None`: all that the model can have, with a warning
             for each that it cannot.
@@ -93,7 +102,13 @@ def export_saved_model(
             is faster and the same function, rounded differently (`export.folding`). A
             model that is no graph of layers is served as it is, and so is, with a
             warning, one that cannot be folded or that answers otherwise then.
-        settings: What the signatures fix; without an attack by default.
+        settings: What the signatures fix; without an attack by default. A radius is in
+            units of [0, 1] whatever the bounds.
+        output: Which of several outputs is served, by its name; by default the one that
+            the model around the network names, or the one named "logits".
+        bounds: The range of the pixels of a request, such as `(0, 255)`, which is that
+            of the network. By default what a `RobustModel` or `models.Classifier` says,
+            or a `Rescaling` of bytes at the network's start; else (0, 1).
         warmup: Whether a request for each signature goes along, which a server answers
             before it serves the model; each is answered here first.
         facts: What the model card says of training and accuracy; by default what lies
@@ -132,14 +147,19 @@ def export_saved_model(
     if not isinstance(model, keras.Model):
         facts = facts or facts_of(model)
         model = load_model(model)
-    model = network_of(model)
-    labels = _check_names(class_names, _check_model(model))
+    output = output or getattr(model, "output_name", None)
+    box, network = bounds_of(model, bounds), network_of(model)
+    unit = UnitNetwork(network, box, output)
+    classes = _check_model(unit)
+    labels = _check_names(class_names, classes) or _known_names(facts, classes)
     settings = settings or Settings()
-    possible = available(model, settings)
+    served = fold_or_keep(network, box) if folded else network
+    unit = UnitNetwork(served, box, output)
+    possible = available(unit, settings)
     if signatures is not None:
         _check_signatures(signatures, (*possible, *registered()))
-    served = fold_or_keep(model) if folded else model
-    archive = _archive(served, labels, settings, signatures, possible)
+    _check_answers(unit)
+    archive = _archive(unit, box, labels, settings, signatures, possible)
     target.mkdir(parents=True, exist_ok=True)
     # On the same file system as the target, or the rename would be a copy. A server
     # looks at names that are numbers and passes over this one.
@@ -150,7 +170,8 @@ def export_saved_model(
         if not overwrite:
             check_clients(target, written)
         name = target.absolute().name
-        fixed = _fixed(settings) | {"folded": served is not model}
+        fixed = _fixed(settings) | {"folded": served is not network}
+        fixed["bounds"] = list(box)
         write_card(written, name, facts or Facts(), labels, fixed)
         if warmup:
             _warm_up(written, name)
@@ -163,6 +184,7 @@ def export_saved_model(
 
 def _archive(
     model: keras.Model,
+    bounds: Bounds,
     labels: list[str] | None,
     settings: Settings,
     requested: Sequence[str] | None,
@@ -176,7 +198,8 @@ def _archive(
     for name, reason in NEEDS.items():
         if requested is None and name not in possible:
             warnings.warn(f"{name} is left out: {reason}", stacklevel=3)
-    for name, signature in make_signatures(model, labels, settings, names).items():
+    made = make_signatures(model, labels, settings, names, bounds)
+    for name, signature in made.items():
         traced = tf.function(
             signature.function, input_signature=signature.specs, autograph=False
         )
@@ -268,21 +291,27 @@ def _check_directory(directory: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _check_model(model: keras.Model) -> int:
+def _check_model(model: UnitNetwork) -> int:
     """The number of classes of a classifier."""
     images: Any = getattr(model, "input_shape", None)
-    logits: Any = getattr(model, "output_shape", None)
+    logits: Any = None if images is None else model.output_shape
     if not (_has_rank(images, 4) and _has_rank(logits, 2) and logits[1]):
         raise ValueError(
             "`model` must be a built Keras model from images [B, H, W, C] to logits "
             f"[B, K]. Received: input shape {images}, output shape {logits}"
         )
-    if ends_in_softmax(model):
-        raise ValueError(
-            "`model` must return logits; the softmax is added here. Received: a model "
-            f"whose last layer, {model.layers[-1].name!r}, is a softmax"
-        )
     return int(logits[1])
+
+
+def _check_answers(model: UnitNetwork) -> None:
+    """Raises `ValueError` over probabilities whose logits cannot be had."""
+    shape = model.input_shape[1:]
+    side = free_side(shape, lambda images: model.answer(images, training=False))
+    sides = [size or side for size in shape]
+    images = tf.random.stateless_uniform([2, *sides], [0, 1])
+    answer = model.answer(images, training=False)
+    if answer.is_doubtful and are_probabilities(answer.logits):
+        raise ValueError(PROBABILITIES)
 
 
 def _has_rank(shape: Any, rank: int) -> bool:
@@ -312,3 +341,9 @@ def _check_names(names: Sequence[str] | None, classes: int) -> list[str] | None:
             f"Received: {names!r}"
         )
     return [str(name) for name in names]
+
+
+def _known_names(facts: Facts | None, classes: int) -> list[str] | None:
+    """The names of classes that a run or a card knows, if they are of this model."""
+    names = None if facts is None else facts.class_names
+    return list(names) if names is not None and len(names) == classes else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import keras
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from export import decoding, inputs, limits
 from tfrobust import attacks, geometry, smoothing
+from tfrobust.core.pixels import UNIT, Bounds, from_unit, to_unit
 from tfrobust.core.registry import Registry
 from tfrobust.models.served import SIGNATURE
 from tfrobust.settings import require, require_steps
@@ -184,14 +185,18 @@ def make_signatures(
     labels: list[str] | None,
     settings: Settings,
     names: Iterable[str],
+    bounds: Bounds = UNIT,
 ) -> dict[str, Signature]:
     """What is served.
 
     Args:
-        model: Keras classifier from images to logits.
+        model: Keras classifier from images in [0, 1] to logits.
         labels: Names of the classes.
         settings: What is fixed.
         names: Which signatures, out of those `available`.
+        bounds: The range of the pixels of `images` in a request and of the adversarial
+            images in the answer. Gradients, distances and curvatures are those in
+            images of [0, 1] all the same.
 
     Returns:
         The signatures by name.
@@ -205,17 +210,17 @@ def make_signatures(
     most = settings.max_batch
     fewer = min(most, settings.max_gradients)
     every = {
-        DEFAULT: Signature(_predict(model, labels, most), [images]),
+        DEFAULT: Signature(_predict(model, labels, most, bounds), [images]),
         "predict_bytes": Signature(_predict_bytes(model, labels, most), [files]),
-        "explain": Signature(_explain(model, fewer), [images, classes]),
+        "explain": Signature(_explain(model, fewer, bounds), [images, classes]),
         "robustness": Signature(
-            _robustness(model, labels, fewer, settings.max_iterations),
+            _robustness(model, labels, fewer, settings.max_iterations, bounds),
             [images, iterations],
         ),
-        "smooth": Signature(_smooth(shape, settings), [images, changes]),
+        "smooth": Signature(_smooth(shape, settings, bounds), [images, changes]),
     }
     if settings.attack is not None:
-        attack = _attack(model, settings.attack, fewer)
+        attack = _attack(model, settings.attack, fewer, bounds)
         every["attack"] = Signature(attack, [images, classes])
     names = list(names)
     for name in names:
@@ -238,10 +243,10 @@ def _made(
 
 
 def _predict(
-    model: keras.Model, names: list[str] | None, most: int
+    model: keras.Model, names: list[str] | None, most: int, bounds: Bounds
 ) -> Callable[..., Answer]:
     def predict(images: tf.Tensor) -> Answer:
-        images = inputs.checked_images(images, model.input_shape[1:], most)
+        images = _units(images, model.input_shape[1:], most, bounds)
         return _answer(_logits(model, images), names)
 
     return predict
@@ -257,9 +262,9 @@ def _predict_bytes(
     return predict_bytes
 
 
-def _explain(model: keras.Model, most: int) -> Callable[..., Answer]:
+def _explain(model: keras.Model, most: int, bounds: Bounds) -> Callable[..., Answer]:
     def explain(images: tf.Tensor, classes: tf.Tensor) -> Answer:
-        images = inputs.checked_images(images, model.input_shape[1:], most)
+        images = _units(images, model.input_shape[1:], most, bounds)
         classes = _checked_classes(classes, images, model)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
@@ -280,10 +285,14 @@ def _explain(model: keras.Model, most: int) -> Callable[..., Answer]:
 
 
 def _robustness(
-    model: keras.Model, names: list[str] | None, most: int, max_iterations: int
+    model: keras.Model,
+    names: list[str] | None,
+    most: int,
+    max_iterations: int,
+    bounds: Bounds,
 ) -> Callable[..., Answer]:
     def robustness(images: tf.Tensor, iterations: tf.Tensor) -> Answer:
-        images = inputs.checked_images(images, model.input_shape[1:], most)
+        images = _units(images, model.input_shape[1:], most, bounds)
         iterations = inputs.checked_numbers(
             "iterations", iterations, images, 1, max_iterations
         )
@@ -293,9 +302,9 @@ def _robustness(
     return robustness
 
 
-def _smooth(shape: Any, settings: Settings) -> Callable[..., Answer]:
+def _smooth(shape: Any, settings: Settings, bounds: Bounds) -> Callable[..., Answer]:
     def smooth(images: tf.Tensor, perturbations: tf.Tensor) -> Answer:
-        images = inputs.checked_images(images, shape, settings.max_batch)
+        images = _units(images, shape, settings.max_batch, bounds)
         changes = inputs.checked_changes("perturbations", perturbations, images)
         smoother = smoothing.Smoother(
             images,
@@ -310,21 +319,28 @@ def _smooth(shape: Any, settings: Settings) -> Callable[..., Answer]:
 
 
 def _attack(
-    model: keras.Model, attack: attacks.Attack, most: int
+    model: keras.Model, attack: attacks.Attack, most: int, bounds: Bounds
 ) -> Callable[..., Answer]:
     def run(images: tf.Tensor, classes: tf.Tensor) -> Answer:
-        images = inputs.checked_images(images, model.input_shape[1:], most)
+        images = _units(images, model.input_shape[1:], most, bounds)
         classes = _checked_classes(classes, images, model)
         labels = _chosen(classes, _logits(model, images))
         result = attack(model, images, labels)
         return {
-            "adversarial": result.adversarial,
+            "adversarial": from_unit(result.adversarial, bounds),
             "success": result.success,
             "distortion": result.distortion,
             "classes": labels,
         }
 
     return run
+
+
+def _units(
+    images: tf.Tensor, shape: Sequence[int | None], most: int, bounds: Bounds
+) -> tf.Tensor:
+    """Images of a request in [0, 1]."""
+    return to_unit(inputs.checked_images(images, shape, most, bounds), bounds)
 
 
 def _logits(model: keras.Model, images: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tfrobust import attacks
 from tfrobust.attacks import ThreatModel
+from tfrobust.cli.dataset_names import short_name
 from tfrobust.models.loading import PRETRAINED
 
 # What says where or how a run was computed, and not what.
@@ -53,7 +54,7 @@ def data(flags: dict[str, str], summary: Mapping[str, Any]) -> dict[str, Any] | 
     if name is None:
         return None
     return {
-        "dataset": _value(name),
+        "dataset": _value(public_name(name) or ""),
         "train_examples": _all_or(flags.get("train_examples")),
         "eval_examples": _all_or(flags.get("eval_examples")),
         "augment": flags.get("augment"),
@@ -104,7 +105,7 @@ def accuracy(
         "mean": mean,
         "standard_error": None,
         "images": count if isinstance(count, int) else None,
-        "dataset": summary.get("dataset"),
+        "dataset": public_name(summary.get("dataset")),
         "source": "training",
     }
 
@@ -126,7 +127,7 @@ def geometry(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     if mean is None:
         return None
     estimate = {"mean": mean, "standard_error": None}
-    origin = {"dataset": summary.get("dataset"), "source": "training"}
+    origin = {"dataset": public_name(summary.get("dataset")), "source": "training"}
     return {"test": {"gradient_norm": estimate}} | origin
 
 
@@ -168,8 +169,24 @@ def watched(
         "mean": mean,
         "standard_error": None,
     }
-    origin = {"dataset": flags.get("dataset"), "source": "training, held out"}
-    return [about | origin]
+    dataset = public_name(flags.get("dataset"))
+    return [about | {"dataset": dataset, "source": "training, held out"}]
+
+
+def public_name(dataset: str | None) -> str | None:
+    """A data set's name without the place where its files lie.
+
+    Args:
+        dataset: As it was given to a program, or `None`.
+
+    Returns:
+        Of files of one's own the name of their folder or file, else the name itself.
+
+    Example:
+        >>> public_name("folder:/home/me/photos:size=64"), public_name("shapes")
+        ('photos', 'shapes')
+    """
+    return None if dataset is None else short_name(dataset)
 
 
 def _setting(name: str, value: str) -> Any:
@@ -179,6 +196,8 @@ def _setting(name: str, value: str) -> Any:
         texts = value.partition(":")[2].split(",")
         places = [text for text in texts if _PLACE.match(text.partition("=")[2])]
         return None if places else value
+    if name == "dataset":
+        return _value(short_name(value))
     return None if _is_place(name, value) else _value(value)
 
 

@@ -13,7 +13,7 @@ best.keras, the network of the epoch that withstood an attack on held-out images
 
 from __future__ import annotations
 
-from tfrobust.cli import program
+from tfrobust.cli import dataset_names, program
 from tfrobust.cli.flags import grouped_help
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import RunFolder
@@ -35,7 +35,10 @@ def main() -> None:
     from trainers.train import build, dry_run, session
 
     build.check_names(config)
-    build.check_data(config)
+    # Decoding one's own files starts TensorFlow's devices, which the session sets up
+    # first; it looks at the data then, before anything else.
+    if not dataset_names.is_own(config.dataset):
+        build.check_data(config)
     if config.dry_run:
         dry_run.describe(config)
     else:

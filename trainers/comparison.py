@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrobust import data, models, viz
-from tfrobust.cli import datasets
+from tfrobust.cli import data_record, datasets
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.records import Record, Records, Row, read_evaluation, table_by_model
@@ -82,6 +82,7 @@ def _tests(
     read = {name: datasets.load(name, "test", data_dir) for name in set(names)}
     for model, name in zip(loaded, names, strict=True):
         model.check(read[name].image_shape, read[name].classes, name)
+        data_record.check_tested(model.source, name, read[name])
     return [(name, read[name]) for name in names]
 
 

@@ -27,12 +27,12 @@ from tfrobust.cli.program import UsageError
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import EVALUATION, check_writable
 from trainers.suites import suite as registry
-from trainers.suites.options import EvaluateConfig
+from trainers.suites.options import EvaluateConfig, config_from_flags
 
 
 def main() -> None:
     """Checks everything first, then measures, prints and writes."""
-    run = flags.read(EvaluateConfig)
+    run = config_from_flags()
     suites = registry.chosen(run)
     _check_out(run.folder, run.overwrite)
     # What can be refused without TensorFlow has been: it takes seconds to import.

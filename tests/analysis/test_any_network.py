@@ -13,6 +13,7 @@ from tests.twins import (
     LABELS,
     PIXELS,
     SHAPE,
+    Probabilities,
     factor,
     images_for,
     labels_for,
@@ -218,23 +219,17 @@ def test_labels_come_in_every_form(call):
             np.testing.assert_array_equal(one, other)
 
 
-def probabilities(images):
-    """A softmax that no graph shows to be one."""
-    powers = tf.exp(tf.reshape(images, [-1, 60])[:, :3])
-    return powers / tf.reduce_sum(powers, axis=1, keepdims=True)
-
-
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: analysis.filtered_accuracy(probabilities, IMAGES, LABELS, [0.5]),
-        lambda: analysis.alignment(probabilities, IMAGES, towards("logits")),
+        lambda: analysis.filtered_accuracy(Probabilities(), IMAGES, LABELS, [0.5]),
+        lambda: analysis.alignment(Probabilities(), IMAGES, towards("logits")),
         lambda: analysis.towards_classes(
-            probabilities, IMAGES, eps=0.1, steps=1, classes=3
+            Probabilities(), IMAGES, eps=0.1, steps=1, classes=3
         ),
-        lambda: analysis.agreement(probabilities, all_moved("logits")),
+        lambda: analysis.agreement(Probabilities(), all_moved("logits")),
         lambda: analysis.masking_check(
-            probabilities, IMAGES, LABELS, norm="inf", eps=0.1
+            Probabilities(), IMAGES, LABELS, norm="inf", eps=0.1
         ),
     ],
 )

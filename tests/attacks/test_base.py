@@ -94,20 +94,22 @@ def test_attacks_without_a_radius_take_none(attack):
         ),
         (
             {"images": np.full((2, *SHAPE), 255, np.float32)},
-            "`images` must lie in [0, 1]. Received: values from 255 to 255",
+            "`images` must lie in [0, 1], or `bounds` must say where. "
+            "Received: values from 255 to 255",
         ),
         (
             {"images": np.full((2, *SHAPE), np.nan, np.float32)},
-            "`images` must lie in [0, 1]. Received: values from nan to nan",
+            "`images` must lie in [0, 1], or `bounds` must say where. "
+            "Received: values from nan to nan",
         ),
         (
-            {"labels": [0.0, 1.0]},
-            "`labels` must be integers. Received: dtype=float32",
+            {"labels": [0.0, 0.5]},
+            "`labels` must be integers. Received: dtype=float32 with fractions",
         ),
         (
-            {"labels": [[1, 0], [0, 1]]},
-            "`labels` must have shape [B], one class for each of the 2 images. "
-            "Received: shape=(2, 2)",
+            {"labels": [[1, 0], [1, 1]]},
+            "`labels` of shape [B, K] must be one-hot, a single 1 in each row. "
+            "Received: shape=(2, 2) with other rows",
         ),
         (
             {"labels": [0, 1, 0]},
@@ -145,9 +147,9 @@ def test_attacks_without_a_radius_take_none(attack):
             "`eps` must be finite and at least 0. Received: values from nan to nan",
         ),
         (
-            {"model": lambda x: tf.reduce_mean(x, axis=[1, 2])},
-            "`model` must return floating logits [B, K] with K of at least 2. "
-            "Received: float32 (2, 1)",
+            {"model": lambda x: tf.tanh(tf.reduce_mean(x, axis=[1, 2]))},
+            "`model` with one output must end in a sigmoid or a layer without an "
+            "activation, whose output is the logit of class 1. Received: Tanh",
         ),
         (
             {"model": lambda x: brightness(x) * np.nan},

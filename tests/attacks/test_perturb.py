@@ -88,7 +88,7 @@ def test_targets_are_climbed_to():
         (
             gray(0.1, 0.2),
             [0.5, 1.0],
-            "`labels` must be integers. Received: dtype=float32",
+            "`labels` must be integers. Received: dtype=float32 with fractions",
         ),
     ],
 )

@@ -42,8 +42,8 @@ NOT_FINITE = (
     "them for 0 and may look weaker than they are."
 )
 PROBABILITIES = (
-    "`model` seems to return probabilities rather than logits; their gradients vanish "
-    "where the model is confident, and the attack will look weaker than it is."
+    "`model` must answer with logits, or end in a softmax. Received: probabilities, "
+    "which a step that is no softmax makes, so that their logits cannot be had"
 )
 
 
@@ -89,22 +89,22 @@ def test_confident_models_are_not_accused():
 
 def test_probabilities_are_warned_about():
     """Not where they are logits of the same range."""
+    odds = Model(lambda x: brightness(x) / tf.reduce_sum(brightness(x), 1)[:, None])
+    assert messages(Shift(amount=0.1), odds, gray(0.4), [0]) == [PROBABILITIES]
     softmax = Model(lambda x: tf.nn.softmax(brightness(x)))
-    assert messages(Shift(amount=0.1), softmax, gray(0.4), [0]) == [PROBABILITIES]
-    logits = Model(lambda x: tf.nn.softmax(brightness(x)) + 0.01)
+    assert messages(Shift(amount=0.1), softmax, gray(0.4), [0]) == []
+    logits = Model(lambda x: tf.nn.softmax(brightness(x)) * 1.01)
     assert messages(Shift(amount=0.1), logits, gray(0.4), [0]) == []
 
 
 def test_masking_is_looked_for_on_the_first_images_alone():
     """Thirty-two of them, so that a large batch costs no more memory."""
-    sizes = []
-
-    def model(images):
-        sizes.append(images.shape[0])
-        return brightness(images)
-
-    FGSM(eps=0.01)(model, gray(*np.linspace(0.3, 0.7, 40)), [0] * 40)
-    assert sizes[0] == 32
+    bright = tf.constant(0.6)
+    model = Model(lambda x: brightness(tf.where(x > bright, tf.round(x), x)))
+    images = [0.4] * 32 + [0.7] * 60
+    assert messages(FGSM(eps=0.01), model, gray(*images), [0] * 92) == []
+    other = Model(model.function)
+    assert messages(FGSM(eps=0.01), other, gray(0.7, 0.8), [1, 1]) == [MASKING]
 
 
 def test_an_honest_model_raises_no_warning():

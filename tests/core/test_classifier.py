@@ -95,23 +95,24 @@ def test_answers_that_hold_logits(answer):
     [
         (
             lambda x: {"scores": brightness(x), "classes": brightness(x)},
-            '`model` must return logits, or a dictionary with the key "logits". '
-            "Received: the keys classes, scores",
+            "`model` must have one output, or one named 'logits'; choose one by its "
+            "name, as in `models.Classifier(model, output=NAME)`. Received: the "
+            "outputs scores, classes",
         ),
         (
             lambda x: tf.argmax(brightness(x), axis=-1),
-            "`model` must return floating logits [B, K] with K of at least 2. "
-            "Received: int64 (2,)",
+            "`model` must answer with floating logits or probabilities [B, K]. "
+            "Received: int64 of shape (None,)",
         ),
         (
-            lambda x: brightness(x)[:, :1],
-            "`model` must return floating logits [B, K] with K of at least 2. "
-            "Received: float32 (2, 1)",
+            lambda x: tf.tanh(brightness(x)[:, :1]),
+            "`model` with one output must end in a sigmoid or a layer without an "
+            "activation, whose output is the logit of class 1. Received: Tanh",
         ),
         (
             lambda x: x,
-            "`model` must return floating logits [B, K] with K of at least 2. "
-            "Received: float32 (2, 2, 3, 1)",
+            "`model` must answer with floating logits or probabilities [B, K]. "
+            "Received: float32 of shape (None, 2, 3, 1)",
         ),
     ],
 )

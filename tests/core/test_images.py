@@ -83,7 +83,7 @@ def test_pixels_lie_in_the_unit_range(value, said):
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ([0.0, 1.0], "`y` must be integers. Received: dtype=float32"),
+        ([0.0, 0.5], "`y` must be integers. Received: dtype=float32 with fractions"),
         (
             [0, 1, 0],
             "`y` must have shape [B], one class for each of the 2 images. "

@@ -62,3 +62,20 @@ def test_what_a_graph_is():
     assert not is_graph(Own())
     assert not is_graph(keras.Sequential([layers.Dense(2)]))
     assert not is_graph(layers.Dense(2))
+
+
+def test_nested_models_that_the_model_ends_in():
+    """Their calls are counted from zero, as those of any layer, by both their kinds."""
+    inner = keras.Input((2,))
+    body = keras.Model(inner, keras.layers.Dense(2)(inner), name="body")
+    head = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)], name="head")
+    for nested in (body, head):
+        inputs = keras.Input((2,))
+        outputs = [nested(inputs), nested(nested(inputs))]
+        graph = read_graph(keras.Model(inputs, outputs))
+        assert [call for _, call, _ in graph.outputs] == [0, 2]
+        assert len(graph.calls[nested.name]) == 3
+        # A use in another model does not count.
+        again = keras.Input((2,))
+        graph = read_graph(keras.Model(again, nested(again)))
+        assert graph.outputs == [(nested.name, 0, 0)]

@@ -13,7 +13,8 @@ from tfrobust import data
 from tfrobust.data import catalog
 
 NAMES = (
-    "`name` must be shapes, cifar10, cifar100, mnist, stl10, svhn_cropped or another"
+    "`name` must be shapes, folder:PATH, npz:FILE, cifar10, cifar100, mnist, stl10, "
+    "svhn_cropped or another"
 )
 
 

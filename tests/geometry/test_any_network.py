@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 
 from tests.analysis.common import numbers
-from tests.twins import IMAGES, KINDS, LABELS, PIXELS, images_for, labels_for, network
+from tests.twins import (
+    IMAGES,
+    KINDS,
+    LABELS,
+    PIXELS,
+    Probabilities,
+    images_for,
+    labels_for,
+    network,
+)
 from tfrobust import geometry
 
 CALLS = {
@@ -85,18 +94,13 @@ def test_labels_come_in_every_form(call):
             np.testing.assert_array_equal(one, other)
 
 
-def probabilities(images):
-    """A softmax that no graph shows to be one."""
-    powers = tf.exp(tf.reshape(images, [-1, 60])[:, :3])
-    return powers / tf.reduce_sum(powers, axis=1, keepdims=True)
-
-
 @pytest.mark.parametrize("call", ["gradient_norm", "robustness"])
 def test_probabilities_that_nothing_shows_are_refused(call):
     """Each time, not the first time alone."""
+    model = Probabilities()
     for _ in range(2):
         with pytest.raises(ValueError, match="`model` must answer with logits, or end"):
-            CALLS[call](probabilities, IMAGES, LABELS)
+            CALLS[call](model, IMAGES, LABELS)
 
 
 def test_a_margin_is_traced_once():

@@ -292,7 +292,7 @@ def test_no_images_have_no_norms(network):
         ),
         (
             {"labels": [0.5, 1.0]},
-            "`labels` must be integers. Received: dtype=float32, values between",
+            "`labels` must be integers. Received: dtype=float32 with fractions",
         ),
         (
             {"labels": [0, 3]},

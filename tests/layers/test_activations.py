@@ -257,3 +257,50 @@ def test_registered_name():
     """Files written today are found by this name tomorrow."""
     name = keras.saving.get_registered_name(CenteredSoftplus)
     assert name == "tfrobust>CenteredSoftplus"
+
+
+@pytest.mark.parametrize("cap", [0.5, 6.0])
+@pytest.mark.parametrize("beta", [0.1, 3.0, 1e3])
+def test_value_and_derivatives_with_a_cap(beta, cap):
+    """`s0(x) - s0(x - cap) + s0(-cap)` and its derivatives, in float64.
+
+    A sum of three numbers of the size of x, each rounded in float32.
+    """
+    x = np.linspace(-20.0, 20.0, 161).astype("float32")
+    low, high = exact(x, beta), exact(np.float64(x) - cap, beta)
+    value = low[0] - high[0] + exact(-cap, beta)[0]
+
+    def capped(x, beta):
+        return centered_softplus(x, beta, cap)
+
+    ours = measured(x, np.float32(beta), capped)
+    np.testing.assert_allclose(ours[0], value, atol=1e-5)
+    np.testing.assert_allclose(ours[1], low[1] - high[1], atol=1e-5)
+    np.testing.assert_allclose(ours[2], low[2] - high[2], atol=1e-4 * beta)
+    assert ours[0][80] == 0.0
+    assert np.all((ours[1] >= -1e-6) & (ours[1] <= 1.0))
+    assert np.all(np.abs(ours[2]) <= beta / 4 * (1 + 1e-5))
+
+
+def test_a_cap_in_a_layer(tmp_path):
+    """The whole life of a layer, and the capped ReLU as beta grows."""
+    check_layer(
+        CenteredSoftplus,
+        {"beta": 2.0, "max_value": 1.5},
+        (5, 3),
+        tmp_path,
+        trainable=["log_beta"],
+        non_trainable=[],
+    )
+    x = np.linspace(-9.0, 9.0, 37).astype("float32")
+    sharp = CenteredSoftplus(1e6, max_value=6.0)(x)
+    np.testing.assert_allclose(sharp, keras.ops.relu6(x), atol=2e-6)
+
+
+@pytest.mark.parametrize("cap", [0, -1.0, float("inf")])
+def test_bad_cap(cap):
+    with pytest.raises(ValueError) as error:
+        CenteredSoftplus(max_value=cap)
+    assert str(error.value) == (
+        f"`max_value` must be a finite number above 0. Received: max_value={cap}"
+    )

@@ -4,7 +4,12 @@ import keras
 import pytest
 
 from tfrobust import models
-from tfrobust.layers import SpectralConv2D, SpectralDense
+from tfrobust.layers import (
+    SpectralConv2D,
+    SpectralConv2DTranspose,
+    SpectralDense,
+    SpectralDepthwiseConv2D,
+)
 
 
 def resnet18(width, size, channels, classes):
@@ -55,3 +60,20 @@ def test_mlp(variant):
     """The product of neighbouring widths, biases left out."""
     network = models.MLP((4, 3), 5, variant=variant, hidden=(7, 6))
     assert models.multiply_adds(network) == 12 * 7 + 7 * 6 + 6 * 5
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_depthwise_and_transposed(spectral):
+    """One kernel of 9 or 6 numbers a channel; each input pixel times the kernel."""
+    depthwise, transposed = keras.layers.DepthwiseConv2D, keras.layers.Conv2DTranspose
+    if spectral:
+        depthwise, transposed = SpectralDepthwiseConv2D, SpectralConv2DTranspose
+    model = keras.Sequential(
+        [
+            keras.Input((9, 8, 4)),
+            depthwise(3, strides=2, padding="same", depth_multiplier=2),  # 5x4x8
+            transposed(3, (3, 2), strides=2, padding="same"),  # 10x8x3
+        ]
+    )
+    expected = 5 * 4 * 9 * 8 + 5 * 4 * 6 * 8 * 3
+    assert models.multiply_adds(model) == expected

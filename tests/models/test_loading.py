@@ -179,10 +179,6 @@ CASES = {
         f"{LOADS}, which holds no model: neither model.keras nor saved_model.pb nor a "
         "numbered version with one",
     ),
-    "softmax": (
-        lambda f: file(f, keras.Input(SHAPE), Flatten(), Dense(3, "softmax")),
-        f"{LOADS}, which ends in a softmax; attacks and curvature need its logits",
-    ),
     "unknown class": (
         stranger,
         f"{LOADS}, which needs the class 'Stranger', which nothing that is imported "
@@ -199,7 +195,7 @@ CASES = {
     ),
     "two inputs": (
         two_inputs,
-        f"{MAPS}, which maps several or unknown tensors to [any, 2]",
+        f"{MAPS}, which maps several or unknown tensors to several or unknown tensors",
     ),
 }
 
@@ -238,4 +234,34 @@ def test_a_program_has_the_sentence_without_the_argument(tmp_path):
         models.load(file(tmp_path, keras.Input((60,)), Dense(3)))
     assert error.value.problem == (
         "must map images [B, H, W, C] to logits [B, K], but maps [any, 60] to [any, 3]"
+    )
+
+
+def test_a_network_with_its_softmax_is_called_for_logits(tmp_path):
+    """The network itself, with its softmax, is what is exported."""
+    path = file(tmp_path, keras.Input(SHAPE), Flatten(), Dense(3, "softmax"))
+    loaded, images = models.load(path), np.random.default_rng(0).random((2, *SHAPE))
+    logits = loaded.call(images.astype(np.float32), training=False)
+    network = keras.models.load_model(path)
+    assert loaded.network.layers[-1].activation is keras.activations.softmax
+    np.testing.assert_allclose(tf.nn.softmax(logits), network(images), atol=1e-6)
+    kernel, bias = network.layers[-1].get_weights()
+    np.testing.assert_allclose(logits, images.reshape(2, -1) @ kernel + bias, atol=1e-5)
+
+
+def test_a_checkpoint_brings_its_pixels_and_its_output(tmp_path):
+    """Called on images in [0, 1]; the network keeps its own range."""
+    image = keras.Input(SHAPE)
+    flat = Flatten()(image)
+    network = keras.Model(image, {"a": Dense(3)(flat), "b": Dense(1)(flat)})
+    model = RobustModel(network, output="b", bounds=(-1, 1))
+    model.compile("sgd")
+    model.save(tmp_path / "model.keras")
+    loaded = models.load(tmp_path / "model.keras")
+    assert (loaded.classes, loaded.network.output_name) == (2, "b")
+    assert loaded.network.bounds == (-1.0, 1.0)
+    images = np.random.default_rng(0).random((2, *SHAPE), np.float32)
+    odds = network(2 * images - 1)["b"]
+    np.testing.assert_allclose(
+        loaded.call(images), np.concatenate([-odds / 2, odds / 2], axis=1), atol=1e-5
     )

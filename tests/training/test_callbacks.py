@@ -72,6 +72,29 @@ def test_spectral_norms_are_tight_before_an_evaluation_and_at_the_end():
     check()
 
 
+def test_every_kind_of_spectral_layer_is_tightened():
+    """Depthwise, transposed and those in a nested model."""
+    inner = keras.Input((4, 4, 2))
+    x = layers.SpectralDepthwiseConv2D(3)(inner)
+    body = keras.Model(inner, layers.SpectralConv2DTranspose(2, 3)(x))
+    inputs = keras.Input((4, 4, 2))
+    x = layers.SpectralConv2D(2, 3, groups=2)(body(inputs))
+    network = keras.Model(inputs, layers.SpectralDense(3)(keras.layers.Flatten()(x)))
+    callback = RefreshSpectralNorms()
+    callback.set_model(network)
+    found = layers.find_layers(network, layers.SpectralLayer)
+    assert len(found) == 4
+    for layer in found:
+        layer.kernel.assign(np.random.default_rng(1).normal(size=layer.kernel.shape))
+    loose = [float(layer.spectral_norm()) for layer in found]
+    callback.on_test_begin()
+    for layer, before in zip(found, loose, strict=True):
+        tight = float(layer.spectral_norm())
+        assert tight > 1.01 * before
+        layer.refresh(100)
+        np.testing.assert_allclose(tight, float(layer.spectral_norm()), rtol=1e-4)
+
+
 def test_one_callback_tightens_one_model_after_another():
     """The graph of the first model's layers is not run for the second."""
     callback, (images, labels) = RefreshSpectralNorms(iterations=60), some_data()

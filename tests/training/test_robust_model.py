@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.training.common import (
     convolutional,
@@ -16,7 +17,7 @@ from tests.training.common import (
     some_data,
     weights_of,
 )
-from tfrobust import models, penalties
+from tfrobust import attacks, models, penalties
 from tfrobust.training import RobustModel
 
 
@@ -39,7 +40,7 @@ def test_a_step_is_the_derived_one(decay):
 
 
 def test_sample_weights_scale_examples():
-    """The sum is divided by the batch size, the accuracy by the sum of weights."""
+    """The sum is divided by the batch size; the accuracy counts all but weight 0."""
     images, labels = some_data()
     weights = np.linspace(0.0, 3.0, 10)
     model = linear(optimizer=keras.optimizers.SGD(0.5))
@@ -49,8 +50,12 @@ def test_sample_weights_scale_examples():
     history = model.fit(images, labels, 10, sample_weight=weights, verbose=0).history
     for a, b in zip(model.network.get_weights(), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    for name in ("loss", "cross_entropy", "accuracy"):
+    for name in ("loss", "cross_entropy"):
         np.testing.assert_allclose(history[name], [values[name]], rtol=1e-5)
+    _, unweighted = derived_step(
+        linear().network.get_weights(), images[1:], labels[1:], 0.0, 0.0
+    )
+    np.testing.assert_allclose(history["accuracy"], [unweighted["accuracy"]], rtol=1e-5)
 
 
 def test_an_epoch_reports_means_over_examples():
@@ -82,32 +87,43 @@ def test_the_loss_is_the_sum_of_its_terms():
     np.testing.assert_allclose(log["gamma"], mean_gamma, rtol=0.2)
 
 
-def test_an_unbuilt_network_is_refused():
-    """Its input shape is not known."""
-    network = keras.Sequential([keras.layers.Dense(3)], name="plan")
-    with pytest.raises(ValueError) as caught:
-        RobustModel(network)
-    assert str(caught.value) == (
-        "`network` must be built, so that its input shape is known. "
-        "Received: network='plan', not built"
-    )
-
-
-def test_a_network_of_unknown_shapes_is_refused():
-    """A subclassed model does not say what it takes and gives."""
+def test_an_unbuilt_network_learns_its_shapes_from_a_batch():
+    """Sequential or written by hand; it then trains as one that was built before."""
 
     class Written(keras.Model):
-        def call(self, inputs):
-            return inputs
+        def __init__(self):
+            super().__init__()
+            self.flatten = keras.layers.Flatten()
+            self.dense = keras.layers.Dense(3, kernel_initializer="ones")
 
-    network = Written(name="written")
-    network(np.zeros((1, 3), np.float32))
-    with pytest.raises(ValueError) as caught:
-        RobustModel(network)
-    assert str(caught.value) == (
-        "`network` must be a functional or sequential model, whose shapes are known. "
-        "Received: network='written' of class Written"
-    )
+        def call(self, inputs, training=None):
+            return self.dense(self.flatten(inputs))
+
+    images, labels = some_data()
+    results = []
+    for network in (
+        Written(),
+        keras.Sequential(
+            [
+                keras.layers.Flatten(),
+                keras.layers.Dense(3, kernel_initializer="ones"),
+            ]
+        ),
+        keras.Sequential(
+            [
+                keras.Input(images.shape[1:]),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3, kernel_initializer="ones"),
+            ]
+        ),
+    ):
+        model = RobustModel(network)
+        model.compile(sgd(), penalties=[penalties.GradientNorm(0.5)])
+        model.fit(images, labels, shuffle=False, verbose=0)
+        results.append(network.get_weights())
+    for one, other, built in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, built)
+        np.testing.assert_array_equal(other, built)
 
 
 def test_a_network_without_logits_is_refused():
@@ -116,12 +132,15 @@ def test_a_network_without_logits_is_refused():
     with pytest.raises(ValueError) as caught:
         RobustModel(network)
     assert str(caught.value) == (
-        "`network` must end in logits of shape (batch, classes). "
+        "`network` must end in one answer for each class, of shape (batch, classes). "
         "Received: output_shape=(None, 4, 4, 2)"
     )
 
 
-OWN = "loss, accuracy, cross_entropy, gradient_norm, beta, gamma"
+OWN = (
+    "loss, accuracy, cross_entropy, data_loss, regularization, gradient_norm, beta, "
+    "gamma"
+)
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "loss"), ("beta",)])
@@ -204,16 +223,47 @@ def test_a_model_is_rebuilt_from_its_configuration():
 
 @pytest.mark.filterwarnings("error:.*compile.*")
 def test_a_model_can_be_saved_whole(tmp_path):
-    """With its weights, and to be compiled anew, since penalties are not saved."""
+    """A loaded one goes on as the one in memory: optimiser, penalties, adversary."""
     images, labels = some_data()
-    model = mlp(penalties=[penalties.Curvature()])
-    model.fit(images, labels, verbose=0)
+    model = mlp(
+        optimizer=keras.optimizers.SGD(0.1, momentum=0.9),
+        penalties=[penalties.Curvature(0.1), penalties.GradientNorm(0.3)],
+        adversary=attacks.PGD(norm=2, eps=0.1, steps=2),
+        adversary_share=0.5,
+        metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2)],
+    )
+    model.fit(images, labels, shuffle=False, verbose=0)
     model.save(tmp_path / "robust.keras")
     again = keras.models.load_model(tmp_path / "robust.keras")
     np.testing.assert_array_equal(
         again.predict(images, verbose=0), model.predict(images, verbose=0)
     )
-    assert not again.compiled
+    assert (again.adversary, again.adversary_share) == (model.adversary, 0.5)
+    histories = [
+        each.fit(images, labels, shuffle=False, verbose=0).history
+        for each in (model, again)
+    ]
+    assert histories[0] == histories[1]
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_cannot_be_saved_is_left_out_with_a_warning(tmp_path):
+    """The weights are saved all the same; the loaded model is to be compiled anew."""
+
+    class Bound(penalties.Penalty):
+        name = "bound"
+
+        def __init__(self, images):
+            self.count = len(images)
+
+        def __call__(self, context):
+            return tf.constant(0.0)
+
+    model = mlp(penalties=[Bound(some_data()[0])])
+    with pytest.warns(UserWarning, match="is not saved, so that it has to be compiled"):
+        model.save(tmp_path / "robust.keras")
+    assert not keras.models.load_model(tmp_path / "robust.keras").compiled
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path):

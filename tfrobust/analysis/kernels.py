@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tfrobust.layers import SpectralConv2D, find_layers
+from tfrobust.layers import SpectralConv2D, SpectralDepthwiseConv2D, find_layers
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
     SpectralConv2D,
+    SpectralDepthwiseConv2D,
 )
 
 
@@ -87,8 +88,8 @@ def kernel_variation(kernel: Any) -> float:
 def kernel_smoothness(model: keras.Model) -> list[KernelSmoothness]:
     """`kernel_variation` of every two-dimensional convolution of a model.
 
-    Those of Keras, plain and depthwise, and `SpectralConv2D`, in nested models too. The
-    neighbours in a dilated kernel are those in its array.
+    Plain and depthwise ones, Keras's and spectral, in nested models too. The neighbours
+    in a dilated kernel are those in its array.
 
     Args:
         model: A Keras model that is built.

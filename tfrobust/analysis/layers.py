@@ -15,6 +15,7 @@ _CONVOLUTIONS = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
     own_layers.SpectralConv2D,
+    own_layers.SpectralDepthwiseConv2D,
 )
 # They only move values about; what they give is no layer's answer.
 _MOVERS = (

@@ -234,6 +234,11 @@ def was_changed(name: str) -> bool:
     return bool(flag.present and flag.value != flag.default)
 
 
+def was_given(name: str) -> bool:
+    """Whether a flag was given, be it its default."""
+    return bool(FLAGS[name].present)
+
+
 def read(settings: type[_AnySettings]) -> _AnySettings:
     """The parsed command line as an object.
 

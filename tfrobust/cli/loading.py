@@ -103,6 +103,7 @@ def load_classifier(
         source,
         training,
         flag,
+        own=loaded.own,
     )
 
 

@@ -37,6 +37,7 @@ class RunFolder:
         self.saved_model = self.path / "saved_model"
         self.curves = self.path / "curves.png"
         self.summary = self.path / "summary.json"
+        self.data = self.path / "data.json"
 
     def check(
         self, lines: Sequence[str], *, resume: bool = False, overwrite: bool = False
@@ -109,7 +110,7 @@ class RunFolder:
         if resume:
             return
         along = (self.checkpoints, self.tensorboard, self.metrics, self.best)
-        for path in (*along, self.epochs):
+        for path in (*along, self.epochs, self.data):
             _remove(path)
         header = [
             "# Repeats this run:",

@@ -115,28 +115,36 @@ def read_answer(
     return Answer(given, logits, ending)
 
 
-def shape_of_output(
-    shape: Any, output: str | None = None, names: Sequence[str] = ()
-) -> tuple[Any, ...]:
-    """The shape of the output that counts, of those of all outputs.
+def shape_of_output(network: Any, output: str | None = None) -> tuple[Any, ...] | None:
+    """The shape of the output of a network that counts.
 
     Args:
-        shape: What a Keras model has as `output_shape`.
+        network: Any Keras model.
         output: As for `read_answer`.
-        names: As for `read_answer`.
+
+    Returns:
+        The shape; `None` of a network that does not tell, a subclassed one.
 
     Raises:
         ValueError: As for `read_answer`.
 
     Example:
-        >>> shape_of_output([(None, 3), (None, 2)], "b", ["a", "b"])
+        >>> image = keras.Input((2,))
+        >>> heads = {"a": keras.layers.Dense(3)(image), "b": image}
+        >>> shape_of_output(keras.Model(image, heads), "b")
         (None, 2)
     """
-    single = isinstance(shape, tuple) and not any(
-        isinstance(size, tuple | list | dict) for size in shape
-    )
-    chosen = _output_in([shape] if single else shape, None if single else output, names)
-    return tuple(chosen)
+    shapes = getattr(network, "output_shape", None)
+    tensors = getattr(network, "outputs", None) or []
+    if shapes is None:
+        return None
+    if len(tensors) < 2:
+        return tuple(tensors[0].shape) if tensors else tuple(shapes)
+    places = network.get_config().get("output_layers")
+    # Keras lists the outputs of a dictionary in the order of their keys.
+    names = sorted(places) if isinstance(places, dict) else network.output_names
+    given = {name: tuple(x.shape) for name, x in zip(names, tensors, strict=True)}
+    return _output_in(given, output, names)
 
 
 def are_probabilities(logits: tf.Tensor) -> bool:

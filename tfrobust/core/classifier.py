@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.answers import are_probabilities, read_answer
+from tfrobust.core.errors import warn_caller
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.pixels import Bounds, bounds_of, from_unit
 from tfrobust.core.unit_network import UnitNetwork
@@ -53,8 +54,16 @@ class AskedClassifier:
         # Only a graph tells how a network ends.
         logits, self.is_doubtful = _compiled(self._model, self.bounds, images)
         if self.is_doubtful and are_probabilities(logits):
-            raise ValueError(PROBABILITIES)
+            self._refuse()
         return logits
+
+    def _refuse(self) -> None:
+        """Raises `ValueError`, or warns of a function, which may mean what it says."""
+        if isinstance(self._model, keras.layers.Layer) or hasattr(
+            self._model, "signatures"
+        ):
+            raise ValueError(PROBABILITIES)
+        warn_caller(PROBABILITIES)
 
     def check(self, images: tf.Tensor) -> None:
         """Raises `ValueError` if a doubtful model answers with probabilities."""

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+import warnings
+
+_PACKAGE = str(pathlib.Path(__file__).parents[1])
+
 
 def first_line(error: Exception) -> str:
     """What an error of another package says, at its beginning; its type if nothing.
@@ -13,6 +19,22 @@ def first_line(error: Exception) -> str:
         'KeyError'
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def warn_caller(sentence: str) -> None:
+    """Warns as from the line of whoever called this package.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_caller("Mind the gap.")
+        >>> [str(warning.message) for warning in caught]
+        ['Mind the gap.']
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(sentence, stacklevel=level)
 
 
 class ExtensionError(ValueError):

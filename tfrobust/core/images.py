@@ -212,8 +212,8 @@ def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:
         whole = tf.round(classes)
         if tf.executing_eagerly() and tf.reduce_any(classes != whole):
             raise ValueError(
-                f"`{name}` must be integers. Received: dtype={classes.dtype.name}, "
-                "values between"
+                f"`{name}` must be integers. Received: dtype={classes.dtype.name} "
+                "with fractions"
             )
         classes = tf.cast(whole, tf.int32)
     if not classes.dtype.is_integer:

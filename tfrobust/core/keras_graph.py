@@ -76,13 +76,20 @@ def read_graph(model: keras.Model) -> Graph:
         >>> graph.outputs, graph.calls["dense"][0].inputs == graph.inputs
         ([('dense', 0, 0)], True)
     """
-    config = keras.Model(model.inputs, model.outputs).get_config()
+    plain = keras.Model(model.inputs, model.outputs)
+    config = plain.get_config()
     calls = {
         entry["name"]: [_read_call(node) for node in entry["inbound_nodes"]]
         for entry in config["layers"]
     }
-    ends = (list(_ends(config[f"{end}_layers"])) for end in ("input", "output"))
-    return Graph(calls, *ends)
+    # Of functional models in the model, Keras counts the calls from one here, and from
+    # zero in the arguments of calls.
+    nested = {layer.name for layer in plain.layers if isinstance(layer, type(plain))}
+    outputs = [
+        (name, call - (name in nested), output)
+        for name, call, output in _ends(config["output_layers"])
+    ]
+    return Graph(calls, list(_ends(config["input_layers"])), outputs)
 
 
 def _read_call(node: dict[str, Any]) -> Call:
@@ -119,14 +126,16 @@ def ends_in_softmax(network: keras.Model) -> bool:
     """Whether a network's last layer is a softmax, so that it returns no logits.
 
     Args:
-        network: Any Keras model.
+        network: Any Keras model; where its last layer is one too, that one's counts.
 
     Example:
         >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "softmax")]
-        >>> ends_in_softmax(keras.Sequential(layers))
+        >>> ends_in_softmax(keras.Sequential([keras.Sequential(layers)]))
         True
     """
     last = network.layers[-1] if network.layers else None
+    if isinstance(last, keras.Model):
+        return ends_in_softmax(last)
     activation = getattr(last, "activation", None)
     return (
         isinstance(last, keras.layers.Softmax)

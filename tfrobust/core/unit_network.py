@@ -45,7 +45,7 @@ class UnitNetwork(NetworkWrapper):
     ) -> None:
         super().__init__(network, output=output, bounds=UNIT, **kwargs)
         self.pixel_bounds = pixel_bounds
-        self._ending = ""
+        self._ending, self._classes = "", 0
         self._eager = tf.function(self._traced, reduce_retracing=True, autograph=False)
 
     def answer(self, images: tf.Tensor, training: bool | None = None) -> Answer:
@@ -90,16 +90,48 @@ class UnitNetwork(NetworkWrapper):
 
     @property
     def input_shape(self) -> Any:
-        """That of the network."""
-        return self.network.input_shape
+        """That of the network; of a subclassed one that of its first batch."""
+        return input_shape_of(self.network)
 
     @property
     def output_shape(self) -> tuple[int | None, int]:
         """That of the logits."""
-        names = getattr(self.network, "output_names", None) or ()
-        shape = shape_of_output(self.network.output_shape, self.output_name, names)
+        shape = shape_of_output(self.network, self.output_name)
+        if shape is None:
+            return None, self._traced_classes()
         return shape[0], 2 if len(shape) == 1 or shape[1] == 1 else shape[1]
+
+    def _traced_classes(self) -> int:
+        """K of a network that says nothing of its shapes."""
+        if not self._classes:
+            spec = tf.TensorSpec([None, *self.input_shape[1:]], tf.float32)
+            traced = tf.function(lambda images: self(images), autograph=False)
+            self._classes = traced.get_concrete_function(spec).output_shapes[-1]
+        return self._classes
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """That of the logits."""
         return self.output_shape
+
+
+def input_shape_of(network: keras.Model) -> Any:
+    """The shape of a network's images, its batch left open.
+
+    Args:
+        network: A built one; of a subclassed one it is the shape that it was built for.
+
+    Raises:
+        AttributeError: If it is not known.
+
+    Example:
+        >>> input_shape_of(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]))
+        (None, 2)
+    """
+    shape = getattr(network, "input_shape", None)
+    if shape is None:
+        built = network.get_build_config() if network.built else None
+        shape = (built or {}).get("input_shape")
+        if shape is None:
+            raise AttributeError(f"{network.name} has not been called on images yet")
+        shape = (None, *shape[1:])
+    return shape

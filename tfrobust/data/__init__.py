@@ -14,6 +14,7 @@ Example:
 from tfrobust.data.augment import crop_flip
 from tfrobust.data.base import Dataset
 from tfrobust.data.catalog import DatasetInfo, check, describe, load, register
+from tfrobust.data.own import files_of
 from tfrobust.data.pipeline import eval_pipeline, steps_per_epoch, train_pipeline
 from tfrobust.data.shapes import make_shapes
 from tfrobust.data.toy import LINES_SIDE, make_lines, make_two_moons
@@ -26,6 +27,7 @@ __all__ = [
     "crop_flip",
     "describe",
     "eval_pipeline",
+    "files_of",
     "load",
     "make_lines",
     "make_shapes",

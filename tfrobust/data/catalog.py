@@ -1,4 +1,4 @@
-"""Every data set by its name: built in, prepared in a folder, or from TFDS."""
+"""Every data set by its name: built in, files of one's own, prepared, or of TFDS."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from tfrobust.data import shapes, tfds
+from tfrobust.data import own, shapes, tfds
 from tfrobust.data.base import Dataset
+from tfrobust.data.decode import Progress
+from tfrobust.data.source import KINDS, is_source
 
 _SHAPES = "shapes"
 
@@ -80,7 +82,7 @@ def register(name: str) -> Callable[[_Loader], _Loader]:
             "The name of a registered data set must be lower-case letters, digits and "
             f"underscores, a letter first. Received: {name!r}"
         )
-    if name in _OWN or name == _SHAPES:
+    if name in _OWN or name in (_SHAPES, *KINDS):
         raise ValueError(
             f"The name of a registered data set must be new. Received: {name!r}"
         )
@@ -129,14 +131,18 @@ def load(
 ) -> Dataset:
     """Load one split of a data set whole into memory.
 
-    "shapes" is drawn on the spot, and a name of `register` is loaded by its function.
-    Otherwise, if `data_dir/<name>/<version>` holds a
-    folder that TFDS prepared, it is read from there, whether TFDS knows the name or
-    not; if not, TFDS loads the data set by its name, downloading it first if need be.
+    "shapes" is drawn on the spot, a name of `register` is loaded by its function, and
+    files of your own are read from where they lie: see `tfrobust.data.source.parse` for
+    the settings of such a name, `tfrobust.data.folder.listing` and
+    `tfrobust.data.npz.read_npz` for what may be there. Otherwise, if
+    `data_dir/<name>/<version>` holds a folder that TFDS prepared, it is read from
+    there, whether TFDS knows the name or not; if not, TFDS loads the data set by its
+    name, downloading it first if need be.
 
     Args:
         name: "shapes", "cifar10", "cifar100", "mnist", "stl10", "svhn_cropped",
-            another TFDS name, a folder in `data_dir`, or a registered name.
+            another TFDS name, a folder in `data_dir`, a registered name,
+            "folder:PATH" for images in class folders, or "npz:FILE" for arrays.
         split: "train", "test", or what else the data set has. With TFDS also a slice:
             "train[:10%]".
         data_dir: An existing folder of prepared data sets, where downloads go as
@@ -162,6 +168,8 @@ def load(
         return shapes.load_shapes(split)
     if name in _OWN:
         return _OWN[name](split)
+    if is_source(name):
+        return own.read_split(name, split)
     return tfds.load_tfds(name, split, folder, download)
 
 
@@ -170,16 +178,20 @@ def check(
     data_dir: str | os.PathLike[str] | None = None,
     *,
     splits: Iterable[str] = (),
+    progress: Progress | None = None,
 ) -> None:
     """Raise what `load` would raise, before anything starts.
 
-    Takes no more than the import of TFDS. The splits of a data set that TFDS has not
+    Takes no more than the import of TFDS, except for files of your own: every image is
+    decoded, once, and kept for `load`. The splits of a data set that TFDS has not
     downloaded yet cannot be known, and pass.
 
     Args:
         name: As for `load`.
         data_dir: As for `load`.
         splits: The splits that will be loaded.
+        progress: Called with an iterable and its length while a folder of images is
+            read, and returns the same iterable; it may show how far it is.
 
     Raises:
         ValueError: If there is no such data set, split or folder, or the data set is
@@ -197,13 +209,20 @@ def check(
         for split in splits:
             _OWN[name](split)
         return
+    if is_source(name):
+        there = own.read_splits(name, progress)
+        for split in splits:
+            own.check_split(name, split, there)
+        return
     builder = tfds.make_builder(name, folder)
     for split in splits if builder.info.splits else ():
         tfds.check_split(name, builder, split)
 
 
 def describe(name: str, data_dir: str | os.PathLike[str] | None = None) -> DatasetInfo:
-    """Sizes, image shape and class names, without decoding or downloading an image.
+    """Sizes, image shape and class names, without downloading an image.
+
+    None is decoded either, but those of your own files, once for this and `load`.
 
     Args:
         name: As for `load`.
@@ -225,14 +244,21 @@ def describe(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
         return DatasetInfo(name, dict(shapes.SPLIT_SIZES), shape, shapes.CLASS_NAMES)
     if name in _OWN:
         parts = {split: _OWN[name](split) for split in ("train", "test")}
-        train, test = parts["train"], parts["test"]
-        _check_alike(name, train, test)
-        counts = {split: len(part) for split, part in parts.items()}
-        return DatasetInfo(name, counts, train.image_shape, train.class_names)
+        _check_alike(name, parts["train"], parts["test"])
+        return _info_of(name, parts)
+    if is_source(name):
+        return _info_of(name, own.read_splits(name))
     builder = tfds.make_builder(name, folder)
     sizes = {split: part.num_examples for split, part in builder.info.splits.items()}
     shape = tuple(builder.info.features["image"].shape)
     return DatasetInfo(name, sizes, shape, tfds.class_names(builder))
+
+
+def _info_of(name: str, parts: dict[str, Dataset]) -> DatasetInfo:
+    """What is known of a data set that is there."""
+    counts = {split: len(part) for split, part in parts.items()}
+    train = parts["train"]
+    return DatasetInfo(name, counts, train.image_shape, train.class_names)
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:

@@ -235,7 +235,10 @@ def _unknown_name(
     name: str, data_dir: pathlib.Path | None, folders: dict[str, pathlib.Path]
 ) -> str:
     """The message for a name that is nowhere to be found."""
-    expected = f"`name` must be shapes, {', '.join(COMMON_NAMES)} or another TFDS name"
+    expected = (
+        "`name` must be shapes, folder:PATH, npz:FILE, "
+        f"{', '.join(COMMON_NAMES)} or another TFDS name"
+    )
     if data_dir is None:
         return f"{expected}. Received: name={name!r}"
     there = f"holds {', '.join(folders)}" if folders else "holds no prepared data set"

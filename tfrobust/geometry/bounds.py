@@ -8,16 +8,26 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers as kl
 
-from tfrobust.core.keras_graph import Tensor, is_graph, read_graph
-from tfrobust.core.pixels import bounds_of
-from tfrobust.geometry.constants import (
+from tfrobust.core.constants import (
     Constants,
     compose,
     layer_constants,
     merge_constants,
     without_activation,
 )
+from tfrobust.core.keras_graph import Tensor, is_graph, read_graph
+from tfrobust.core.pixels import bounds_of
 from tfrobust.layers import CenteredSoftplus, network_of
+
+# Layers that change no number at inference, nor which there are.
+_PASSING = (
+    kl.Dropout,
+    kl.Flatten,
+    kl.GaussianDropout,
+    kl.GaussianNoise,
+    kl.Identity,
+    kl.Reshape,
+)
 
 # Of the softmax cross-entropy in the logits: norm(p - y) and norm(diag(p) - p p').
 _LOSS = Constants(math.sqrt(2.0), 0.5)
@@ -261,7 +271,7 @@ def _passes(layer: Any) -> bool:
     """Whether a layer passes all numbers on as they are, at inference."""
     if type(layer) is kl.Activation:
         return layer.activation is keras.activations.linear
-    return type(layer) in (kl.Dropout, kl.Flatten, kl.Identity, kl.Reshape)
+    return type(layer) in _PASSING
 
 
 def _apply(
@@ -287,7 +297,7 @@ def _activation_name(layer: Any) -> str:
     """Of a layer's activation, by identity where it is one of Keras's."""
     if type(layer) is kl.Softmax:
         return "softmax"
-    if type(layer) in (kl.ReLU, CenteredSoftplus):
+    if type(layer) in (kl.LeakyReLU, kl.ReLU, CenteredSoftplus):
         return type(layer).__name__
     function = getattr(layer, "activation", None)
     name = getattr(function, "__name__", "linear")

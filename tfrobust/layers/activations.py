@@ -11,7 +11,7 @@ from keras import ops
 from tfrobust.settings import require_positive
 
 
-def centered_softplus(x: Any, beta: Any) -> Any:
+def centered_softplus(x: Any, beta: Any, max_value: float | None = None) -> Any:
     """Softplus of sharpness `beta`, shifted so that it maps zero to zero.
 
     `s0(x; beta) = log((1 + exp(beta * x)) / 2) / beta`. It runs from `x / 2` as beta
@@ -23,9 +23,15 @@ def centered_softplus(x: Any, beta: Any) -> Any:
     nothing cancels, written with `-|x| = x * sign`, `sign` a constant that is 1 at
     zero: the backend's own slope of `abs` is 0 there, and the curvature would vanish.
 
+    With a `max_value` it stands for a capped ReLU, `min(max(x, 0), max_value)`, as
+    `s0(x) - s0(x - max_value) + s0(-max_value)`: still zero at zero, 1-Lipschitz, its
+    second derivative at most `beta / 4`. That is an addition to the paper; as beta goes
+    to 0 this one goes to 0.
+
     Args:
         x: Float tensor of any shape.
         beta: Positive scalar, or a tensor that broadcasts against `x`.
+        max_value: Positive number, or `None` for no cap.
 
     Returns:
         Tensor of the shape and dtype of `x`.
@@ -40,6 +46,10 @@ def centered_softplus(x: Any, beta: Any) -> Any:
         [-0.001, 0.0, 1.999]
     """
     x = ops.convert_to_tensor(x)
+    if max_value is not None:
+        above = centered_softplus(x - max_value, beta)
+        shift = centered_softplus(ops.full((), -max_value, x.dtype), beta)
+        return centered_softplus(x, beta) - above + shift
     unit = ops.cast(1.0, x.dtype)
     # At zero the sign is 1, which the slope 0 of the backend's relu there asks for.
     minus_abs = x * ops.where(x > 0, -unit, unit)
@@ -60,13 +70,15 @@ class CenteredSoftplus(keras.layers.Layer):
         beta: Initial sharpness, positive. The paper's release starts at 5.
         trainable: Whether beta learns. `False` gives the fixed activation of the
             standard networks (`beta=1000`), which is ReLU to within 7e-4.
+        max_value: The cap of a capped ReLU that it stands for, positive; `None` (the
+            paper's): no cap.
         **kwargs: `name` and `dtype`, as for any Keras layer.
 
     Call arguments:
         inputs: Float tensor of any shape. The output has the same shape.
 
     Raises:
-        ValueError: If `beta` is not a positive finite number.
+        ValueError: If `beta` or `max_value` is not a positive finite number.
 
     Reference: Srinivas et al. 2022 (LCNN), section 3.2; see `centered_softplus`.
 
@@ -80,10 +92,16 @@ class CenteredSoftplus(keras.layers.Layer):
         5.0
     """
 
-    def __init__(self, beta: float = 5.0, **kwargs: Any) -> None:
+    def __init__(
+        self, beta: float = 5.0, max_value: float | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         require_positive("beta", beta)
+        if max_value is not None:
+            require_positive("max_value", max_value)
         self.initial_beta = float(beta)
+        self.max_value = None if max_value is None else float(max_value)
+        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         """Creates `log_beta`; `input_shape` is not used."""
@@ -103,7 +121,8 @@ class CenteredSoftplus(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Applies the activation element by element."""
         x = ops.cast(inputs, "float32")
-        return ops.cast(centered_softplus(x, self.beta), self.compute_dtype)
+        y = centered_softplus(x, self.beta, self.max_value)
+        return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's shape."""
@@ -111,4 +130,8 @@ class CenteredSoftplus(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that rebuild this layer."""
-        return {**super().get_config(), "beta": self.initial_beta}
+        return {
+            **super().get_config(),
+            "beta": self.initial_beta,
+            "max_value": self.max_value,
+        }

@@ -40,15 +40,78 @@ def convolution_geometry(
     return output, total // 2, total - total // 2
 
 
-def convolution(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> Any:
-    """The convolution itself, `[B,H,W,C_in]` to `[B,H',W',C_out]`."""
+def convolution(
+    x: Any,
+    kernel: Any,
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> Any:
+    """The convolution itself, `[B,H,W,C_in]` to `[B,H',W',C_out]`.
+
+    Args:
+        x: Float tensor `[B,H,W,C_in]`.
+        kernel: `[kh,kw,C_in/groups,C_out]`.
+        strides: Of the rows and columns.
+        padding: `"same"` or `"valid"`.
+        dilation_rate: Distance of the kernel's rows and columns on the image; where it
+            is not 1, strides are.
+        groups: Into how many the channels are divided, each convolved by itself.
+    """
+    if groups > 1:
+        if groups == x.shape[-1] and strides[0] == strides[1]:
+            kernel = _as_depthwise(kernel, groups)
+            return depthwise_convolution(x, kernel, strides, padding, dilation_rate)
+        # Not the backend's own: TensorFlow has it on a CPU through a compiler alone.
+        parts = zip(
+            ops.split(x, groups, axis=-1),
+            ops.split(kernel, groups, axis=-1),
+            strict=True,
+        )
+        answers = [
+            convolution(*part, strides, padding, dilation_rate) for part in parts
+        ]
+        return ops.concatenate(answers, axis=-1)
     if tuple(kernel.shape[:2]) == (1, 1):
         # A strided 1x1 convolution only reads every stride-th pixel. Saying so keeps
         # away from oneDNN's kernel for its filter gradient, which writes out of bounds
         # at batch size 1 with few channels (seen in TensorFlow 2.21).
         x, strides = x[:, :: strides[0], :: strides[1], :], (1, 1)
     return ops.conv(
-        x, kernel, strides=strides, padding=padding, data_format="channels_last"
+        x,
+        kernel,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
+    )
+
+
+def depthwise_convolution(
+    x: Any,
+    kernel: Any,
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int] = (1, 1),
+) -> Any:
+    """Each channel convolved by itself, `[B,H,W,C]` to `[B,H',W',C*M]`.
+
+    Args:
+        x: Float tensor `[B,H,W,C]`.
+        kernel: `[kh,kw,C,M]`; output channel `c * M + m` is `kernel[..., c, m]` over
+            input channel c.
+        strides: Two equal numbers.
+        padding: As for `convolution`.
+        dilation_rate: As for `convolution`.
+    """
+    return ops.depthwise_conv(
+        x,
+        kernel,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
     )
 
 
@@ -58,6 +121,8 @@ def convolution_adjoint(
     input_size: tuple[int, int],
     strides: tuple[int, int],
     padding: str,
+    dilation_rate: tuple[int, int] = (1, 1),
+    groups: int = 1,
 ) -> Any:
     """Adjoint (transpose) of `convolution` as a linear map on images.
 
@@ -67,30 +132,85 @@ def convolution_adjoint(
 
     Args:
         y: Float tensor `[B,H',W',C_out]`.
-        kernel: `[kh,kw,C_in,C_out]`.
+        kernel: `[kh,kw,C_in/groups,C_out]`.
         input_size: `(H, W)` of the convolution's input.
         strides: Strides of the convolution.
         padding: `"same"` or `"valid"`.
+        dilation_rate: Dilation of the convolution.
+        groups: Groups of the convolution.
 
     Returns:
         Float tensor `[B,H,W,C_in]`.
     """
-    if tuple(strides) == (1, 1):
+    settings = (input_size, strides, padding, dilation_rate)
+    if groups > 1:
+        if kernel.shape[2] == 1 and strides[0] == strides[1]:
+            return depthwise_adjoint(y, _as_depthwise(kernel, groups), *settings)
+        parts = zip(
+            ops.split(y, groups, axis=-1),
+            ops.split(kernel, groups, axis=-1),
+            strict=True,
+        )
+        answers = [convolution_adjoint(a, b, *settings) for a, b in parts]
+        return ops.concatenate(answers, axis=-1)
+    if tuple(strides) == tuple(dilation_rate) == (1, 1):
         # The same operator, without a flipped copy of the kernel.
         return ops.conv_transpose(
             y, kernel, strides=1, padding=padding, data_format="channels_last"
         )
-    for axis in (1, 2):
-        y = _spread(
-            y,
-            axis,
-            input_size[axis - 1],
-            int(kernel.shape[axis - 1]),
-            strides[axis - 1],
-            padding,
-        )
+    y = _spread_image(y, kernel, *settings)
     flipped = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
-    return ops.conv(y, flipped, strides=1, padding="valid", data_format="channels_last")
+    return ops.conv(
+        y,
+        flipped,
+        strides=1,
+        padding="valid",
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
+    )
+
+
+def depthwise_adjoint(
+    y: Any,
+    kernel: Any,
+    input_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int] = (1, 1),
+) -> Any:
+    """Adjoint of `depthwise_convolution`, `[B,H',W',C*M]` to `[B,H,W,C]`."""
+    y = _spread_image(y, kernel, input_size, strides, padding, dilation_rate)
+    channels, multiplier = kernel.shape[2:]
+    flipped = ops.reshape(
+        ops.flip(kernel, axis=(0, 1)), [*kernel.shape[:2], channels * multiplier, 1]
+    )
+    y = depthwise_convolution(y, flipped, (1, 1), "valid", dilation_rate)
+    return ops.sum(ops.reshape(y, [-1, *input_size, channels, multiplier]), axis=-1)
+
+
+def _as_depthwise(kernel: Any, channels: int) -> Any:
+    """The kernel of a convolution with one group a channel as a depthwise one."""
+    height, width, _, filters = kernel.shape
+    return ops.reshape(kernel, [height, width, channels, filters // channels])
+
+
+def dilated(kernel_size: int, dilation_rate: int) -> int:
+    """How many pixels a kernel of a dilated convolution reaches over."""
+    return (kernel_size - 1) * dilation_rate + 1
+
+
+def _spread_image(
+    y: Any,
+    kernel: Any,
+    input_size: tuple[int, int],
+    strides: tuple[int, int],
+    padding: str,
+    dilation_rate: tuple[int, int],
+) -> Any:
+    for axis in (0, 1):
+        reach = dilated(int(kernel.shape[axis]), dilation_rate[axis])
+        y = _spread(y, axis + 1, input_size[axis], reach, strides[axis], padding)
+    return y
 
 
 def _spread(

@@ -8,151 +8,18 @@ import keras
 from keras import ops
 
 from tfrobust.layers import linear_maps
+from tfrobust.layers.spectral_layer import (
+    SpectralImageLayer,
+    SpectralLayer,
+    pair,
+    require_one_or_the_other,
+    sizes_after,
+)
 from tfrobust.settings import require_steps
-
-# Rounds of Krylov iteration when the layer is built: enough for the estimate to start
-# within a percent; training then follows the kernel, one power iteration a step.
-_WARM_START_ITERATIONS = 15
-# Enough for a norm within 1e-3 from any state that training leaves behind.
-_REFRESH_ITERATIONS = 30
-
-
-class _Spectral(keras.layers.Layer):
-    """What the two layers share: state, power iteration, the normalised kernel.
-
-    A subclass says in `_apply` and `_adjoint` which linear map its kernel is. The map's
-    singular vectors are state: `left` (output-shaped) and `right` (input-shaped).
-    """
-
-    def __init__(
-        self,
-        *,
-        use_bias: bool,
-        power_iterations: int,
-        kernel_initializer: Any,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        require_steps("power_iterations", power_iterations)
-        self.use_bias = bool(use_bias)
-        self.power_iterations = int(power_iterations)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def _apply(self, right: Any) -> Any:
-        raise NotImplementedError
-
-    def _adjoint(self, left: Any) -> Any:
-        raise NotImplementedError
-
-    def _add_weights(
-        self,
-        kernel_shape: tuple[int, ...],
-        left_shape: tuple[int, ...],
-        right_shape: tuple[int, ...],
-    ) -> None:
-        # autocast=False: a float16 norm is off by 1e-3, and the bound with it.
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=kernel_shape,
-            initializer=self.kernel_initializer,
-            dtype="float32",
-            autocast=False,
-        )
-        self.bias = (
-            self.add_weight(name="bias", shape=kernel_shape[-1:], initializer="zeros")
-            if self.use_bias
-            else None
-        )
-        # Every replica computes the same vectors, since they depend on the kernel
-        # alone; taking the first replica's keeps them equal at no cost.
-        state = {
-            "trainable": False,
-            "dtype": "float32",
-            "autocast": False,
-            "aggregation": "only_first_replica",
-        }
-        self.left = self.add_weight(
-            name="left",
-            shape=left_shape,
-            initializer=lambda shape, dtype=None: self._warm_start(shape)[0],
-            **state,
-        )
-        self.right = self.add_weight(
-            name="right",
-            shape=right_shape,
-            initializer=lambda shape, dtype=None: linear_maps.unit(
-                self._adjoint(ops.convert_to_tensor(self.left))
-            ),
-            **state,
-        )
-
-    def _warm_start(self, left_shape: tuple[int, ...]) -> tuple[Any, Any]:
-        start = keras.random.normal(left_shape, dtype="float32", seed=0)
-        return linear_maps.krylov_iteration(
-            self._apply, self._adjoint, start, _WARM_START_ITERATIONS
-        )
-
-    def refresh(self, iterations: int = _REFRESH_ITERATIONS) -> None:
-        """Finds the singular vectors of the current kernel anew and stores them.
-
-        Training follows the kernel by one power iteration a step and lags behind it,
-        by up to a tenth while the kernel moves fast; call this after training for a
-        bound that is tight. On kernels of small ResNets, new and trained, the default
-        left the norm short by at most 4e-4, and 60 rounds by 3e-6.
-
-        Args:
-            iterations: Rounds of Krylov iteration, at least 1. Each costs two
-                convolutions (products) of batch size one.
-        """
-        require_steps("iterations", iterations)
-        old = ops.convert_to_tensor(self.left), ops.convert_to_tensor(self.right)
-        new = linear_maps.krylov_iteration(
-            self._apply, self._adjoint, old[0], iterations
-        )
-        # A diverged kernel has no norm; there is nothing to tighten.
-        finite = ops.all(ops.isfinite(self.kernel))
-        self.left.assign(ops.where(finite, new[0], old[0]))
-        self.right.assign(ops.where(finite, new[1], old[1]))
-
-    def spectral_norm(self) -> Any:
-        """Largest singular value of the raw kernel's linear map, a float32 scalar.
-
-        A lower bound from the stored singular vector; exact once that has converged.
-        """
-        return linear_maps.norm_along(self._apply, ops.convert_to_tensor(self.right))
-
-    def normalized_kernel(self) -> Any:
-        """The kernel that `call` uses: the raw one over its spectral norm, float32."""
-        return linear_maps.divide_by_norm(
-            ops.convert_to_tensor(self.kernel), self.spectral_norm()
-        )
-
-    def _kernel_for_call(self, training: bool | None) -> Any:
-        if not (training and self.trainable):
-            return ops.cast(self.normalized_kernel(), self.compute_dtype)
-        left, right, norm = linear_maps.power_iteration(
-            self._apply,
-            self._adjoint,
-            ops.convert_to_tensor(self.left),
-            self.power_iterations,
-        )
-        self.left.assign(left)
-        self.right.assign(right)
-        kernel = linear_maps.divide_by_norm(ops.convert_to_tensor(self.kernel), norm)
-        return ops.cast(kernel, self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that rebuild this layer."""
-        return {
-            **super().get_config(),
-            "use_bias": self.use_bias,
-            "power_iterations": self.power_iterations,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
-class SpectralConv2D(_Spectral):
+class SpectralConv2D(SpectralImageLayer):
     """2-D convolution divided by the largest singular value of its own linear map.
 
     The norm is that of the map from one image to another, at the layer's real input
@@ -171,6 +38,10 @@ class SpectralConv2D(_Spectral):
         use_bias: Whether to add a bias (a shift leaves the Lipschitz constant alone).
         power_iterations: Rounds for each training call, at least 1.
         kernel_initializer: Keras initialiser of the raw kernel.
+        dilation_rate: One integer, or `(height, width)`: distance of the kernel's rows
+            and columns on the image. Where it is not 1, `strides` are.
+        groups: Into how many the channels are divided, each convolved by itself;
+            divides both numbers of channels. The norm is the largest of the groups'.
         **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
 
     Call arguments:
@@ -200,85 +71,67 @@ class SpectralConv2D(_Spectral):
         use_bias: bool = False,
         power_iterations: int = 1,
         kernel_initializer: Any = "he_normal",
+        dilation_rate: int | tuple[int, int] = 1,
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
             use_bias=use_bias,
             power_iterations=power_iterations,
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
         require_steps("filters", filters)
-        if padding not in ("same", "valid"):
+        require_steps("groups", groups)
+        if filters % groups:
             raise ValueError(
-                f"`padding` must be 'same' or 'valid'. Received: padding={padding!r}"
+                "`groups` must divide `filters`. "
+                f"Received: groups={groups}, filters={filters}"
             )
         self.filters = int(filters)
-        self.kernel_size = _pair("kernel_size", kernel_size)
-        self.strides = _pair("strides", strides)
-        self.padding = padding
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.groups = int(groups)
+        self.dilation_rate = pair("dilation_rate", dilation_rate)
+        require_one_or_the_other(self.strides, self.dilation_rate)
 
-    def build(self, input_shape: Any) -> None:
-        """Creates the kernel and its singular vectors at this input size."""
-        height, width, channels = input_shape[1:]
-        if None in (height, width, channels):
+    def kernel_shape(self, channels: int) -> tuple[int, ...]:
+        """`[kh,kw,channels/groups,filters]`."""
+        if channels % self.groups:
             raise ValueError(
-                "`SpectralConv2D` needs a known image size, since its norm depends on "
-                f"it; build it on (batch, height, width, channels) with only the batch "
-                f"unknown. Received: input_shape={tuple(input_shape)}"
+                "`groups` must divide the number of channels. "
+                f"Received: groups={self.groups} and {channels} channels"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: int(channels)})
-        self._input_size = (int(height), int(width))
-        output = self.compute_output_shape(input_shape)
-        if min(output[1:3]) < 1:
-            raise ValueError(
-                f"`kernel_size` must not exceed the image with padding='valid'. "
-                f"Received: kernel_size={self.kernel_size}, "
-                f"input_shape={tuple(input_shape)}"
-            )
-        self._add_weights(
-            kernel_shape=(*self.kernel_size, int(channels), self.filters),
-            left_shape=(1, *output[1:]),
-            right_shape=(1, height, width, channels),
-        )
+        return (*self.kernel_size, channels // self.groups, self.filters)
 
-    def _apply(self, right: Any) -> Any:
+    def linear_map(self, x: Any, kernel: Any) -> Any:
+        """The convolution with the kernel given, without bias or division."""
         return linear_maps.convolution(
-            right, ops.convert_to_tensor(self.kernel), self.strides, self.padding
+            x, kernel, self.strides, self.padding, self.dilation_rate, self.groups
         )
 
-    def _adjoint(self, left: Any) -> Any:
+    def adjoint_map(self, y: Any, kernel: Any) -> Any:
+        """The adjoint of `linear_map`, outputs to inputs."""
         return linear_maps.convolution_adjoint(
-            left,
-            ops.convert_to_tensor(self.kernel),
-            self._input_size,
+            y,
+            kernel,
+            self.input_size,
             self.strides,
             self.padding,
+            self.dilation_rate,
+            self.groups,
         )
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Convolves with the normalised kernel."""
-        if tuple(inputs.shape[1:3]) != self._input_size:
-            raise ValueError(
-                f"`inputs` must have the image size {self._input_size} that this "
-                "layer's norm was computed for. "
-                f"Received: inputs.shape={tuple(inputs.shape)}"
-            )
-        kernel = self._kernel_for_call(training)
-        outputs = linear_maps.convolution(inputs, kernel, self.strides, self.padding)
-        return outputs if self.bias is None else outputs + self.bias
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """`[B,H',W',filters]`."""
-        sizes = [
-            None
-            if size is None
-            else linear_maps.convolution_geometry(size, kernel, stride, self.padding)[0]
-            for size, kernel, stride in zip(
-                input_shape[1:3], self.kernel_size, self.strides, strict=True
-            )
-        ]
+        sizes = sizes_after(
+            input_shape[1:3],
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+        )
         return (input_shape[0], *sizes, self.filters)
 
     def get_config(self) -> dict[str, Any]:
@@ -286,14 +139,13 @@ class SpectralConv2D(_Spectral):
         return {
             **super().get_config(),
             "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "groups": self.groups,
         }
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
-class SpectralDense(_Spectral):
+class SpectralDense(SpectralLayer):
     """Dense layer divided by the largest singular value of its matrix.
 
     Like `SpectralConv2D`: the stored kernel is left as it is, `call` uses
@@ -342,6 +194,7 @@ class SpectralDense(_Spectral):
         )
         require_steps("units", units)
         self.units = int(units)
+        self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Any) -> None:
@@ -353,23 +206,19 @@ class SpectralDense(_Spectral):
                 f"Received: input_shape={tuple(input_shape)}"
             )
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: int(features)})
-        self._add_weights(
+        self.add_weights(
             kernel_shape=(int(features), self.units),
             left_shape=(1, self.units),
             right_shape=(1, int(features)),
         )
 
-    def _apply(self, right: Any) -> Any:
-        return ops.matmul(right, ops.convert_to_tensor(self.kernel))
+    def linear_map(self, x: Any, kernel: Any) -> Any:
+        """The product with the matrix given, without bias or division."""
+        return ops.matmul(x, kernel)
 
-    def _adjoint(self, left: Any) -> Any:
-        kernel = ops.convert_to_tensor(self.kernel)
-        return ops.matmul(left, ops.transpose(kernel))
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Multiplies by the normalised kernel."""
-        outputs = ops.matmul(inputs, self._kernel_for_call(training))
-        return outputs if self.bias is None else outputs + self.bias
+    def adjoint_map(self, y: Any, kernel: Any) -> Any:
+        """The adjoint of `linear_map`, outputs to inputs."""
+        return ops.matmul(y, ops.transpose(kernel))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """`[..., units]`."""
@@ -378,14 +227,3 @@ class SpectralDense(_Spectral):
     def get_config(self) -> dict[str, Any]:
         """The arguments that rebuild this layer."""
         return {**super().get_config(), "units": self.units}
-
-
-def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2:
-        raise ValueError(
-            f"`{name}` must be one integer or a pair of them. Received: {name}={value}"
-        )
-    for number in pair:
-        require_steps(name, number)
-    return int(pair[0]), int(pair[1])

@@ -8,6 +8,12 @@ disk, of this library or not.
 from tfrobust.models.c4 import C4
 from tfrobust.models.classifier import Classifier
 from tfrobust.models.coefficients import betas, gammas
+from tfrobust.models.conversion import (
+    Conversion,
+    curvature_recipe,
+    to_low_curvature,
+)
+from tfrobust.models.conversion_report import ConversionReport, LayerChange
 from tfrobust.models.cost import multiply_adds
 from tfrobust.models.imagenet import InceptionV3, ResNet50V2
 from tfrobust.models.loading import LoadedClassifier, LoadError, load
@@ -20,9 +26,12 @@ from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card
 __all__ = [
     "C4",
     "MLP",
+    "Conversion",
+    "ConversionReport",
     "VGG11",
     "Classifier",
     "InceptionV3",
+    "LayerChange",
     "LoadError",
     "LoadedClassifier",
     "ResNet18",
@@ -30,6 +39,7 @@ __all__ = [
     "ResNet50V2",
     "betas",
     "build",
+    "curvature_recipe",
     "gammas",
     "list_pretrained",
     "load",
@@ -39,4 +49,5 @@ __all__ = [
     "pretrained_card",
     "register",
     "settings",
+    "to_low_curvature",
 ]

@@ -8,6 +8,7 @@ import keras
 
 from tfrobust.core.answers import shape_of_output
 from tfrobust.core.pixels import bounds_of, check_bounds
+from tfrobust.core.unit_network import input_shape_of
 from tfrobust.layers import NetworkWrapper
 
 
@@ -59,10 +60,13 @@ class Classifier(NetworkWrapper):
         if bounds is not None:
             bounds = check_bounds(bounds)
         super().__init__(network, output=output, bounds=bounds, **kwargs)
-        shape = getattr(self.network, "output_shape", None)
-        if shape is not None:
-            names = getattr(self.network, "output_names", None) or ()
-            shape_of_output(shape, self.output_name, names)
+        if self.network.built:
+            shape_of_output(self.network, self.output_name)
+
+    @property
+    def input_shape(self) -> Any:
+        """That of the network's images."""
+        return input_shape_of(self.network)
 
     @property
     def pixel_bounds(self) -> tuple[float, float]:

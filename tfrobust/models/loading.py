@@ -12,10 +12,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.answers import shape_of_output
 from tfrobust.core.errors import first_line
 from tfrobust.core.keras_graph import ends_in_softmax
+from tfrobust.core.pixels import UNIT, bounds_of
+from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import NetworkWrapper, network_of
 from tfrobust.models import zoo
+from tfrobust.models.classifier import Classifier
 from tfrobust.models.served import (
     GRAPH,
     SIGNATURE,
@@ -79,11 +83,13 @@ class LoadedClassifier:
 
     Args:
         name: What to call it.
-        call: Maps images float32 `[B, H, W, C]` to logits `[B, K]`. A Keras model as it
-            is, so that who calls it decides on `training=False`.
+        call: Maps images float32 `[B, H, W, C]` in [0, 1] to logits `[B, K]`. A Keras
+            model, so that who calls it decides on `training=False`: the network itself
+            where it does so, and else one around it.
         input_shape: `(H, W, C)`; `None` where any size fits.
         classes: K, at least 1.
         source: The file or folder that was loaded.
+        own: The network as it was saved, where `call` is one around it.
     """
 
     name: str
@@ -91,6 +97,7 @@ class LoadedClassifier:
     input_shape: tuple[int | None, ...]
     classes: int
     source: pathlib.Path
+    own: keras.Model | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def kind(self) -> str:
@@ -99,14 +106,18 @@ class LoadedClassifier:
 
     @property
     def network(self) -> keras.Model:
-        """The classifier as a Keras model.
+        """The classifier as a Keras model, with pixels and answers of its own.
 
         Of a SavedModel a new one of a single layer around its signature, at each time:
         gradients flow to the images, but there are no layers to look at.
         """
+        if self.own is not None:
+            return self.own
         if isinstance(self.call, keras.Model):
             return self.call
-        return as_network(self.source, self.input_shape)
+        network = as_network(self.source, self.input_shape)
+        bounds = bounds_of(self.call)
+        return network if bounds == UNIT else Classifier(network, bounds=bounds)
 
 
 def find(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -162,9 +173,10 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
     Args:
         path: One of
 
-            - a `.keras` file of a classifier that returns logits;
+            - a `.keras` file of a classifier, that ends in logits, a softmax or, for
+              two classes, in one output;
             - a `.keras` file of the `RobustModel` that trains one, such as
-              `keras.callbacks.ModelCheckpoint` writes, for the network in it;
+              `keras.callbacks.ModelCheckpoint` writes, or of a `Classifier`;
             - a SavedModel folder as `export` writes it, or the folder of its numbered
               versions, for the newest;
             - a run folder of `trainers.cifar`, for its `model.keras`;
@@ -185,12 +197,13 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
         ('mnist_c4', (28, 28, 1), 10)
     """
     source = find(path)
+    own: keras.Model | None = None
     if str(path).startswith(PRETRAINED):
         network = _load_pretrained(path)
         images, logits = network.input_shape, network.output_shape
         call: Any = network
     elif source.is_file():
-        call, images, logits = _load_keras(source)
+        call, own, images, logits = _load_keras(source)
     else:
         call, images, logits = _load_served(source)
     if len(images or ()) != 4 or len(logits or ()) != 2 or not logits[1]:
@@ -200,7 +213,7 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
             "map images [B, H, W, C] to logits [B, K]",
         )
     return LoadedClassifier(
-        name or _name(source), call, tuple(images[1:]), int(logits[1]), source
+        name or _name(source), call, tuple(images[1:]), int(logits[1]), source, own=own
     )
 
 
@@ -234,7 +247,10 @@ def _load_pretrained(path: str | os.PathLike[str]) -> keras.Model:
         raise LoadError(path, f"does not load: {first_line(error)}") from error
 
 
-def _load_keras(path: pathlib.Path) -> tuple[keras.Model, Any, Any]:
+def _load_keras(
+    path: pathlib.Path,
+) -> tuple[keras.Model, keras.Model | None, Any, Any]:
+    """What to call, the network as it was saved if that is another, and its shapes."""
     try:
         model = keras.saving.load_model(
             path, custom_objects=_WRAPPERS, compile=False, safe_mode=True
@@ -250,15 +266,23 @@ def _load_keras(path: pathlib.Path) -> tuple[keras.Model, Any, Any]:
             "registers",
             missing=unknown[2],
         ) from error
-    network = network_of(model)
-    if ends_in_softmax(network):
-        raise LoadError(
-            path, "ends in a softmax; attacks and curvature need its logits"
-        )
-    shapes = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
+    network, output = network_of(model), getattr(model, "output_name", None)
+    images = getattr(network, "input_shape", None)
     # A model of several inputs has a list of shapes.
-    images, logits = (s if isinstance(s, tuple) else None for s in shapes)
-    return network, images, logits
+    if not isinstance(images, tuple):
+        return network, None, None, None
+    try:
+        bounds, own = bounds_of(model), network
+        unit = UnitNetwork(network, bounds, output, name=network.name)
+        logits = unit.output_shape
+        shape = shape_of_output(network, output)
+    except ValueError as error:
+        raise LoadError(path, f"is no classifier: {first_line(error)}") from error
+    if (bounds, output) != (UNIT, None):
+        own = Classifier(network, output=output, bounds=bounds, name=network.name)
+    elif shape == logits and not ends_in_softmax(network):
+        return network, None, images, logits
+    return unit, own, images, logits
 
 
 def _load_served(path: pathlib.Path) -> tuple[ServedModel, Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 
@@ -10,6 +11,9 @@ import tensorflow as tf
 
 SIGNATURE = "serving_default"
 """The signature by which a classifier answers: `images` in, `logits` out."""
+
+CARD = "assets.extra/model_card.json"
+"""What `export` writes beside a model of what it is, below the folder of a version."""
 
 GRAPH = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
@@ -40,6 +44,10 @@ class ServedModel:
     Args:
         path: Folder with `saved_model.pb`.
 
+    Attributes:
+        bounds: The least and the largest value of a pixel as the signature takes it;
+            `None` where nothing beside the model says so.
+
     Raises:
         KeyError: If it has no signature `serving_default`.
     """
@@ -48,10 +56,21 @@ class ServedModel:
         # The loaded object owns the variables, the signature only borrows them.
         self.loaded = tf.saved_model.load(str(path))
         self.signature = self.loaded.signatures[SIGNATURE]
+        self.bounds = _bounds_beside(pathlib.Path(path))
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Logits float32 `[B, K]` of images float32 `[B, H, W, C]`."""
+        """Logits float32 `[B, K]` of images float32 `[B, H, W, C]` within bounds."""
         return self.signature(images=images)["logits"]
+
+
+def _bounds_beside(folder: pathlib.Path) -> tuple[float, float] | None:
+    """The range of the pixels, as the card of an exported model has it."""
+    try:
+        card = json.loads((folder / CARD).read_text())
+        low, high = card["serving"]["bounds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(low), float(high)
 
 
 def as_network(

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfrobust.layers import SpectralConv2D, SpectralDense, find_layers
+from tfrobust.layers import SpectralLayer, find_layers
 from tfrobust.models import registry
 
 # The right singular vector follows from the left one by one round of iteration.
@@ -141,9 +141,8 @@ def unpack(network: keras.Model, packed: dict[str, np.ndarray]) -> None:
         )
     for path, weight in weights.items():
         weight.assign(packed[path].astype(np.float32))
-    for kind in (SpectralConv2D, SpectralDense):
-        for layer in find_layers(network, kind):
-            layer.refresh(iterations=1)
+    for layer in find_layers(network, SpectralLayer):
+        layer.refresh(iterations=1)
 
 
 def _folder() -> Any:

@@ -50,16 +50,12 @@ class Teacher(Directions):
     def __init__(self, network: keras.Model, *, bounds: Any = None) -> None:
         model, network = network, network_of(network)
         images = getattr(network, "input_shape", None)
-        outputs = getattr(network, "output_shape", None)
-        if not isinstance(images, tuple) or not isinstance(
-            outputs, tuple | list | dict
-        ):
+        if not isinstance(images, tuple):
             raise ValueError(
                 "`network` must be a built functional or sequential model, whose "
                 f"shapes are known. Received: {type(network).__name__}"
             )
-        names = getattr(network, "output_names", None) or ()
-        logits = shape_of_output(outputs, getattr(model, "output_name", None), names)
+        logits = shape_of_output(network, getattr(model, "output_name", None)) or ()
         if len(logits) != 2 or not logits[1]:
             raise ValueError(
                 "`network` must end in logits or probabilities (batch, classes). "

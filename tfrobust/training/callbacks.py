@@ -65,10 +65,8 @@ class RefreshSpectralNorms(keras.callbacks.Callback):
         self._compiled()
 
     def _refresh_all(self) -> None:
-        kinds = (layers.SpectralConv2D, layers.SpectralDense)
-        for kind in kinds:
-            for layer in layers.find_layers(self.model, kind):
-                layer.refresh(self.iterations)
+        for layer in layers.find_layers(self.model, layers.SpectralLayer):
+            layer.refresh(self.iterations)
 
 
 class WatchCoefficients(keras.callbacks.Callback):

@@ -590,11 +590,8 @@ def _check_network(network: keras.Model, output: str | None) -> None:
             "`network` must have one input, the images. "
             f"Received: network={network.name!r} with {len(network.inputs)}"
         )
-    if not network.built or not hasattr(network, "output_shape"):
-        return
-    names = getattr(network, "output_names", None) or ()
-    shape = shape_of_output(network.output_shape, output, names)
-    if len(shape) not in (1, 2):
+    shape = shape_of_output(network, output) if network.built else None
+    if shape is not None and len(shape) not in (1, 2):
         raise ValueError(
             "`network` must end in one answer for each class, of shape (batch, "
             f"classes). Received: output_shape={shape}"

@@ -12,8 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust import viz
-from tfrobust.cli import flags, page
+from tfrobust import data, viz
+from tfrobust.cli import data_record, flags, page
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import (
@@ -29,8 +29,11 @@ from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.suite import Suite
 
-# Fields that say where results go, not what is computed.
-_OUTSIDE_EVALUATION = ("out", "overwrite")
+# Fields that say where results go, not what is computed; the size of images stands in
+# the name of the data set by then.
+_OUTSIDE_EVALUATION = ("out", "overwrite", "image_size")
+# Names of classes that a page lists.
+_LISTED = 20
 
 
 def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
@@ -53,6 +56,8 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
         for suite in suites:
             suite.check_model(model)
     train, test = samples.load(run, counts)
+    for model in models:
+        data_record.check_tested(model.source, run.dataset, test)
     for suite in suites:
         suite.begin(train, test)
     records = _measure(run, suites, models)
@@ -61,6 +66,7 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
         "seconds": round(time.perf_counter() - began, 1),
         "suites": [suite.name for suite in suites],
         "dataset": run.dataset,
+        "class_names": list(test.class_names),
         "seed": run.seed,
         "flags": flag_lines(run, suites),
         "device": _device(),
@@ -73,7 +79,9 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
         for section in _returned(suite, "page", suite.page(records[suite.name]))
     ]
     flat = _together(records)
-    _write(run.folder, Evaluation(about, flat), sections, _facts(run, suites, models))
+    _write(
+        run.folder, Evaluation(about, flat), sections, _facts(run, suites, models, test)
+    )
     print(page.text(sections))
     print(f"Wrote {run.folder / 'evaluation.html'}")
 
@@ -189,12 +197,22 @@ def flag_lines(run: EvaluateConfig, suites: Iterable[Suite]) -> list[str]:
 
 
 def _facts(
-    run: EvaluateConfig, suites: Iterable[Suite], models: Iterable[Loaded]
+    run: EvaluateConfig,
+    suites: Iterable[Suite],
+    models: Iterable[Loaded],
+    test: data.Dataset,
 ) -> dict[str, str]:
     facts = {f"model {model.name}": f"{model.kind}, {model.source}" for model in models}
     for suite in suites:
         facts |= suite.facts()
+    facts["classes"] = _listed(test.class_names)
     return {**facts, "seed": str(run.seed), **versions()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """How many classes there are, and the names of the first."""
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)}: {', '.join(names[:_LISTED])}{rest}"
 
 
 def _about(model: Loaded) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+from tfrobust.cli import dataset_names, flags
 from tfrobust.cli.flags import Settings, boolean, integer, several, string
 from tfrobust.cli.program import UsageError
+from tfrobust.cli.run_folder import RunFolder, run_around
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,14 @@ class _Models(Settings, title="Models"):
 class _Data(Settings, title="Data"):
     """What it is measured on."""
 
-    dataset: str = string("cifar10", "Name of the data set, as for trainers.cifar.")
+    dataset: str = string(
+        "cifar10",
+        "Name of the data set, as for trainers.cifar. Not given: that which the models "
+        "were trained on, as far as their runs say.",
+    )
+    image_size: str = string(
+        "", "Bring the images of folder:PATH to this size, as for trainers.cifar."
+    )
     data_dir: str = string(
         "",
         "Folder that holds prepared TFDS folders. Empty: TFDS's own place; downloads.",
@@ -92,7 +101,8 @@ class EvaluateConfig(_Models, _Data, _Attacks):
     @property
     def folder(self) -> pathlib.Path:
         """Where the results go."""
-        name = self.out or pathlib.Path("runs") / f"evaluation-{self.dataset}"
+        short = dataset_names.short_name(self.dataset)
+        name = self.out or pathlib.Path("runs") / f"evaluation-{short}"
         return pathlib.Path(name).expanduser()
 
     def check(self) -> None:
@@ -113,6 +123,50 @@ class EvaluateConfig(_Models, _Data, _Attacks):
                     "--name must be a name of its own for each model. Received: "
                     + ", ".join(map(repr, self.name))
                 )
+
+
+def config_from_flags() -> EvaluateConfig:
+    """The parsed flags, with the data set of the models' runs if none was given.
+
+    Raises:
+        UsageError: If flags do not fit each other, or the models were trained on
+            different data sets and none was given.
+    """
+    config = flags.read(EvaluateConfig)
+    if not flags.was_given("dataset"):
+        config = _on_data_of_runs(config)
+    dataset = dataset_names.with_size(config.dataset, config.image_size)
+    return dataclasses.replace(config, dataset=dataset, image_size="")
+
+
+def _on_data_of_runs(config: EvaluateConfig) -> EvaluateConfig:
+    """With the data set that all models were trained on, if any run says."""
+    stated = [_stated(path) for path in config.model]
+    places = {(each["dataset"], each.get("data_dir", "")) for each in stated if each}
+    if not places:
+        return config
+    if len(names := sorted({dataset for dataset, _ in places})) > 1:
+        raise UsageError(
+            "--dataset must be given: the models were trained on "
+            f"{' and '.join(names)}."
+        )
+    (dataset, data_dir), *_ = sorted(places)
+    return dataclasses.replace(
+        config, dataset=dataset, data_dir=config.data_dir or data_dir
+    )
+
+
+def _stated(path: str) -> dict[str, str]:
+    """The flags of the run that a model comes from, with its data set; else empty."""
+    place = pathlib.Path(path).expanduser()
+    # A network that is shipped has nothing to do with a run in the current folder.
+    if not place.exists():
+        return {}
+    run: RunFolder | None = RunFolder(place)
+    if run is not None and not run.flags.is_file():
+        run = run_around(place)
+    stated = run.stated_flags() if run is not None else {}
+    return stated if stated.get("dataset") else {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
 from tfrobust import attacks, data, pag, penalties
-from tfrobust.cli import datasets
+from tfrobust.cli import data_record, dataset_names, datasets
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
 from tfrobust.training import RobustModel, step_decay
@@ -22,13 +22,16 @@ class Datasets(NamedTuple):
     Attributes:
         train: What is trained on.
         test: What every epoch is evaluated on, and nothing is chosen by.
-        held_out: Training images that are not trained on, which `--watch_robust`
-            attacks to choose the best epoch; `None` where it is 0.
+        held_out: Images that are not trained on, which `--watch_robust` attacks to
+            choose the best epoch: of a folder's `val/`, or else of the training images;
+            `None` where it is 0.
+        record: What `data.json` says of them, before they were cut down.
     """
 
     train: data.Dataset
     test: data.Dataset
-    held_out: data.Dataset | None = None
+    held_out: data.Dataset | None
+    record: dict[str, Any]
 
 
 def check_data(config: TrainConfig) -> data.DatasetInfo:
@@ -38,7 +41,7 @@ def check_data(config: TrainConfig) -> data.DatasetInfo:
     `load_data` finds what is wrong with it.
     """
     info = datasets.check(config.dataset, config.data_dir)
-    _check_size(config, info.sizes.get("train"))
+    _check_size(config, info.sizes.get("train"), validation_size(info))
     if config.pag_classes > info.classes:
         raise UsageError(
             f"--pag_classes={config.pag_classes} is more than the {info.classes} "
@@ -53,15 +56,38 @@ def load_data(config: TrainConfig) -> Datasets:
         datasets.load(config.dataset, split, config.data_dir)
         for split in datasets.SPLITS
     )
-    _check_size(config, len(train))
-    held_out = None
-    if config.watch_robust:
+    held_out = _validation(config)
+    _check_size(config, len(train), None if held_out is None else len(held_out))
+    splits = {"train": train, "test": test}
+    if held_out is not None:
+        splits[datasets.VALIDATION] = held_out
+    record = data_record.describe(config.dataset, splits)
+    if config.watch_robust and held_out is None:
         train, held_out = _hold_out(config, train)
     elif config.train_examples:
         train = train.subset(config.train_examples, config.seed)
     if config.eval_examples:
         test = test.take(min(config.eval_examples, len(test)))
-    return Datasets(train, test, held_out)
+    if held_out is not None and not config.watch_robust:
+        held_out = None
+    elif held_out is not None and config.watch_robust < len(held_out):
+        held_out = held_out.subset(config.watch_robust, config.seed)
+    return Datasets(train, test, held_out, record)
+
+
+def _validation(config: TrainConfig) -> data.Dataset | None:
+    """All of a folder's `val/`, if it has one beside its `test/`."""
+    if not dataset_names.is_own(config.dataset):
+        return None
+    info = datasets.check(config.dataset, config.data_dir)
+    if not datasets.has_validation(info):
+        return None
+    return datasets.load(config.dataset, datasets.VALIDATION, config.data_dir)
+
+
+def validation_size(info: data.DatasetInfo) -> int | None:
+    """How many images a folder's `val/` has, if there is one."""
+    return info.sizes[datasets.VALIDATION] if datasets.has_validation(info) else None
 
 
 def _hold_out(
@@ -90,30 +116,47 @@ def _rows(dataset: data.Dataset, start: int, stop: int) -> data.Dataset:
     )
 
 
-def examples_of(config: TrainConfig, available: int | None) -> int | None:
-    """How many images are trained on, of so many; `None` if that is not known."""
+def examples_of(
+    config: TrainConfig, available: int | None, validation: int | None = None
+) -> int | None:
+    """How many images are trained on; `None` if that is not known.
+
+    Args:
+        config: The settings.
+        available: How many training images there are, if that is known.
+        validation: How many images a folder's `val/` has, if there is one.
+    """
     if config.train_examples or available is None:
         return config.train_examples or None
-    return available - config.watch_robust
+    return available - (config.watch_robust if validation is None else 0)
 
 
-def _check_size(config: TrainConfig, available: int | None) -> None:
+def _check_size(
+    config: TrainConfig, available: int | None, validation: int | None = None
+) -> None:
     """Refuses a subset larger than the data and a batch larger than the subset."""
     if available is not None and config.train_examples > available:
         raise UsageError(
             f"--train_examples={config.train_examples} is more than the {available} "
             f"training images of {config.dataset}."
         )
+    if validation is not None and config.watch_robust > validation:
+        raise UsageError(
+            f"--watch_robust={config.watch_robust} is more than the {validation} "
+            f"images in val/ of {config.dataset}."
+        )
     remaining = None if available is None else available - config.train_examples
-    if remaining is not None and config.watch_robust > remaining - (
-        not config.train_examples
+    if (
+        validation is None
+        and remaining is not None
+        and config.watch_robust > remaining - (not config.train_examples)
     ):
         raise UsageError(
             f"--watch_robust={config.watch_robust} is more than can be held out of the "
             f"{available} training images of {config.dataset} while "
             f"{config.train_examples or 'others'} are trained on."
         )
-    used = examples_of(config, available)
+    used = examples_of(config, available, validation)
     if used is not None and config.batch_size > used:
         raise UsageError(
             f"--batch_size={config.batch_size} is more than the {used} images to "

@@ -25,14 +25,15 @@ def describe(config: TrainConfig) -> None:
     info = build.check_data(config)
     teacher = build.check_teacher(config, info)
     network = build.make_network(config, info.image_shape, info.classes)
-    examples = build.examples_of(config, info.sizes.get("train"))
+    validation = build.validation_size(info)
+    examples = build.examples_of(config, info.sizes.get("train"), validation)
     steps = None if examples is None else examples // config.batch_size
     weights = sum(tf.size(weight).numpy() for weight in network.trainable_variables)
     lines = {
         "network": f"{networks.title(config)}: {weights:,} trainable weights",
         "data": f"{config.dataset}: {_sizes(info)}; images {info.image_shape}, "
         f"{info.classes} classes; trains on {_count(examples)}, augmented by "
-        f"{config.augment}{_held_out(config)}",
+        f"{config.augment}{_held_out(config, validation)}",
         "loss": " + ".join(["cross-entropy", *_terms(config)]),
         "adversary": _adversary(config),
         "aligned": _aligned(config, info.classes),
@@ -69,9 +70,11 @@ def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _held_out(config: TrainConfig) -> str:
+def _held_out(config: TrainConfig, validation: int | None) -> str:
     if not config.watch_robust:
         return ""
+    if validation is not None:
+        return f"; {config.watch_robust:,} of val/ are attacked after each epoch"
     return f"; {config.watch_robust:,} more are held out and attacked after each epoch"
 
 

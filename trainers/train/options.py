@@ -10,7 +10,7 @@ import pathlib
 import re
 from typing import Any
 
-from tfrobust.cli import flags
+from tfrobust.cli import dataset_names, flags
 from tfrobust.cli.flags import (
     Need,
     Settings,
@@ -33,7 +33,8 @@ PRECISIONS = ("off", "bfloat16", "float16")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
 # Fields that say how to run, not what to compute; they are not part of `run.flags`.
-_OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run")
+# The size of images stands in the name of the data set by then.
+_OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run", "image_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,15 @@ class _Data(Settings, title="Data"):
 
     dataset: str = string(
         "cifar10",
-        "Name of the data set: `shapes` (built in), a TFDS name such as cifar10, "
-        "cifar100, svhn_cropped, mnist, or one that an --import registers "
-        "(tfrobust.data.register).",
+        "Name of the data set: `shapes` (built in), folder:PATH (images in a folder "
+        "for each class), npz:FILE (arrays), a TFDS name such as cifar10, cifar100, "
+        "svhn_cropped, mnist, or one that an --import registers "
+        "(tfrobust.data.register). Settings may follow: folder:PATH:test=0.1,seed=1.",
+    )
+    image_size: str = string(
+        "",
+        "Bring the images of folder:PATH to this size: 64, or 48x64 for height x "
+        "width. Empty: they have one size already.",
     )
     data_dir: str = string(
         "",
@@ -459,10 +466,14 @@ def config_from_flags() -> TrainConfig:
     Raises `UsageError` if they do not fit each other.
     """
     config = read(TrainConfig)
+    # One name says all of the data from here on.
+    dataset = dataset_names.with_size(config.dataset, config.image_size)
+    config = dataclasses.replace(config, dataset=dataset, image_size="")
     if config.workdir:
         return config
     model = re.sub(r"[^\w.]+", "-", config.model)
-    name = f"{config.dataset}-{model}-{config.variant}-{config.seed}"
+    short = dataset_names.short_name(config.dataset)
+    name = f"{short}-{model}-{config.variant}-{config.seed}"
     return dataclasses.replace(config, workdir=str(pathlib.Path("runs") / name))
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import export
 from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
+from tfrobust.cli import data_record
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.core.errors import ExtensionError
@@ -40,7 +41,9 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         teacher = build.check_teacher(config, info)
         network = build.make_network(config, info.image_shape, info.classes)
     datasets = build.load_data(config)
-    train_data, test_data, _ = datasets
+    train_data, test_data = datasets.train, datasets.test
+    if config.resume:
+        data_record.check_resumed(folder, datasets.record)
     steps = data.steps_per_epoch(train_data, config.batch_size)
     directions = build.make_directions(config, train_data, teacher)
     model = build.make_model(config, network, steps, directions)
@@ -49,6 +52,7 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
     chief = training.is_chief(strategy)
     if chief:
         folder.begin(flag_lines(config), resume=config.resume)
+        data_record.write(folder, datasets.record)
         _announce(config, model, train_data, first_epoch)
     began = time.perf_counter()
     try:
@@ -99,7 +103,7 @@ def _fit(
     chief: bool,
 ) -> training.Best | None:
     """Trains to the last epoch; returns the best one, if `--watch_robust` looks."""
-    train_data, test_data, held_out = datasets
+    train_data, test_data, held_out, _ = datasets
     steps = data.steps_per_epoch(train_data, config.batch_size)
     batches = _batches(config, train_data, first_epoch, directions)
     watched = test_data.take(min(_WATCHED, len(test_data)))

@@ -128,7 +128,7 @@ def test_run_flags_repeat_every_setting_exactly(parse):
     repeated = [
         name
         for name in FIELDS
-        if name not in ("workdir", "resume", "overwrite", "dry_run")
+        if name not in ("workdir", "resume", "overwrite", "dry_run", "image_size")
     ]
     assert sorted(OTHER) == sorted(repeated)
     assert all(getattr(defaults, name) != OTHER[name] for name in repeated)

@@ -14,18 +14,23 @@ import keras
 import numpy as np
 from keras import layers as kl
 
+from tfrobust.core.map_norms import (
+    average_norm,
+    convolution_norm,
+    depthwise_norm,
+    map_norm,
+    matrix_norm,
+    transposed_norm,
+)
 from tfrobust.layers import (
     CenteredSoftplus,
+    ChannelAffine,
     LipschitzBatchNormalization,
     SpectralConv2D,
+    SpectralConv2DTranspose,
     SpectralDense,
-    linear_maps,
+    SpectralDepthwiseConv2D,
 )
-
-# A convolution with fewer inputs than this is written out as a matrix.
-_SMALL = 1024
-# For larger ones: rounds that leave a norm short by 1e-4 at most, usually far less.
-_KRYLOV_ROUNDS = 60
 
 
 class Constants(NamedTuple):
@@ -194,11 +199,17 @@ def _dense(layer: Any, shape: Any) -> Constants:
 
 
 def _linear_dense(layer: Any) -> Constants:
-    return Constants(_matrix_norm(layer.kernel))
+    dtype = keras.backend.standardize_dtype(layer.kernel.dtype)
+    if "int" in dtype:  # Quantized: the numbers of the kernel are without their scales.
+        raise ValueError(
+            "`network` must have kernels of floating-point numbers. "
+            f"Received: {dtype} in the layer named {layer.name!r}"
+        )
+    return Constants(matrix_norm(layer.kernel))
 
 
 def _spectral_dense(layer: SpectralDense, shape: Any) -> Constants:
-    return Constants(_matrix_norm(layer.normalized_kernel()))
+    return Constants(matrix_norm(layer.normalized_kernel()))
 
 
 def _convolution(layer: Any, shape: Any) -> Constants:
@@ -207,50 +218,63 @@ def _convolution(layer: Any, shape: Any) -> Constants:
 
 
 def _linear_convolution(layer: Any, shape: Any) -> Constants:
-    settings = (layer.groups, layer.data_format, tuple(layer.dilation_rate))
-    if settings != (1, "channels_last", (1, 1)) or layer.padding == "causal":
-        raise ValueError(
-            "`network` must have convolutions with one group, channels last and no "
-            f"dilation. Received: groups={layer.groups}, "
-            f"data_format={layer.data_format!r}, dilation_rate={layer.dilation_rate} "
-            f"in the layer named {layer.name!r}"
-        )
-    norm = _convolution_norm(layer.kernel, shape, layer.strides, layer.padding)
+    norm = convolution_norm(
+        layer.kernel,
+        _image(layer, shape),
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+        layer.groups,
+    )
     return Constants(norm)
 
 
-def _spectral_convolution(layer: SpectralConv2D, shape: Any) -> Constants:
+def _depthwise(layer: Any, shape: Any) -> Constants:
+    norm = depthwise_norm(
+        layer.kernel,
+        _image(layer, shape),
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+    )
+    return compose(_named_activation(layer, layer.activation), Constants(norm))
+
+
+def _separable(layer: Any, shape: Any) -> Constants:
+    """The bound of its two convolutions, one after the other."""
+    size = _image(layer, shape)
+    kernels = layer.depthwise_kernel, layer.pointwise_kernel
+    settings = (layer.strides, layer.padding, layer.dilation_rate)
+    norm = depthwise_norm(kernels[0], size, *settings)
+    norm *= matrix_norm(np.asarray(kernels[1])[0, 0])
+    return compose(_named_activation(layer, layer.activation), Constants(norm))
+
+
+def _transposed(layer: Any, shape: Any) -> Constants:
+    padding, dilation = layer.output_padding, tuple(layer.dilation_rate)
+    if padding is not None or dilation != (1, 1):
+        raise ValueError(
+            "`network` must have transposed convolutions without output padding or "
+            f"dilation. Received: output_padding={padding}, dilation_rate={dilation} "
+            f"in the layer named {layer.name!r}"
+        )
+    norm = transposed_norm(
+        layer.kernel, _image(layer, shape), layer.strides, layer.padding
+    )
+    return compose(_named_activation(layer, layer.activation), Constants(norm))
+
+
+def _spectral_image(layer: Any, shape: Any) -> Constants:
+    """Of the kernel that it really applies."""
     kernel = layer.normalized_kernel()
-    return Constants(_convolution_norm(kernel, shape, layer.strides, layer.padding))
-
-
-def _matrix_norm(matrix: Any) -> float:
-    return float(np.linalg.norm(np.asarray(matrix, np.float64), 2))
-
-
-def _convolution_norm(
-    kernel: Any, shape: Any, strides: tuple[int, int], padding: str
-) -> float:
-    """Largest singular value of a convolution at its input size."""
-    size = height, width, _ = _static_size(shape[1:])
-    kernel = keras.ops.convert_to_tensor(kernel)
 
     def apply(x: Any) -> Any:
-        return linear_maps.convolution(x, kernel, strides, padding)
+        return layer.linear_map(keras.ops.convert_to_tensor(x), kernel)
 
     def adjoint(y: Any) -> Any:
-        return linear_maps.convolution_adjoint(
-            y, kernel, (height, width), strides, padding
-        )
+        return layer.adjoint_map(y, kernel)
 
-    count = math.prod(size)
-    if count <= _SMALL:
-        basis = np.eye(count, dtype=np.float32).reshape(count, *size)
-        return _matrix_norm(np.asarray(apply(basis)).reshape(count, -1))
-    zeros = keras.ops.zeros((1, *size))
-    start = keras.random.normal(apply(zeros).shape, seed=0)
-    _, right = linear_maps.krylov_iteration(apply, adjoint, start, _KRYLOV_ROUNDS)
-    return float(np.linalg.norm(np.asarray(apply(right), np.float64)))
+    return Constants(map_norm(apply, adjoint, _static_size(shape[1:])))
 
 
 def _global_average(layer: Any, shape: Any) -> Constants:
@@ -262,17 +286,7 @@ def _average_pooling(layer: Any, shape: Any) -> Constants:
     """The pooling matrix is the Kronecker product of one for each axis."""
     _check_channels_last(layer)
     axes = zip(_static_size(shape[1:3]), layer.pool_size, layer.strides, strict=True)
-    return Constants(math.prod(_axis_norm(*axis, layer.padding) for axis in axes))
-
-
-def _axis_norm(size: int, pool: int, stride: int, padding: str) -> float:
-    output, before, _ = linear_maps.convolution_geometry(size, pool, stride, padding)
-    matrix = np.zeros((output, size))
-    for row in range(output):
-        first = row * stride - before
-        window = slice(max(first, 0), min(first + pool, size))
-        matrix[row, window] = 1.0 / (window.stop - window.start)  # padding not counted
-    return _matrix_norm(matrix)
+    return Constants(math.prod(average_norm(*axis, layer.padding) for axis in axes))
 
 
 def _max_pooling(layer: Any, shape: Any) -> Constants:
@@ -282,6 +296,41 @@ def _max_pooling(layer: Any, shape: Any) -> Constants:
         for pool, stride in zip(layer.pool_size, layer.strides, strict=True)
     ]
     return Constants(math.sqrt(math.prod(windows)), math.inf)
+
+
+def _global_max(layer: Any, shape: Any) -> Constants:
+    return Constants(1.0, math.inf)
+
+
+def _upsampling(layer: Any, shape: Any) -> Constants:
+    """Each pixel is repeated."""
+    if layer.interpolation != "nearest":
+        raise ValueError(
+            "`network` must have upsampling by repetition. Received: interpolation="
+            f"{layer.interpolation!r} in the layer named {layer.name!r}"
+        )
+    return Constants(math.sqrt(math.prod(layer.size)))
+
+
+def _normalization(layer: Any, shape: Any) -> Constants:
+    # Keras divides by the deviation or by its epsilon, whichever is larger.
+    spread = np.sqrt(np.asarray(layer.variance, np.float64))
+    spread = np.maximum(spread, keras.config.epsilon())
+    stretch = float(np.max(spread if layer.invert else 1.0 / spread))
+    return Constants(stretch)
+
+
+def _leaky_relu(layer: Any, shape: Any) -> Constants:
+    return Constants(max(1.0, abs(float(layer.negative_slope))), math.inf)
+
+
+def _affine(layer: ChannelAffine, shape: Any) -> Constants:
+    return Constants(float(layer.lipschitz_constant()))
+
+
+def _image(layer: Any, shape: Any) -> tuple[int, ...]:
+    _check_channels_last(layer)
+    return _static_size(shape[1:])
 
 
 def _check_channels_last(layer: Any) -> None:
@@ -306,20 +355,33 @@ _RULES: dict[type, Callable[[Any, Any], Constants]] = {
     kl.AveragePooling2D: _average_pooling,
     kl.BatchNormalization: _batch_norm,
     kl.Conv2D: _convolution,
+    kl.Conv2DTranspose: _transposed,
     kl.Cropping2D: _isometry,
     kl.Dense: _dense,
+    kl.DepthwiseConv2D: _depthwise,
     kl.Dropout: _isometry,
     kl.Flatten: _isometry,
+    kl.GaussianDropout: _isometry,
+    kl.GaussianNoise: _isometry,
     kl.GlobalAveragePooling2D: _global_average,
+    kl.GlobalMaxPooling2D: _global_max,
     kl.Identity: _isometry,
+    kl.LeakyReLU: _leaky_relu,
     kl.MaxPooling2D: _max_pooling,
+    kl.Normalization: _normalization,
     kl.Permute: _isometry,
     kl.ReLU: _relu,
     kl.Rescaling: _rescaling,
     kl.Reshape: _isometry,
+    kl.SeparableConv2D: _separable,
+    kl.SpatialDropout2D: _isometry,
+    kl.UpSampling2D: _upsampling,
     kl.ZeroPadding2D: _isometry,
     CenteredSoftplus: _centered_softplus,
+    ChannelAffine: _affine,
     LipschitzBatchNormalization: _lipschitz_batch_norm,
-    SpectralConv2D: _spectral_convolution,
+    SpectralConv2D: _spectral_image,
+    SpectralConv2DTranspose: _spectral_image,
     SpectralDense: _spectral_dense,
+    SpectralDepthwiseConv2D: _spectral_image,
 }

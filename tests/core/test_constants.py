@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers as kl
 
 from tests.geometry.common import draw
-from tfrobust.geometry.constants import (
+from tfrobust.core.constants import (
     Constants,
     compose,
     layer_constants,
@@ -17,9 +17,12 @@ from tfrobust.geometry.constants import (
 )
 from tfrobust.layers import (
     CenteredSoftplus,
+    ChannelAffine,
     LipschitzBatchNormalization,
     SpectralConv2D,
+    SpectralConv2DTranspose,
     SpectralDense,
+    SpectralDepthwiseConv2D,
 )
 
 SHAPE = (5, 6, 2)
@@ -29,6 +32,17 @@ LINEAR = {
     "conv strided": lambda: kl.Conv2D(3, (3, 2), strides=2, padding="same"),
     "conv valid": lambda: kl.Conv2D(2, 3, strides=(1, 2)),
     "conv 1x1": lambda: kl.Conv2D(4, 1, strides=2, padding="same"),
+    "conv dilated": lambda: kl.Conv2D(3, (3, 2), dilation_rate=(1, 2), padding="same"),
+    "depthwise": lambda: kl.DepthwiseConv2D(3, 2, "same", depth_multiplier=2),
+    "transposed": lambda: kl.Conv2DTranspose(3, 3, strides=2, padding="same"),
+    "spectral grouped": lambda: SpectralConv2D(4, 3, groups=2, strides=2),
+    "spectral depthwise": lambda: SpectralDepthwiseConv2D(3, dilation_rate=2),
+    "spectral transposed": lambda: SpectralConv2DTranspose(3, 3, strides=(1, 2)),
+    "affine": ChannelAffine,
+    "affine without bound": lambda: ChannelAffine(None),
+    "normalization": lambda: kl.Normalization(mean=[0.1, 0.2], variance=[0.25, 4.0]),
+    "upsampling": lambda: kl.UpSampling2D((2, 3)),
+    "noise": lambda: kl.GaussianNoise(0.1),
     "spectral conv": lambda: SpectralConv2D(4, 3, strides=2),
     "dense": lambda: kl.Dense(4),
     "spectral dense": lambda: SpectralDense(3),
@@ -58,7 +72,7 @@ def scatter(layer):
     for weight in layer.weights:
         if weight.name in ("gamma", "moving_variance"):
             weight.assign(random.uniform(0.3, 2.0, weight.shape))
-        if weight.name in ("kernel", "moving_mean"):
+        if weight.name in ("kernel", "moving_mean", "scale", "shift"):
             weight.assign(random.standard_normal(weight.shape))
 
 
@@ -130,6 +144,36 @@ def test_activations_that_jump_have_no_hessian_bound():
     assert layer_constants(leaky, (None, 4)) == Constants(2.0, math.inf)
     pool = layer_constants(kl.MaxPooling2D(2), (None, 4, 4, 1))
     assert pool == Constants(1.0, math.inf)
+    leaky = kl.LeakyReLU(negative_slope=0.3)
+    assert layer_constants(leaky, (None, 4)) == Constants(1.0, math.inf)
+    pool = layer_constants(kl.GlobalMaxPooling2D(), (None, 4, 4, 1))
+    assert pool == Constants(1.0, math.inf)
+
+
+def test_a_grouped_convolution_has_the_largest_norm_of_its_groups():
+    layer = kl.Conv2D(4, 3, groups=2, padding="same", use_bias=False)
+    layer.build((None, 5, 6, 4))
+    layer.kernel.assign(np.random.default_rng(0).standard_normal((3, 3, 2, 4)))
+    whole = layer_constants(layer, (None, 5, 6, 4)).lipschitz
+    parts = []
+    for part in (slice(0, 2), slice(2, 4)):
+        alone = kl.Conv2D(2, 3, padding="same", use_bias=False)
+        alone.build((None, 5, 6, 2))
+        alone.kernel.assign(layer.kernel.numpy()[..., part])
+        parts.append(layer_constants(alone, (None, 5, 6, 2)).lipschitz)
+    np.testing.assert_allclose(whole, max(parts), rtol=1e-5)
+
+
+def test_a_separable_convolution_is_bounded_by_its_two_maps():
+    """Never below the norm of its matrix, and equal where the second is orthogonal."""
+    layer = kl.SeparableConv2D(2, 3, padding="same", use_bias=False)
+    network = keras.Sequential([keras.Input(SHAPE), layer])
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]], "float32")
+    layer.set_weights([draw(3, 3, 2, 1), turn.reshape(1, 1, 2, 2)])
+    basis = np.eye(60, dtype=np.float32).reshape(60, *SHAPE)
+    matrix = np.asarray(network(basis), np.float64).reshape(60, -1)
+    bound = layer_constants(layer, (None, *SHAPE)).lipschitz
+    np.testing.assert_allclose(bound, np.linalg.norm(matrix, 2), rtol=1e-5)
 
 
 def test_overlapping_max_pooling_attains_its_constant():
@@ -190,10 +234,17 @@ class Sneaky(kl.Dense):
             "sigmoid. Received: gelu in the layer named 'bend'",
         ),
         (
-            lambda: kl.Conv2D(2, 3, dilation_rate=2, name="wide"),
-            "`network` must have convolutions with one group, channels last and no "
-            "dilation. Received: groups=1, data_format='channels_last', "
-            "dilation_rate=(2, 2) in the layer named 'wide'",
+            lambda: kl.Conv2DTranspose(
+                2, 3, strides=2, output_padding=1, padding="same", name="wide"
+            ),
+            "`network` must have transposed convolutions without output padding or "
+            "dilation. Received: output_padding=(1, 1), dilation_rate=(1, 1) in the "
+            "layer named 'wide'",
+        ),
+        (
+            lambda: kl.UpSampling2D(interpolation="bilinear", name="up"),
+            "`network` must have upsampling by repetition. "
+            "Received: interpolation='bilinear' in the layer named 'up'",
         ),
     ],
 )
@@ -216,3 +267,15 @@ def test_a_namesake_of_a_known_activation_is_refused():
 
     with pytest.raises(ValueError, match="Received: tanh"):
         layer_constants(kl.Activation(tanh), (None, 2))
+
+
+def test_quantized_kernels_are_refused():
+    layer = kl.Dense(3, name="eighth")
+    layer.build((None, 4))
+    layer.quantize("int8")
+    with pytest.raises(ValueError) as error:
+        layer_constants(layer, (None, 4))
+    assert str(error.value) == (
+        "`network` must have kernels of floating-point numbers. "
+        "Received: int8 in the layer named 'eighth'"
+    )
