@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from export import decoding, inputs, limits
 from tfrobust import attacks, geometry, smoothing
+from tfrobust.core.differentiable import layers_named, require_gradient
 from tfrobust.core.pixels import UNIT, Bounds, from_unit, to_unit
 from tfrobust.core.registry import Registry
 from tfrobust.models.served import SIGNATURE
@@ -274,6 +275,8 @@ def _explain(model: keras.Model, most: int, bounds: Bounds) -> Callable[..., Ans
         gradient = tape.gradient(score, images)
         if gradient is None:
             raise ValueError("its logits have no gradient in the image")
+        with layers_named(model):
+            require_gradient(images, logits)
         square = tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3])
         return {
             "gradient": gradient,

@@ -321,8 +321,8 @@ def test_no_images_have_no_norms(network):
         ),
         (
             {"model": lambda x: tf.round(x) + tf.stop_gradient(x)},
-            "`model` must be differentiable in its images. Received: a model whose "
-            "logits have no gradient path to them",
+            "`model` must be differentiable in its images. Received: the operation "
+            "StopGradient at 'StopGradient', through which no gradient comes",
         ),
     ],
 )

@@ -22,8 +22,10 @@ from tfrobust.analysis.batching import (
     traced,
 )
 from tfrobust.core.classifier import as_classifier
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.gradients import class_gradients, linearize
+from tfrobust.core.precision import in_single_precision
 from tfrobust.core.selection import selected
 from tfrobust.core.vectors import cosine
 from tfrobust.pag import Directions
@@ -144,8 +146,10 @@ def alignment(
 
     def compared(batch: tf.Tensor, extras: dict[str, tf.Tensor]) -> tf.Tensor:
         chosen = tf.broadcast_to(tf.range(classes), [tf.shape(batch)[0], classes])
-        _, pull = linearize(classifier, batch)
-        gradients = class_gradients(pull, chosen, classes)
+        with layers_named(model):
+            with in_single_precision(model):
+                _, pull = linearize(classifier, batch)
+            gradients = class_gradients(pull, chosen, classes)
         return cosine(gradients, directions(batch, chosen, extras))
 
     graph = traced(

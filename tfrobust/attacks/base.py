@@ -24,6 +24,7 @@ from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
 from tfrobust.core.configs import Configured
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import Pixels, check_classes, pixels_in
@@ -149,14 +150,16 @@ class Attack(Configured, abc.ABC):
         goal = _goal(labels, targets)
         if not tf.executing_eagerly():
             # Shapes that vary are left out: the caller may be compiled by XLA.
-            classifier = as_classifier(model, pixels.bounds)
-            result, _ = self._search(classifier, images, goal, eps, False)
+            with layers_named(model):
+                classifier = as_classifier(model, pixels.bounds)
+                result, _ = self._search(classifier, images, goal, eps, False)
             return _restored(result, pixels)
         validation.check_values(labels, targets, eps)
         if images.shape[0] == 0:
             none, zero = tf.zeros([0], tf.bool), tf.zeros([0])
             return AttackResult(pixels.given, none, zero, none, zero, none)
-        search = _compiled(self, model, pixels, goal)
+        with layers_named(model):
+            search = _compiled(self, model, pixels, goal)
         result, logits = search(images, goal.classes, eps)
         validation.check_logits(logits, labels, targets)
         return _restored(result, pixels)
@@ -216,7 +219,8 @@ class Attack(Configured, abc.ABC):
             active=tf.ones_like(labels, tf.bool),
             compact=False,
         )
-        point = self.for_training()._find(problem)
+        with layers_named(model):
+            point = self.for_training()._find(problem)
         return pixels.restored(self.threat.project(images, point, problem.eps))
 
     def _find(self, problem: Problem) -> tf.Tensor:

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from tfrobust.attacks.goal import Goal
 from tfrobust.core.classifier import Classifier
+from tfrobust.core.differentiable import missing_gradient, require_gradient
+from tfrobust.core.precision import powers
+from tfrobust.core.vectors import spread
 
 Score = Callable[[tf.Tensor, Goal], tf.Tensor]
 """Maps logits `[B, K]` and a goal to what is climbed, `[B]`."""
@@ -65,7 +68,8 @@ class Problem:
             Gradients `[B,H,W,C]` and logits `[B,K]`.
 
         Raises:
-            ValueError: If the logits do not depend on the images differentiably.
+            ValueError: If the logits do not depend on the images differentiably, or
+                TensorFlow lacks a derivative on the way.
         """
         (gradient,), _, logits = self.gradients(points, [score], active)
         return gradient, logits
@@ -115,18 +119,22 @@ def _spread(index: tf.Tensor, rows: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
 def _gradients(
     classifier: Classifier, points: tf.Tensor, scores: list[Score], goal: Goal
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
-    several = len(scores) > 1
-    with tf.GradientTape(several, watch_accessed_variables=False) as tape:
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(points)
         logits = classifier(points)
         values = [score(logits, goal) for score in scores]
         totals = [tf.reduce_sum(value) for value in values]
-    gradients = [tape.gradient(total, points) for total in totals]
-    if any(gradient is None for gradient in gradients):
-        raise ValueError(
-            "`model` must be differentiable in its images. Received: a model whose "
-            "logits have no gradient path to them"
-        )
+    require_gradient(points, logits)
+    gradients = []
+    for total in totals:
+        # In two passes, of which the second may be in half precision: there the
+        # cotangents of a confident answer would round to 0.
+        cotangents = tape.gradient(total, logits, unconnected_gradients="zero")
+        scales = powers(cotangents)
+        gradient = tape.gradient(logits, points, cotangents * scales)
+        if gradient is None:
+            raise missing_gradient(classifier, points)
+        gradients.append(gradient / spread(scales[:, 0], gradient))
     return gradients, values, logits
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrobust.core.answers import are_probabilities, read_answer
 from tfrobust.core.errors import warn_caller
+from tfrobust.core.float_input import for_floats
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.pixels import Bounds, bounds_of, from_unit
 from tfrobust.core.unit_network import UnitNetwork
@@ -167,7 +168,10 @@ def _compiled(model: Any, bounds: Bounds, images: tf.Tensor) -> tuple[tf.Tensor,
 
 def _caller(model: Any) -> Callable[[tf.Tensor], Any]:
     if isinstance(model, keras.layers.Layer):
-        return lambda images: model(images, training=False)
+        asked = (
+            model if isinstance(model, UnitNetwork) else for_floats(network_of(model))
+        )
+        return lambda images: asked(images, training=False)
     signatures = getattr(model, "signatures", None)
     if not callable(model) and signatures and "serving_default" in signatures:
         # The signature alone does not keep the loaded variables alive: `model` must be

@@ -8,6 +8,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.differentiable import (
+    missing_gradient,
+    missing_path,
+    require_gradient,
+    require_second_derivative,
+    require_second_derivative_of,
+)
+from tfrobust.core.precision import HEADROOM
+from tfrobust.core.second_derivatives import twice_differentiable
 from tfrobust.layers import find_layers
 
 # float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
@@ -35,7 +44,8 @@ def values_and_gradient(
         Values `[B]` and gradients `[B,...]`, shaped as the images.
 
     Raises:
-        ValueError: If the values have no gradient path to the images.
+        ValueError: If the values have no gradient path to the images, or in a graph one
+            that lacks a term.
 
     Example:
         >>> result = values_and_gradient(
@@ -45,9 +55,14 @@ def values_and_gradient(
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        result = values(images)
+        with twice_differentiable():
+            result = values(images)
         total = tf.reduce_sum(result) * scale
-    return result, _connected(tape.gradient(total, images)) / scale
+    require_gradient(images, total)
+    gradient = tape.gradient(total, images)
+    if gradient is None:
+        raise missing_gradient(values, images)
+    return result, gradient / scale
 
 
 def input_gradient(values: Values, images: tf.Tensor, scale: float = 1.0) -> tf.Tensor:
@@ -82,6 +97,9 @@ def gradient_and_hessian(
     replays only the pass back through them, so that in a graph the products of a power
     iteration share everything that does not depend on the vector.
 
+    A product is zero where the values are linear, and never because TensorFlow has no
+    second derivative of an operation: that is an error.
+
     Args:
         values: What is differentiated, such as a loss.
         images: float32 `[B, ...]`.
@@ -91,7 +109,8 @@ def gradient_and_hessian(
         Hessian-vector products of that shape.
 
     Raises:
-        ValueError: If the values have no gradient path to the images.
+        ValueError: If the values have no gradient path to the images, or a second
+            derivative on the way is one that TensorFlow does not have.
 
     Example:
         >>> _, product = gradient_and_hessian(
@@ -102,6 +121,10 @@ def gradient_and_hessian(
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(images)
         gradient = input_gradient(values, images)
+    if tf.executing_eagerly():
+        require_second_derivative_of(lambda x: input_gradient(values, x), images)
+    else:
+        require_second_derivative(images, gradient)
 
     def product(vectors: tf.Tensor) -> tf.Tensor:
         result = tape.gradient(gradient, images, output_gradients=vectors)
@@ -148,8 +171,17 @@ def linearize(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, Pullback]:
     inference = {"training": False} if isinstance(model, keras.Model) else {}
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(images)
-        logits = tf.cast(model(images, **inference), tf.float32)
-    return logits, pullback(tape, logits, images)
+        with twice_differentiable():
+            logits = tf.cast(model(images, **inference), tf.float32)
+    require_gradient(images, logits)
+
+    def pull(upstream: tf.Tensor) -> tf.Tensor:
+        result = tape.gradient(logits, images, HEADROOM * upstream)
+        if result is None:
+            raise missing_gradient(lambda x: model(x, **inference), images)
+        return result / HEADROOM
+
+    return logits, pull
 
 
 def pullback(
@@ -178,7 +210,9 @@ def pullback(
 
     def pull(upstream: tf.Tensor) -> tf.Tensor:
         result = tape.gradient(logits, images, output_gradients=scale * upstream)
-        return _connected(result) / scale
+        if result is None:
+            raise missing_path(images, logits)
+        return result / scale
 
     return pull
 
@@ -224,13 +258,3 @@ def class_gradients(
     if signs is None:
         return gradients
     return tf.einsum("bk,bk...->bk...", signs, gradients)
-
-
-def _connected(gradient: tf.Tensor | None) -> tf.Tensor:
-    """The gradient, or a one-sentence `ValueError` where there is none."""
-    if gradient is None:
-        raise ValueError(
-            "`model` must be differentiable in its images. Received: a model whose "
-            "logits have no gradient path to them"
-        )
-    return gradient

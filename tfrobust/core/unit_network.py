@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.answers import Answer, read_answer, shape_of_output
+from tfrobust.core.float_input import for_floats
 from tfrobust.core.pixels import UNIT, Bounds, from_unit
 from tfrobust.layers import NetworkWrapper
 
@@ -56,7 +57,8 @@ class UnitNetwork(NetworkWrapper):
         return self.answer_and_losses(images, training)[0]
 
     def _answer(self, images: tf.Tensor, training: bool | None) -> Answer:
-        given = self.network(from_unit(images, self.pixel_bounds), training=training)
+        network = for_floats(self.network)
+        given = network(from_unit(images, self.pixel_bounds), training=training)
         names = getattr(self.network, "output_names", None) or ()
         return read_answer(given, self.output_name, names)
 
@@ -68,9 +70,8 @@ class UnitNetwork(NetworkWrapper):
             given, logits, added = self._eager(images, bool(training))
             return Answer(given, logits, self._ending), added
         answer = self._answer(images, training)
-        added = [
-            tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.network.losses
-        ]
+        losses = for_floats(self.network).losses
+        added = [tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in losses]
         return answer, added
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.core.classifier import Classifier, as_classifier
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.estimates import Estimate, means
 from tfrobust.core.gradients import linearize
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import Pixels, pixels_in
+from tfrobust.core.pixels import Bounds
+from tfrobust.core.precision import in_single_precision
 from tfrobust.core.selection import selected
 from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvatures import EPSILON, curvature
@@ -106,7 +109,8 @@ def robustness(
         True
     """
     pixels = pixels_in(images, model, bounds, any_rank=True)
-    classes, margin, slope, loss = _margin(model, pixels)
+    with layers_named(model):
+        classes, margin, slope, loss = _margin(model, pixels)
     gradient, hessian, bend = curvature(
         model, pixels.given, classes, iterations, bounds=pixels.bounds
     )
@@ -127,12 +131,12 @@ def _margin(model: Any, pixels: Pixels) -> tuple[tf.Tensor, ...]:
     """The same as `_margin_of`, eagerly by a graph that is traced once a model."""
     images, bounds = tf.stop_gradient(pixels.images), pixels.bounds
     if not tf.executing_eagerly():
-        return _margin_of(as_classifier(model, bounds), images)
+        return _margin_of(model, bounds, images)
     shape = images.shape[1:]
 
     def trace(reference: Any) -> Any:
         def margin(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return _margin_of(as_classifier(reference(), bounds), images)
+            return _margin_of(reference(), bounds, images)
 
         spec = tf.TensorSpec([None, *shape], tf.float32)
         return tf.function(margin, autograph=False).get_concrete_function(spec)
@@ -141,9 +145,10 @@ def _margin(model: Any, pixels: Pixels) -> tuple[tf.Tensor, ...]:
     return tuple(graph(images))
 
 
-def _margin_of(classifier: Classifier, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _margin_of(model: Any, bounds: Bounds, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Best class, margin, norm of its gradient, and cross-entropy of that class."""
-    logits, pull = linearize(classifier, images)
+    with in_single_precision(model):
+        logits, pull = linearize(as_classifier(model, bounds), images)
     best = tf.math.top_k(logits, 2)
     margin = best.values[:, 0] - best.values[:, 1]
     ends = tf.one_hot(best.indices, tf.shape(logits)[1])

@@ -14,9 +14,11 @@ from typing import Any
 import tensorflow as tf
 
 from tfrobust.core.classifier import as_classifier, log_odds
+from tfrobust.core.differentiable import layers_named
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import check_classes, check_range, pixels_in
 from tfrobust.core.pixels import Bounds
+from tfrobust.core.precision import in_single_precision
 
 # Images on which a doubtful model is asked whether it answers with probabilities.
 _LOOKED_AT = 8
@@ -99,10 +101,12 @@ def evaluate(
     images = tf.stop_gradient(pixels.images)
     labels = check_classes("labels", labels, images)
     if not tf.executing_eagerly():
-        loss = _Classifier(model, pixels.bounds).loss
-        return measure(loss, images, labels, *tensors, **settings)
+        with layers_named(model):
+            loss = _Classifier(model, pixels.bounds).loss
+            return measure(loss, images, labels, *tensors, **settings)
     shape = images.shape[1:]
-    graph = _compiled(model, pixels.bounds, measure, shape, tensors, settings)
+    with layers_named(model):
+        graph = _compiled(model, pixels.bounds, measure, shape, tensors, settings)
     if images.shape[0] == 0:
         return tf.nest.map_structure(_empty, graph.function.structured_outputs)
     check_range("labels", labels, graph.classes or tf.int32.max)
@@ -113,15 +117,20 @@ def evaluate(
 
 
 class _Classifier:
-    """A model as a loss; remembers the number of classes that it answered with."""
+    """A model as a loss; remembers the number of classes that it answered with.
+
+    A Keras network in half precision is measured in single: its second derivatives, and
+    those of a confident answer, would be rounding error.
+    """
 
     def __init__(self, model: Any, bounds: Bounds) -> None:
-        self.classifier = as_classifier(model, bounds)
+        self.model, self.classifier = model, as_classifier(model, bounds)
         self.classes: int | None = None
 
     def loss(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of each example, float32 `[B]`."""
-        logits = self.classifier(images)
+        with in_single_precision(self.model):
+            logits = self.classifier(images)
         self.classes = logits.shape[-1]
         return cross_entropy(logits, labels)
 

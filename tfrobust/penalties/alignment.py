@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import Pullback, class_gradients
 from tfrobust.core.vectors import cosine, lengths
@@ -107,15 +108,17 @@ class GradientAlignment(Penalty):
         goals = self.directions(context.images, chosen, context.extras)
         _check_goals(goals, context.images, self.directions)
         goals = tf.stop_gradient(goals)
-        gradients = class_gradients(
-            pull,
-            chosen,
-            self.directions.classes,
-            signs=self._signs(context, chosen, _OTHERS),
-            # Replicas that reduce batch statistics inside a vectorised pass would wait
-            # for each other for ever.
-            vectorize=tf.distribute.get_strategy().num_replicas_in_sync == 1,
-        )
+        with layers_named(context.network):
+            gradients = class_gradients(
+                pull,
+                chosen,
+                self.directions.classes,
+                signs=self._signs(context, chosen, _OTHERS),
+                # Replicas that reduce batch statistics inside a vectorised pass would
+                # wait for each other for ever.
+                vectorize=tf.distribute.get_strategy().num_replicas_in_sync == 1,
+            )
+            require_second_derivative(context.images, gradients, variables=True)
         if self.exact or self.classes_per_step == 1:
             total = _misaligned(context, gradients, goals)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.gradients import gradient_scale, input_gradient
 from tfrobust.core.keras_losses import cross_entropy
 from tfrobust.core.vectors import squared_norms, unit
@@ -72,6 +73,8 @@ class Cure(Penalty):
     def __call__(self, context: StepContext) -> tf.Tensor:
         """The penalty of this step, a float32 scalar."""
         clean = _input_gradient(context, context.images)
+        with layers_named(context.network):
+            require_second_derivative(context.images, clean, variables=True)
         toward = tf.stop_gradient(clean)
         if self.direction == "sign":
             toward = tf.sign(toward)
@@ -88,4 +91,5 @@ def _input_gradient(context: StepContext, images: tf.Tensor) -> tf.Tensor:
         return cross_entropy(context.labels, logits)
 
     losses = context.example_losses or own
-    return input_gradient(losses, images, gradient_scale(context.network))
+    with layers_named(context.network):
+        return input_gradient(losses, images, gradient_scale(context.network))

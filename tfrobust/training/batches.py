@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tfrobust.core.classifier import PROBABILITIES
 from tfrobust.core.images import SCALE, check_classes, check_images
 from tfrobust.core.pixels import UNIT, Bounds
 
@@ -128,6 +129,14 @@ def check_labels(labels: tf.Tensor, classes: int) -> tf.Operation | None:
     )
 
 
+def check_logits(logits: tf.Tensor) -> tf.Operation | None:
+    """Fails in a graph over logits `[B,K]` that are probabilities; eagerly raises."""
+    least, largest = _range(logits)
+    near = tf.abs(tf.reduce_sum(logits, axis=-1) - 1.0) < 1e-3
+    are_odds = (least >= 0.0) & tf.reduce_all(near) & (tf.size(logits) > 0)
+    return tf.debugging.Assert(~are_odds, [PROBABILITIES, least, largest])
+
+
 def sentence_of(error: Exception) -> str | None:
     """The sentence of a check of `checked` that failed, if an error is one.
 
@@ -140,7 +149,10 @@ def sentence_of(error: Exception) -> str | None:
     )
     if found is None:
         return None
-    sentence, least, largest = found.groups()
+    # TensorFlow quotes an apostrophe.
+    sentence, least, largest = (part.replace("\\'", "'") for part in found.groups())
+    if "Received" in sentence:
+        return sentence
     return f"{sentence}. Received: values from {least} to {largest}"
 
 

@@ -10,9 +10,15 @@ import tensorflow as tf
 
 from tfrobust.attacks import Attack
 from tfrobust.core.answers import Answer, shape_of_output
+from tfrobust.core.differentiable import (
+    layers_named,
+    missing_gradient,
+    require_second_derivative,
+)
 from tfrobust.core.gradients import gradient_scale, pullback
 from tfrobust.core.keras_losses import ExampleLoss
 from tfrobust.core.pixels import bounds_of, check_bounds, is_read_off, to_unit
+from tfrobust.core.second_derivatives import twice_differentiable
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.core.vectors import norms
 from tfrobust.layers import (
@@ -23,7 +29,13 @@ from tfrobust.layers import (
 )
 from tfrobust.penalties import Penalty, StepContext
 from tfrobust.settings import require
-from tfrobust.training.batches import TrainingBatch, check_labels, checked, unpack
+from tfrobust.training.batches import (
+    TrainingBatch,
+    check_labels,
+    check_logits,
+    checked,
+    unpack,
+)
 from tfrobust.training.metrics import (
     CurrentValue,
     GivenMetrics,
@@ -216,12 +228,18 @@ class RobustModel(NetworkWrapper):
         self._state = _State(self, settings)
         super().compile(
             optimizer=optimizer,
+            metrics=self._state.metrics,
             run_eagerly=run_eagerly,
             jit_compile=jit_compile,
             steps_per_execution=steps_per_execution,
             auto_scale_loss=False,
         )
         self.loss = loss
+        with strategy.scope():
+            # Metrics that exist do not ask of what shape labels and answers are.
+            pair = keras.KerasTensor((None,)), keras.KerasTensor((None, 2))
+            self._compile_metrics.build(*pair)
+        self._state.trackers["loss"] = self._loss_tracker
         if self.built:
             self._prepare()
 
@@ -231,7 +249,8 @@ class RobustModel(NetworkWrapper):
             penalty.check(self._state.unit)
         with self.distribute_strategy.scope():
             self.optimizer.build(self.network.trainable_variables)
-        self._state.prepare(self)
+        if hasattr(self.network, "output_shape"):
+            self._state.classes = self._state.unit.output_shape[-1]
 
     @property
     def _needs_input_gradient(self) -> bool:
@@ -240,13 +259,6 @@ class RobustModel(NetworkWrapper):
     @property
     def _needs_pullback(self) -> bool:
         return any(penalty.needs_pullback for penalty in self.penalties)
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Everything that is reported of the current epoch."""
-        # Keras asks while it makes a model, too.
-        state = getattr(self, "_state", None)
-        return [] if state is None else state.metrics
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one (per-replica) batch of images and labels."""
@@ -257,7 +269,7 @@ class RobustModel(NetworkWrapper):
         share = share_of(batch, self.distribute_strategy)
         with tf.GradientTape() as tape:
             context, answer, added = self._forward(images, batch)
-            self._state.check_labels(batch.labels, context.logits)
+            self._state.check(batch.labels, answer)
             data_loss = self._state.mean_loss(context.losses, batch.weights, share)
             terms = {penalty.name: penalty.term(context) for penalty in self.penalties}
             # Stacked: a chain of additions may be reordered from run to run.
@@ -282,7 +294,7 @@ class RobustModel(NetworkWrapper):
         batch = self._batch(data)
         images = to_unit(batch.images, self._state.unit.pixel_bounds)
         answer, added = self._state.unit.answer_and_losses(images, training=False)
-        self._state.check_labels(batch.labels, answer.logits)
+        self._state.check(batch.labels, answer)
         losses = self._state.loss(batch.targets, answer)
         total = losses * self._state.loss_weight
         if added:
@@ -293,7 +305,7 @@ class RobustModel(NetworkWrapper):
         return unpack(
             data,
             self._state.unit.pixel_bounds,
-            inputs=getattr(self.network, "input_names", None) or (),
+            inputs=[image.name for image in getattr(self.network, "inputs", [])],
             output=self.output_name,
         )
 
@@ -318,12 +330,15 @@ class RobustModel(NetworkWrapper):
             persistent = self._needs_pullback
             with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
                 tape.watch(images)
-                answer, added = unit.answer_and_losses(images, training=True)
+                with twice_differentiable():
+                    answer, added = unit.answer_and_losses(images, training=True)
                 losses = loss(batch.targets, answer)
                 scale = gradient_scale(self.network)
                 total = tf.reduce_sum(losses) * scale
             if self._needs_input_gradient:
-                gradients["input_gradient"] = tape.gradient(total, images) / scale
+                gradient = tape.gradient(total, images)
+                self._require_derivatives(images, gradient, batch)
+                gradients["input_gradient"] = gradient / scale
             if self._needs_pullback:
                 gradients["pullback"] = pullback(tape, answer.logits, images, scale)
         else:
@@ -346,6 +361,20 @@ class RobustModel(NetworkWrapper):
             **gradients,
         )
         return context, answer, added
+
+    def _require_derivatives(
+        self, images: tf.Tensor, gradient: tf.Tensor | None, batch: TrainingBatch
+    ) -> None:
+        """Raises `ValueError` where there is no derivative for a penalty to take."""
+        unit, loss = self._state.unit, self._state.loss
+
+        def losses(images: tf.Tensor) -> tf.Tensor:
+            return loss(batch.targets, unit.answer(images, training=True))
+
+        with layers_named(self.network):
+            if gradient is None:
+                raise missing_gradient(losses, images)
+            require_second_derivative(images, gradient, variables=True)
 
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
@@ -444,7 +473,6 @@ class _State:
         self.loss_name = "cross_entropy" if self.loss.is_default else "data_loss"
         self.loss_weight = 1.0
         self.classes: int | None = None
-        self.metrics: list[keras.metrics.Metric] = []
         if settings is None:
             return
         self.loss_weight = _loss_weight(settings.loss_weights, model.output_name)
@@ -452,20 +480,17 @@ class _State:
             self._given = GivenMetrics(settings.metrics, settings.weighted_metrics)
         plain = settings.metrics is None and settings.weighted_metrics is None
         self._accuracies = {"accuracy": False} if plain else self._given.accuracies
-
-    def prepare(self, model: RobustModel) -> None:
-        """The metrics, and the number of classes where it is known."""
-        self._values = self._value_trackers(model)
+        names = [*self._accuracies, self.loss_name, *self._value_trackers(model)]
+        # Keras's own of the loss comes first, once it exists.
+        self.trackers: dict[str, Any] = {"loss": None}
         with model.distribute_strategy.scope():
-            self.trackers = {
-                name: RunningMean(name, rises=name in self._accuracies)
-                for name in ["loss", *self._accuracies, self.loss_name, *self._values]
-            }
-        current = _coefficients(model.network)
+            for name in names:
+                rises = name in self._accuracies
+                self.trackers[name] = RunningMean(name, rises=rises)
+        current = _coefficients(network)
         self._current = [CurrentValue(name, read) for name, read in current.items()]
-        self.metrics = [*self.trackers.values(), *self._given.metrics, *self._current]
-        if hasattr(model.network, "output_shape"):
-            self.classes = self.unit.output_shape[-1]
+        own = [tracker for tracker in self.trackers.values() if tracker is not None]
+        self.metrics = [*own, *self._given.metrics, *self._current]
 
     def _value_trackers(self, model: RobustModel) -> list[str]:
         names = ["regularization", *(penalty.name for penalty in model.penalties)]
@@ -473,10 +498,12 @@ class _State:
             names.append("gradient_norm")
         return names
 
-    def check_labels(self, labels: tf.Tensor, logits: tf.Tensor) -> None:
-        """Fails over labels that are no classes, where K was not known before."""
+    def check(self, labels: tf.Tensor, answer: Answer) -> None:
+        """Fails over labels that are no classes, and probabilities taken for logits."""
         if self.classes is None:
-            check_labels(labels, logits.shape[-1])
+            check_labels(labels, answer.logits.shape[-1])
+        if answer.is_doubtful:
+            check_logits(answer.logits)
 
     def mean_loss(
         self, losses: tf.Tensor, weights: tf.Tensor | None, share: Share
