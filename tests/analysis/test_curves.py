@@ -62,7 +62,7 @@ def test_swapped_images_may_be_clipped():
 
     def inside(shown):
         within = tf.reduce_all((shown >= 0) & (shown <= 1), axis=[1, 2, 3])
-        return tf.one_hot(tf.cast(within, tf.int32), 2)
+        return 2.0 * tf.one_hot(tf.cast(within, tf.int32), 2) - 1.0
 
     for clip, expected in ((True, 1.0), (False, 0.0)):
         curve = swapped_accuracy(
@@ -72,14 +72,15 @@ def test_swapped_images_may_be_clipped():
 
 
 def test_a_model_is_traced_once():
-    """As many calls in Python over many batches and scales as over one."""
+    """As many calls in Python over many batches, scales and calls as over one."""
 
-    def calls(scales, batch_size):
+    def calls(scales, batch_size, times=1):
         model = affine(3, (6, 5, 2))
-        filtered_accuracy(model, images(7), [0] * 7, scales, batch_size=batch_size)
+        for _ in range(times):
+            filtered_accuracy(model, images(7), [0] * 7, scales, batch_size=batch_size)
         return model.calls
 
-    assert calls(SCALES, 2) == calls([1.0], 7) > 0
+    assert calls(SCALES, 2) == calls([1.0], 7) == calls([0.5], 3, times=2) > 0
 
 
 def test_broken_logits_are_wrong():
@@ -144,6 +145,6 @@ def test_bad_input_is_one_sentence(call, message):
     with pytest.raises(ValueError) as error:
         call()
     if message is None:
-        assert str(error.value).startswith("`images` must lie in [0, 1]. Received: ")
+        assert str(error.value).startswith("`images` must lie in [0, 1], or `bounds`")
     else:
         assert str(error.value) == message

@@ -222,9 +222,14 @@ NAN = np.where(np.arange(3)[None, None, :, None] == 1, np.nan, GOOD).astype(np.f
         ),
         (
             lambda: magnify(GOOD * 4),
-            "`images` must lie in [0, 1]. Received: values from 2 to 2",
+            "`images` must lie in [0, 1], or `bounds` must say where. "
+            "Received: values from 2 to 2",
         ),
-        (lambda: magnify(NAN), "`images` must be finite. Received: NaN or infinity"),
+        (
+            lambda: magnify(NAN),
+            "`images` must lie in [0, 1], or `bounds` must say where. "
+            "Received: values from nan to nan",
+        ),
         (
             lambda: bilateral_filter(GOOD, spatial_std=0.0),
             "`spatial_std` must be a finite number above 0. Received: spatial_std=0.0",

@@ -116,7 +116,7 @@ class Table:
     budget: float = 1.0
     asked: list = dataclasses.field(default_factory=list)
 
-    def __call__(self, model, images, labels, targets=None, eps=None):
+    def __call__(self, model, images, labels, targets=None, eps=None, bounds=None):
         labels = np.asarray(labels).tolist()
         self.asked.append((eps, labels, targets if targets is None else len(targets)))
         rows = [self.rows[label][eps] for label in labels]

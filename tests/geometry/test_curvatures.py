@@ -270,7 +270,7 @@ def test_no_images_have_no_norms(network):
     [
         (
             {"images": np.zeros((2, 3), np.uint8)},
-            "`images` must be floating. Received: dtype=uint8",
+            "`images` must be floating, with pixels in [0, 1]. Received: dtype=uint8",
         ),
         (
             {"images": np.zeros(2, np.float32)},
@@ -281,13 +281,18 @@ def test_no_images_have_no_norms(network):
             "`images` must be finite. Received: NaN or infinity",
         ),
         (
-            {"labels": [[0], [1]]},
-            "`labels` must have shape [B], one class for each of the 2 images. "
-            "Received: shape=(2, 1)",
+            {"images": np.full((2, 1, 1, 3), 1.5)},
+            "`images` must lie in [0, 1], or `bounds` must say where. "
+            "Received: values from 1.5 to 1.5",
         ),
         (
-            {"labels": [0.0, 1.0]},
-            "`labels` must be integers. Received: dtype=float32",
+            {"labels": [[0], [1], [0]]},
+            "`labels` must have shape [B], one class for each of the 2 images. "
+            "Received: shape=(3,)",
+        ),
+        (
+            {"labels": [0.5, 1.0]},
+            "`labels` must be integers. Received: dtype=float32 with fractions",
         ),
         (
             {"labels": [0, 3]},
@@ -311,8 +316,8 @@ def test_no_images_have_no_norms(network):
         ),
         (
             {"model": lambda x: x[:, :1]},
-            "`model` must return floating logits [B, K] with K of at least 2. "
-            "Received: float32 (None, 1)",
+            "`model` with one output must end in a sigmoid or a layer without an "
+            "activation, whose output is the logit of class 1. Received: StridedSlice",
         ),
         (
             {"model": lambda x: tf.round(x) + tf.stop_gradient(x)},

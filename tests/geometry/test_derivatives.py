@@ -62,8 +62,11 @@ def test_a_network_that_resizes_is_as_curved_as_its_differences(interpolation):
     images, labels = 3 * draw(2, *SHAPE), np.array([0, 2])
     # Float32 gradients of size 0.1, whose differences keep three digits.
     expected = hessian_norms(network, images, labels, step=1e-2)
-    computed = geometry.hessian_norm(network, images, labels, iterations=100)
+    computed = geometry.hessian_norm(
+        network, images, labels, iterations=100, bounds=(0, 3)
+    )
     assert np.all(expected > 0.01)
+    expected *= 3**2  # in units of images in [0, 1]
     np.testing.assert_allclose(computed, expected, rtol=5e-3)
 
 

@@ -1,11 +1,13 @@
 """One colour at a time against all pixels at once."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.smoothing.common import draw, exact, normal, relative_error
-from tfrobust.smoothing import Chebyshev, Checkerboard, grid_graph
+from tfrobust.smoothing import Chebyshev, Checkerboard, checkerboard, grid_graph
 
 SIZES = [(6, 5, 2), (5, 6, 3), (4, 4, 1), (7, 3, 1), (1, 1, 2), (1, 5, 3), (6, 1, 1)]
 SIZES += [(2, 2, 1), (1, 2, 1), (2, 1, 3), (1, 6, 1), (5, 1, 2)]
@@ -48,3 +50,19 @@ def test_stays_at_the_answer():
         tf.constant(b), 3, tf.constant(answer, tf.float32)
     )
     assert relative_error(solution, answer).max() < 1e-5
+
+
+def test_a_call_is_compiled_once_for_all_boards_of_a_size():
+    """Other images, another alpha, more steps and a smaller batch need no new graph."""
+    shape = (5, 4, 2)
+    runs = []
+    with mock.patch.object(checkerboard, "loop", wraps=checkerboard.loop) as loop:
+        for count, alpha, steps in ((3, 0.9, 20), (1, 0.5, 7), (2, 0.9, 20)):
+            board = Checkerboard(grid_graph(draw(count, *shape)), alpha)
+            b = tf.constant(normal(count, *shape))
+            runs.append((board, b, steps, board.solve(b, steps)))
+    # None if another test has had a board of this size.
+    assert loop.call_count <= 1
+    for board, b, steps, found in runs:
+        inside = tf.function(board.solve)(b, steps)
+        np.testing.assert_allclose(found, inside, rtol=1e-4, atol=1e-6)

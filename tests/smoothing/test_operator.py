@@ -1,8 +1,10 @@
 """Smoothing against direct float64 solves, and its gradients against theirs."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -571,3 +573,14 @@ def test_compiled_by_xla_it_is_the_same(solver, images, z):
             total = tf.reduce_sum(tf.square(smoother(signal)))
         gradients.append(tape.gradient(total, signal))
     np.testing.assert_allclose(gradients[1], gradients[0], **close)
+
+
+@pytest.mark.parametrize("solver", ["checkerboard", "chebyshev", "cg", "dense"])
+def test_a_smoother_is_not_kept_by_its_graphs(solver, images, z):
+    """Compiled where it is called eagerly, and forgotten with the last reference."""
+    smoother = Smoother(images, 0.9, 20, solver=solver)
+    smoother(z)
+    gone = weakref.ref(smoother)
+    del smoother
+    gc.collect()
+    assert gone() is None

@@ -1,6 +1,8 @@
 """Iterations against direct solves and Chebyshev's polynomials."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -261,3 +263,46 @@ def test_iterations_for_what_needs_none():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("solver", ["chebyshev", "cg", "preconditioned"])
+def test_a_call_is_compiled_once_for_each_operator(solver):
+    """For all sizes of the batch and all settings, with the numbers of a graph."""
+    traced = []
+
+    def operator(x):
+        traced.append(1)
+        return (1.0 if solver == "chebyshev" else 2.0) * 0.5 * x
+
+    def precondition(x):
+        return 0.5 * x
+
+    def solve(b, steps):
+        if solver == "chebyshev":
+            return Chebyshev(radius=0.5, iterations=steps).solve(operator, b)
+        method = ConjugateGradient(iterations=steps, tolerance=1e-6)
+        other = precondition if solver == "preconditioned" else None
+        return method.solve(operator, b, preconditioner=other).x
+
+    b = tf.constant(normal(4, 3, 2, 1))
+    first = solve(b, 20)
+    after = len(traced)
+    np.testing.assert_array_equal(solve(b[:1], 20), first[:1])
+    solve(b[:3], 7)
+    assert len(traced) == after > 0
+    graph = tf.function(lambda b: solve(b, 20))
+    np.testing.assert_allclose(first, graph(b), rtol=1e-6)
+
+
+def test_a_graph_goes_with_its_operator():
+    """It does not keep alive what the operator holds."""
+    graph = grid_graph(draw(1, 4, 3, 1))
+
+    def operator(x):
+        return 0.9 * graph.multiply(x)
+
+    Chebyshev(radius=0.9, iterations=3).solve(operator, tf.ones([1, 4, 3, 1]))
+    gone = weakref.ref(operator)
+    del operator
+    gc.collect()
+    assert gone() is None

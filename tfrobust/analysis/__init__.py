@@ -5,15 +5,14 @@ pair of arrays, `(images, labels)`; batches of images or of such pairs in any it
 for instance a `tf.data.Dataset`, where a third element of a batch marks padding by 0;
 or a `data.Dataset`. Labels that come with the images are not given again: `labels` is
 then left out, or `None`. All images are in memory at once.
+
+Pixels are within the bounds of the model, as for an attack's call: in [0, 1] unless the
+model or `bounds` says otherwise. Distances, radii and filters are in units of images in
+[0, 1] whatever the bounds, so that numbers of different networks compare.
 """
 
-from tfrobust.analysis.alignments import (
-    Agreement,
-    Alignment,
-    agreement,
-    alignment,
-    towards_classes,
-)
+from tfrobust.analysis.agreements import Agreement, agreement, towards_classes
+from tfrobust.analysis.alignments import Alignment, alignment
 from tfrobust.analysis.characteristics import (
     Characteristic,
     characteristic,

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import gathered
 from tfrobust.attacks import AttackOutcome, AttackResult, from_norm
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.examples import gather
+from tfrobust.core.images import pixels_in
 from tfrobust.core.selection import selected
 from tfrobust.settings import require_steps
 
@@ -216,7 +217,11 @@ def characteristic(
 
 
 def remeasure(
-    result: AttackResult | AttackOutcome, images: Any, norm: float | str = 2
+    result: AttackResult | AttackOutcome,
+    images: Any,
+    norm: float | str = 2,
+    *,
+    bounds: Any = None,
 ) -> AttackResult:
     """A result with its distortions in another norm.
 
@@ -226,15 +231,18 @@ def remeasure(
         result: What an attack found, adversarial images included. An `AttackOutcome`
             comes back as an `AttackResult`: the radius of its threat is not of this
             norm.
-        images: Floating `[B,H,W,C]` in any form, the originals.
+        images: `[B,H,W,C]` within the bounds in any form, the originals.
         norm: 1, 2, `"inf"` or `math.inf`.
+        bounds: The range of the pixels, of the originals and of the result's images, as
+            the attack had it; `(0, 1)` by default.
 
     Returns:
-        The result, with `distortion` and `distortion_rounded` measured anew.
+        The result, with `distortion` and `distortion_rounded` measured anew, in units
+        of images in [0, 1].
 
     Raises:
         ValueError: If the norm is unknown, the adversarial images were not kept, or the
-            images are of another shape.
+            images are of another shape or leave the bounds.
 
     Example:
         >>> from tfrobust import attacks
@@ -252,8 +260,10 @@ def remeasure(
             "`result` must hold its adversarial images; `evaluate` keeps them with "
             "`keep_images=True`. Received: adversarial=None"
         )
-    adversarial = tf.convert_to_tensor(result.adversarial)
-    images = tf.cast(tf.convert_to_tensor(gather(images).images), tf.float32)
+    pixels, _ = gathered(images, bounds=bounds)
+    images = pixels.images
+    kept = pixels_in(result.adversarial, bounds=pixels.bounds, name="result")
+    adversarial = kept.images
     if images.shape != adversarial.shape:
         raise ValueError(
             "`images` must have the shape of the adversarial images, "
@@ -261,7 +271,7 @@ def remeasure(
         )
     rounded = tf.round(adversarial * 255.0) / 255.0
     return AttackResult(
-        adversarial=adversarial,
+        adversarial=kept.given,
         success=tf.convert_to_tensor(result.success),
         distortion=constraint.distance(adversarial - images),
         success_rounded=tf.convert_to_tensor(result.success_rounded),

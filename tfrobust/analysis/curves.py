@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import any_number, compiled, gathered
 from tfrobust.analysis.filters import (
     check_same,
-    checked_images,
+    check_size,
     checked_scale,
     high_pass,
     low_pass,
     swap_high,
 )
-from tfrobust.core.classifier import as_classifier
+from tfrobust.core.classifier import Classifier
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.examples import gather
-from tfrobust.core.images import check_classes, check_pixels
+from tfrobust.core.images import Pixels, check_classes
 from tfrobust.core.selection import selected
 from tfrobust.settings import require, require_steps
 
@@ -102,25 +102,28 @@ def filtered_accuracy(
     kind: str = "low",
     batch_size: int = 100,
     clip: bool = False,
+    *,
+    bounds: Any = None,
 ) -> AccuracyCurve:
     """How well a network recognises images of which only a part is left.
 
     At the scale sqrt(2) the low-pass leaves the accuracy on whole images.
 
-    Filtered images are shown as they are by default, also where they leave [0, 1]:
+    Filtered images are shown as they are by default, also where they leave the bounds:
     clipping would bring back frequencies that the filter took, and would cut off half
     of a high-pass, whose mean is 0. `clip` shows what a picture file could hold.
 
     Args:
         model: As for an attack's call: a Keras model, a loaded SavedModel, or any
             callable from images to logits `[B,K]`.
-        images: Floating `[N,H,W,C]` in [0, 1] in any form, natural or adversarial, H
-            and W at least 2. Of no images the accuracy is NaN.
-        labels: Integer `[N]`; `None` where `images` brings them.
+        images: `[N,H,W,C]` within the bounds in any form, natural or adversarial, H and
+            W at least 2. Of no images the accuracy is NaN.
+        labels: As for an attack's call; `None` where `images` brings them.
         scales: Numbers in [0, sqrt(2)], at least one.
         kind: `"low"` shows what lies up to the scale, `"high"` what lies above.
         batch_size: Images at a time.
-        clip: Whether to clip filtered images to [0, 1].
+        clip: Whether to clip filtered images to the bounds.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         The curve. Logits that are not finite count as a wrong answer.
@@ -140,15 +143,16 @@ def filtered_accuracy(
         >>> [point.value for point in curve.means().values()]
         [0.0, 0.0, 1.0]
     """
-    images, labels = gather(images, labels, labeled=True)
-    images = _checked_pixels("images", images)
+    pixels, labels = gathered(images, labels, model, bounds, labeled=True)
+    check_size("images", pixels.images)
     _check_kind(kind)
     keep = low_pass if kind == "low" else high_pass
 
     def shown(scale: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         return keep(batch, scale)
 
-    return _accuracy(model, shown, (images,), labels, scales, batch_size, clip)
+    key = ("filtered", kind, clip)
+    return _accuracy(model, key, shown, (pixels,), labels, scales, batch_size)
 
 
 def swapped_accuracy(
@@ -160,6 +164,8 @@ def swapped_accuracy(
     kind: str = "high",
     batch_size: int = 100,
     clip: bool = False,
+    *,
+    bounds: Any = None,
 ) -> AccuracyCurve:
     """How well a network recognises images with a part taken from adversarial ones.
 
@@ -169,13 +175,14 @@ def swapped_accuracy(
 
     Args:
         model: As for `filtered_accuracy`.
-        natural: Floating `[N,H,W,C]` in [0, 1] in any form, H and W at least 2.
+        natural: `[N,H,W,C]` within the bounds in any form, H and W at least 2.
         adversarial: The same images after an attack, in any form.
-        labels: Integer `[N]`; `None` where `natural` brings them.
+        labels: As for an attack's call; `None` where `natural` brings them.
         scales: As for `filtered_accuracy`.
         kind: Which part comes from the adversarial images, `"high"` or `"low"`.
         batch_size: As for `filtered_accuracy`.
         clip: As for `filtered_accuracy`.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         The curve. Logits that are not finite count as a wrong answer.
@@ -195,63 +202,62 @@ def swapped_accuracy(
         >>> [point.value for point in curve.means().values()]
         [0.0, 1.0]
     """
-    natural, labels = gather(natural, labels, "natural", labeled=True)
-    natural = _checked_pixels("natural", natural)
-    adversarial = gather(adversarial, name="adversarial").images
-    adversarial = _checked_pixels("adversarial", adversarial)
-    check_same("adversarial", adversarial, natural, than="natural")
+    plain, labels = gathered(
+        natural, labels, model, bounds, name="natural", labeled=True
+    )
+    moved, _ = gathered(adversarial, None, model, bounds, name="adversarial")
+    check_size("natural", plain.images)
+    check_same("adversarial", moved.images, plain.images, than="natural")
     _check_kind(kind)
     # In the order of the spectrum: up to the scale, above it.
-    parts = (natural, adversarial) if kind == "high" else (adversarial, natural)
+    parts = (plain, moved) if kind == "high" else (moved, plain)
 
     def shown(scale: tf.Tensor, below: tf.Tensor, above: tf.Tensor) -> tf.Tensor:
         return swap_high(below, above, scale)
 
-    return _accuracy(model, shown, parts, labels, scales, batch_size, clip)
+    key = ("swapped", clip)
+    return _accuracy(model, key, shown, parts, labels, scales, batch_size)
 
 
 def _accuracy(
     model: Any,
+    key: tuple[Any, ...],
     shown: Callable[..., tf.Tensor],
-    parts: tuple[tf.Tensor, ...],
+    parts: tuple[Pixels, ...],
     labels: Any,
     scales: Sequence[float],
     batch_size: int,
-    clip: bool,
 ) -> AccuracyCurve:
-    """Answers to what `shown(scale, *batches)` makes of the images, by one graph."""
-    labels = check_classes("labels", labels, parts[0])
+    """Answers to what `shown(scale, *batches)` makes of the images, by one graph.
+
+    The key is of `shown`; it ends in whether to clip.
+    """
+    bounds, images = parts[0].bounds, [part.images for part in parts]
+    labels = check_classes("labels", labels, images[0])
     require_steps("batch_size", batch_size)
     steps = [checked_scale("scales", scale) for scale in scales]
     if not steps:
         raise ValueError("`scales` must hold at least one number. Received: none")
-    classifier = as_classifier(model)
+    clip = key[-1]
 
-    def right(scale: tf.Tensor, truth: tf.Tensor, *batches: tf.Tensor) -> tf.Tensor:
+    def right(
+        classifier: Classifier, scale: tf.Tensor, truth: tf.Tensor, *batches: tf.Tensor
+    ) -> tf.Tensor:
         seen = shown(scale, *batches)
         seen = tf.ensure_shape(seen, batches[0].shape)
         logits = classifier(tf.clip_by_value(seen, 0.0, 1.0) if clip else seen)
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
         return finite & (tf.argmax(logits, axis=1, output_type=truth.dtype) == truth)
 
-    specs = [tf.TensorSpec([None, *part.shape[1:]]) for part in parts]
-    truth = tf.TensorSpec([None], labels.dtype)
-    # A `tf.function` would warn of retracing from one call to the next.
-    graph = tf.function(right, autograph=False)
-    graph = graph.get_concrete_function(tf.TensorSpec([]), truth, *specs)
+    specs = tf.TensorSpec([]), any_number(labels), *map(any_number, images)
+    graph = compiled(model, bounds, images[0], key, right, *specs)
     correct = np.zeros((len(steps), len(labels)), bool)
     for start in range(0, len(labels), batch_size):
         rows = slice(start, start + batch_size)
         for index, scale in enumerate(steps):
-            batches = (part[rows] for part in parts)
+            batches = (part[rows] for part in images)
             correct[index, rows] = graph(scale, labels[rows], *batches).numpy()
     return AccuracyCurve(tuple(scales), correct)
-
-
-def _checked_pixels(name: str, value: Any) -> tf.Tensor:
-    images = checked_images(name, value)
-    check_pixels(name, images)
-    return images
 
 
 def _check_kind(kind: str) -> None:

@@ -213,12 +213,21 @@ def checked_images(name: str, value: Any) -> tf.Tensor:
         TensorShape([1, 2, 2, 1])
     """
     images = check_batch(name, value)
+    check_size(name, images)
+    return images
+
+
+def check_size(name: str, images: tf.Tensor) -> None:
+    """Raises `ValueError` where images `[B,H,W,C]` are less than 2 by 2 pixels.
+
+    Example:
+        >>> check_size("images", tf.zeros([1, 2, 2, 1]))
+    """
     if any(size is not None and size < 2 for size in images.shape[1:3]):
         raise ValueError(
             f"`{name}` must be at least 2 pixels high and wide to have frequencies to "
             f"tell apart. Received: shape={images.shape}"
         )
-    return images
 
 
 def check_same(

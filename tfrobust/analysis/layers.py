@@ -103,7 +103,7 @@ def _resolutions(kept: list[keras.Layer], convolutions: list[int]) -> dict[str, 
 
 
 def functional_network(model: Any) -> keras.Model:
-    """The functional network that a model is, or that a `RobustModel` trains.
+    """The functional network that a model is, or that a wrapper is around.
 
     Args:
         model: As for `local_response`.

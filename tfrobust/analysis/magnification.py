@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrobust.core.images import check_batch, check_pixels
+from tfrobust.core.images import check_batch, pixels_in
 from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 
@@ -87,6 +87,8 @@ def magnify(
     spatial_std: float = 5.0,
     range_std: float = _RANGE_STD,
     radius: int | None = None,
+    *,
+    bounds: Any = None,
 ) -> tf.Tensor:
     """The normalised image of the paper's appendix A.
 
@@ -102,18 +104,19 @@ def magnify(
     stay out of the means: FGSM's flat patches vanish. It needs a wider range.
 
     Args:
-        images: Floating `[B,H,W,C]` in [0, 1], benign or adversarial.
+        images: `[B,H,W,C]` within the bounds, benign or adversarial.
         beta: In [0, 1], the weight of the local standard deviation.
         spatial_std: As for `bilateral_filter`.
-        range_std: As for `bilateral_filter`.
+        range_std: As for `bilateral_filter`, in units of images in [0, 1].
         radius: As for `bilateral_filter`.
+        bounds: The range of the pixels; `(0, 1)` by default.
 
     Returns:
         float32 `[B,H,W,C]` around 0, in local standard deviations; see `to_display`.
 
     Raises:
         ValueError: If `beta` is outside [0, 1], and as for `bilateral_filter`; eagerly
-            also if pixels leave [0, 1].
+            also if pixels leave the bounds.
 
     Example:
         >>> noise = tf.random.stateless_normal([1, 16, 16, 1], seed=[0, 0])
@@ -123,8 +126,7 @@ def magnify(
         >>> float(tf.reduce_max(tf.abs(magnify(tf.fill([1, 16, 16, 1], 0.3)))))
         0.0
     """
-    images = check_batch("images", images)
-    check_pixels("images", images)
+    images = pixels_in(images, bounds=bounds).images
     require(0 <= beta <= 1, "beta", beta, "in [0, 1]")
     mean = bilateral_filter(images, spatial_std, range_std, radius=radius)
     detail = images - mean

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import gathered
 from tfrobust.attacks import (
     BIM,
     FGSM,
@@ -27,9 +28,9 @@ from tfrobust.attacks import (
 )
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.examples import gather
 from tfrobust.core.gradients import has_gradient, values_and_gradient
-from tfrobust.core.images import check_classes, check_images
+from tfrobust.core.images import Pixels, check_classes
+from tfrobust.core.pixels import UNIT, Bounds
 from tfrobust.settings import require, require_positive, require_steps
 
 # The share of images that may speak for masking without there being any: a gradient
@@ -104,6 +105,7 @@ def masking_check(
     queries: int = 1000,
     seed: int = 0,
     batch_size: int = 128,
+    bounds: Any = None,
 ) -> MaskingReport:
     """Attacks a model in ways that agree on an honest one, and says where they differ.
 
@@ -128,15 +130,16 @@ def masking_check(
 
     Args:
         model: As for an attack's call.
-        images: Floating `[N,H,W,C]` in [0, 1] in any form; see `tfrobust.analysis`.
-        labels: Integer `[N]`, unless `images` brings them.
+        images: `[N,H,W,C]` within the bounds in any form; see `tfrobust.analysis`.
+        labels: As for an attack's call, unless `images` brings them.
         norm: 2, `"inf"` or `math.inf`.
-        eps: Radius in pixel units of [0, 1], above 0.
+        eps: Radius in units of images in [0, 1], above 0.
         restarts: Of PGD on the margin and on the difference of logits ratio.
         steps: Of every PGD.
         queries: Of the random search.
         seed: Of all draws, in [0, 2**31).
         batch_size: How many images are attacked at once.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         A `MaskingReport`.
@@ -161,22 +164,25 @@ def masking_check(
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
         require_steps(name, value)
-    images, labels = gather(images, labels, labeled=True)
-    images = check_images(images, pixels=True)
-    labels = check_classes("labels", labels, images)
-    if not len(images):
+    pixels, labels = gathered(images, labels, model, bounds, labeled=True)
+    labels = check_classes("labels", labels, pixels.images)
+    if not len(labels):
         raise ValueError("`images` must hold at least one image. Received: none")
-    batches = [
-        (images[first : first + batch_size], labels[first : first + batch_size])
-        for first in range(0, len(images), batch_size)
-    ]
-    model = _with_gradient(model, images[:1])
-    classes = int(as_classifier(model)(images[:1]).shape[-1])
+    classes = int(as_classifier(model, pixels.bounds)(pixels.images[:1]).shape[-1])
+    model, pixels = _with_gradient(model, pixels)
+    images, bounds = pixels.images, pixels.bounds
+    batches, in_unit = (
+        [
+            (whole[first : first + batch_size], labels[first : first + batch_size])
+            for first in range(0, len(labels), batch_size)
+        ]
+        for whole in (pixels.given, images)
+    )
     plain = PGD(norm=norm, eps=eps, steps=steps, seed=seed)
     radii = _radii(norm, eps, images)
     tried = _attacks(plain, classes, restarts, queries)
     grown = {str(radius): dataclasses.replace(plain, eps=radius) for radius in radii}
-    evaluation = evaluate(model, batches, {**tried, **grown})
+    evaluation = evaluate(model, batches, {**tried, **grown}, bounds=bounds)
     if not evaluation.clean_correct.any():
         raise ValueError(
             "`images` must include some that `model` classifies correctly. "
@@ -184,7 +190,7 @@ def masking_check(
         )
     growth = {radius: evaluation.robust_accuracy([str(radius)]) for radius in radii}
     vanishing = np.concatenate(
-        [_vanishing(model, *batch, norm, radii[-1]) for batch in batches]
+        [_vanishing(model, bounds, *batch, norm, radii[-1]) for batch in in_unit]
     )
     return _report(plain.threat, evaluation, list(tried), growth, vanishing)
 
@@ -214,21 +220,26 @@ def _radii(norm: float | str, eps: float, images: tf.Tensor) -> list[float]:
     return [*(times * eps for times in _GROWTH if times * eps < box), box]
 
 
-def _with_gradient(model: Any, images: tf.Tensor) -> Any:
-    """The model, or the same with a gradient of 0 if it has none."""
-    classifier = as_classifier(model)
-    if has_gradient(classifier, images):
-        return model
+def _with_gradient(model: Any, pixels: Pixels) -> tuple[Any, Pixels]:
+    """The model and its images, or the same with a gradient of 0 if it has none."""
+    classifier = as_classifier(model, pixels.bounds)
+    if has_gradient(classifier, pixels.images[:1]):
+        return model, pixels
 
     def flat(points: tf.Tensor) -> tf.Tensor:
         total = tf.reduce_sum(points, axis=[1, 2, 3], keepdims=True)
         return classifier(points) + 0.0 * total[:, :, 0, 0]
 
-    return flat
+    return flat, Pixels(pixels.images, pixels.images, UNIT)
 
 
 def _vanishing(
-    model: Any, images: tf.Tensor, labels: tf.Tensor, norm: float | str, box: float
+    model: Any,
+    bounds: Bounds,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    norm: float | str,
+    box: float,
 ) -> np.ndarray:
     """Where the margin's gradient leads nowhere within the box, bool `[B]`.
 
@@ -237,7 +248,7 @@ def _vanishing(
     alike for every image, or it is not as linear as its gradient says.
     """
     goal = Goal(labels, targeted=False)
-    classifier = as_classifier(model)
+    classifier = as_classifier(model, bounds)
     margin, gradient = values_and_gradient(lambda x: goal.margin(classifier(x)), images)
     rows = np.asarray(gradient, np.float64)
     rows = rows.reshape(len(rows), -1)

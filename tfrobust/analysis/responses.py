@@ -17,11 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import gathered
 from tfrobust.analysis.layers import Layers, chosen_layers, functional_network
 from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.examples import gather
-from tfrobust.core.images import check_batch, check_pixels
 from tfrobust.core.selection import selected
+from tfrobust.data import Dataset
 from tfrobust.settings import require_steps
 
 
@@ -161,6 +162,8 @@ def local_response(
     adversarial: Any,
     layers: Layers | None = None,
     batch_size: int = 128,
+    *,
+    bounds: Any = None,
 ) -> LocalResponse:
     """|features(adversarial) - features(natural)| at layers, largest and summed.
 
@@ -169,14 +172,15 @@ def local_response(
     found.
 
     Args:
-        model: A functional or sequential Keras model with one input, or a
-            `RobustModel` around one. Only layers of its own graph are seen, not those
-            inside of a network nested in it.
-        natural: Floating `[N,H,W,C]` in [0, 1] in any form; N may be 0.
+        model: A functional or sequential Keras model with one input, or a `RobustModel`
+            or `models.Classifier` around one. Only layers of its own graph are seen,
+            not those inside of a network nested in it.
+        natural: `[N,H,W,C]` within the bounds in any form; N may be 0.
         adversarial: The same images, perturbed, in any form.
         layers: Names of layers, or `{label: name}`; `default_layers(model)` if left
             out. Of a layer that is called several times, its first call counts.
         batch_size: Pairs of images at a time. Nothing depends on it, up to rounding.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         The differences of every pair at every layer, labelled.
@@ -200,7 +204,7 @@ def local_response(
     """
     network = functional_network(model)
     chosen = chosen_layers(network, layers)
-    natural, adversarial = _pair(natural, adversarial, network)
+    natural, adversarial = _pair(natural, adversarial, model, network, bounds)
     require_steps("batch_size", batch_size)
     compare = _comparison(network, list(chosen.values()), natural.shape[1:])
     starts = range(0, len(natural), batch_size)
@@ -218,6 +222,8 @@ def local_responses(
     adversarial: Any | Callable[[keras.Model], Any],
     layers: Layers | None = None,
     batch_size: int = 128,
+    *,
+    bounds: Any = None,
 ) -> dict[str, LocalResponse]:
     """Responses of several networks to the same images, such as a run's checkpoints.
 
@@ -230,6 +236,7 @@ def local_responses(
         layers: As for `local_response`; each network's own `default_layers` if left
             out.
         batch_size: As for `local_response`.
+        bounds: As for `local_response`, of all networks.
 
     Returns:
         The response of each network, in their order.
@@ -248,26 +255,38 @@ def local_responses(
         ['epoch 1', 'epoch 2']
     """
     responses: dict[str, LocalResponse] = {}
-    natural = gather(natural, name="natural").images
+    # Iterators can be read once.
+    natural = _kept(natural, "natural")
     if not callable(adversarial):
-        adversarial = gather(adversarial, name="adversarial").images
+        adversarial = _kept(adversarial, "adversarial")
     pairs = models.items() if isinstance(models, Mapping) else models
     for name, model in pairs:
         if name in responses:
             raise ValueError(f"`models` must differ in name. Received: {name!r} twice")
         other = adversarial(model) if callable(adversarial) else adversarial
-        responses[name] = local_response(model, natural, other, layers, batch_size)
+        responses[name] = local_response(
+            model, natural, other, layers, batch_size, bounds=bounds
+        )
     if not responses:
         raise ValueError("`models` must hold at least one network. Received: none")
     return responses
 
 
+def _kept(images: Any, name: str) -> Any:
+    """Images as an array; a data set as it is, for each network to scale."""
+    if isinstance(images, Dataset):
+        return images
+    return gather(images, name=name).images
+
+
 def _pair(
-    natural: Any, adversarial: Any, network: keras.Model
+    natural: Any, adversarial: Any, model: Any, network: keras.Model, bounds: Any
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    natural = check_batch("natural", gather(natural, name="natural").images)
-    adversarial = gather(adversarial, name="adversarial").images
-    adversarial = check_batch("adversarial", adversarial)
+    """Both within the bounds, as the network takes them."""
+    natural, adversarial = (
+        gathered(images, None, model, bounds, name=name)[0].given
+        for name, images in (("natural", natural), ("adversarial", adversarial))
+    )
     if natural.shape != adversarial.shape:
         raise ValueError(
             "`adversarial` must have the shape of `natural`, "
@@ -279,8 +298,6 @@ def _pair(
             f"`model` must take images {list(natural.shape[1:])} as `natural` holds. "
             f"Received: a model of images {list(expected)}"
         )
-    check_pixels("natural", natural)
-    check_pixels("adversarial", adversarial)
     return natural, adversarial
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import gathered
 from tfrobust.analysis.characteristics import remeasure
 from tfrobust.attacks import Attack, AttackResult, combine
-from tfrobust.core.examples import gather
 
 
 def smallest_success(
@@ -29,6 +29,7 @@ def smallest_success(
     norm: float | str | None = None,
     rounded: bool = False,
     early_stop: bool = False,
+    bounds: Any = None,
 ) -> AttackResult:
     """The least distorted success of an attack over several radii, for each image.
 
@@ -46,7 +47,7 @@ def smallest_success(
         model: As for an attack's call.
         images: As for an attack's call, in any form; see `tfrobust.analysis`.
         labels: As for an attack's call; `None` where `images` brings them.
-        eps: The radii, in the attack's norm.
+        eps: The radii, in the attack's norm and in units of images in [0, 1].
         targets: As for an attack's call.
         norm: The norm in which distortions are compared and reported, as for
             `remeasure`; the attack's own if `None`.
@@ -57,6 +58,7 @@ def smallest_success(
             For others it may only raise a distortion. On a small MNIST network 20 to 25
             radii of `BIM` and L2 `PGD` then took a quarter and half of the time, and
             mean distortions rose by 1.5 % and 1.1 %.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         One result. Where no radius succeeds, that of the smallest.
@@ -77,14 +79,18 @@ def smallest_success(
         0.2
     """
     radii = _sorted_radii(attack, eps)
-    images, labels = map(tf.convert_to_tensor, gather(images, labels, labeled=True))
+    pixels, labels = gathered(images, labels, model, bounds, labeled=True)
+    images, bounds = pixels.given, pixels.bounds
+    labels = tf.convert_to_tensor(labels)
     targets = None if targets is None else tf.convert_to_tensor(targets)
 
     def attacked(rows: tf.Tensor, radius: float) -> AttackResult:
         chosen = tf.gather(images, rows)
         goal = None if targets is None else tf.gather(targets, rows)
-        result = attack(model, chosen, tf.gather(labels, rows), goal, eps=radius)
-        result = result if norm is None else remeasure(result, chosen, norm)
+        classes = tf.gather(labels, rows)
+        result = attack(model, chosen, classes, goal, eps=radius, bounds=bounds)
+        if norm is not None:
+            result = remeasure(result, chosen, norm, bounds=bounds)
         return _exchanged(result) if rounded else result
 
     best = attacked(tf.range(len(images)), radii[0])
@@ -113,6 +119,7 @@ def smallest_successes(
     *,
     targets: Any = None,
     norm: float | str = 2,
+    bounds: Any = None,
 ) -> tuple[AttackResult, AttackResult]:
     """`smallest_success` of the images as found and of the rounded ones, in one go.
 
@@ -125,9 +132,10 @@ def smallest_successes(
         model: As for an attack's call.
         images: As for an attack's call, in any form; see `tfrobust.analysis`.
         labels: As for an attack's call; `None` where `images` brings them.
-        eps: The radii, in the attack's norm.
+        eps: The radii, in the attack's norm and in units of images in [0, 1].
         targets: As for an attack's call.
         norm: As for `remeasure`.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         What `smallest_success` returns with `rounded` false, and with it true.
@@ -145,11 +153,12 @@ def smallest_successes(
         >>> bool(nearest.success_rounded[0]), bool(rounded.success_rounded[0])
         (False, True)
     """
-    images, labels = gather(images, labels, labeled=True)
-    results = [
-        remeasure(attack(model, images, labels, targets, eps=radius), images, norm)
-        for radius in _sorted_radii(attack, eps)
-    ]
+    pixels, labels = gathered(images, labels, model, bounds, labeled=True)
+    images, bounds = pixels.given, pixels.bounds
+    results = []
+    for radius in _sorted_radii(attack, eps):
+        found = attack(model, images, labels, targets, eps=radius, bounds=bounds)
+        results.append(remeasure(found, images, norm, bounds=bounds))
     rounded = combine([_exchanged(result) for result in results])
     return combine(results), _exchanged(rounded)
 

@@ -6,13 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import gathered
 from tfrobust.analysis.magnification import bilateral_filter
 from tfrobust.analysis.responses import LocalResponse
+from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate, mean
-from tfrobust.core.examples import gather
+from tfrobust.core.images import check_classes, pixels_in
+from tfrobust.core.pixels import to_unit
 from tfrobust.core.selection import checked_mask
 from tfrobust.settings import require_steps
 
@@ -92,7 +96,7 @@ class Transfer:
 
 
 def transfer(
-    classify: Classify,
+    classify: Any,
     images: Any,
     adversarial: Mapping[str, Any],
     success: Mapping[str, np.ndarray],
@@ -100,25 +104,29 @@ def transfer(
     *,
     labels: Any = None,
     clean_correct: Any = None,
+    bounds: Any = None,
 ) -> Transfer:
     """Shows a target the clean and the adversarial images of a source.
 
     Args:
-        classify: The target.
-        images: The clean images, float32 `[N,H,W,C]` in [0, 1] in any form, such as a
-            `data.Dataset`; see `tfrobust.analysis`.
-        adversarial: For each attack float32 `[N,H,W,C]` in any form.
+        classify: The target: a Keras model or a loaded SavedModel, as for an attack's
+            call; or a function from images to classes, as `Classify` has it.
+        images: The clean images, `[N,H,W,C]` within the target's bounds in any form,
+            such as a `data.Dataset`; see `tfrobust.analysis`.
+        adversarial: For each attack the same after it, in any form.
         success: For each attack bool `[N]`, whether it fooled the source.
         batch_size: Images at a time.
-        labels: Integer `[N]`, unless `images` brings them.
+        labels: As for an attack's call, unless `images` brings them.
         clean_correct: bool `[N]`, whether the target has the clean images right, where
             that was measured before; it is measured if left out.
+        bounds: The range of the target's pixels, as for an attack's call.
 
     Returns:
         What the target made of them.
 
     Raises:
-        ValueError: If labels are missing or `batch_size` is out of range.
+        ValueError: If labels are missing, `batch_size` is out of range, or images are
+            of a wrong shape or type or leave the bounds.
 
     Example:
         >>> from tfrobust.data import Dataset
@@ -134,30 +142,37 @@ def transfer(
         0.5
     """
     require_steps("batch_size", batch_size)
-    clean, labels = gather(images, labels, labeled=True)
+    pixels, labels = gathered(images, labels, classify, bounds, labeled=True)
+    labels = check_classes("labels", labels, pixels.images).numpy()
+    ask = _classes_by(classify, pixels.bounds)
 
-    def wrong(given: Any, name: str) -> np.ndarray:
-        shown = gather(given, name=name).images
+    def wrong(shown: tf.Tensor) -> np.ndarray:
         starts = range(0, len(shown), batch_size)
-        parts = [classify(tf.constant(shown[i : i + batch_size])) for i in starts]
+        parts = [np.asarray(ask(shown[i : i + batch_size])) for i in starts]
         return np.asarray(np.concatenate(parts) != labels)
 
     if clean_correct is None:
-        clean_correct = ~wrong(clean, "images")
-    fooled = {name: wrong(shown, "adversarial") for name, shown in adversarial.items()}
+        clean_correct = ~wrong(pixels.given)
+    fooled = {}
+    for name, moved in adversarial.items():
+        shown, _ = gathered(moved, None, classify, bounds, name="adversarial")
+        fooled[name] = wrong(shown.given)
     return Transfer(np.asarray(clean_correct), dict(success), fooled)
 
 
-def behind_filter(classify: Classify, std: float, range_std: float) -> Classify:
+def behind_filter(
+    classify: Any, std: float, range_std: float, *, bounds: Any = None
+) -> Classify:
     """The same target, shown images through `analysis.bilateral_filter`.
 
     Args:
-        classify: The target.
+        classify: The target, as for `transfer`.
         std: As `spatial_std` of `bilateral_filter`.
-        range_std: As for `bilateral_filter`.
+        range_std: As for `bilateral_filter`, in units of images in [0, 1].
+        bounds: The range of the target's pixels, as for an attack's call.
 
     Returns:
-        Maps images `[B, H, W, C]` to classes, as `classify` does.
+        Maps images `[B, H, W, C]` within the bounds to classes.
 
     Example:
         >>> def classify(shown):
@@ -167,9 +182,29 @@ def behind_filter(classify: Classify, std: float, range_std: float) -> Classify:
         >>> classify(noisy).tolist(), filtered(noisy).tolist()
         ([1], [0])
     """
+    ask = _classes_by(classify, bounds)
 
     def filtered(images: tf.Tensor) -> np.ndarray:
-        shown = bilateral_filter(images, std, range_std)
-        return classify(tf.clip_by_value(shown, 0.0, 1.0))
+        pixels = pixels_in(images, classify, bounds)
+        shown = bilateral_filter(pixels.images, std, range_std)
+        return ask(pixels.restored(tf.clip_by_value(shown, 0.0, 1.0)))
 
     return filtered
+
+
+def _classes_by(classify: Any, bounds: Any) -> Classify:
+    """A target as a function from images within its bounds to classes."""
+    is_model = isinstance(classify, keras.layers.Layer) or hasattr(
+        classify, "signatures"
+    )
+    if not is_model:
+        return classify
+    classifier = as_classifier(classify, bounds)
+
+    def classes(images: tf.Tensor) -> np.ndarray:
+        unit = to_unit(tf.cast(images, tf.float32), classifier.bounds)
+        logits = classifier(unit)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+        return tf.where(finite, tf.argmax(logits, axis=1), -1).numpy()
+
+    return classes

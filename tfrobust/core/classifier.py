@@ -73,8 +73,8 @@ class AskedClassifier:
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         answer = self._ask(from_unit(images, self.bounds))
-        if isinstance(self._model, UnitNetwork):
-            return answer
+        if isinstance(self._model, UnitNetwork | AskedClassifier):
+            return answer  # logits already
         output = getattr(self._model, "output_name", None)
         names = getattr(network_of(self._model), "output_names", None) or ()
         read = read_answer(answer, output, names)

@@ -99,6 +99,33 @@ def layer_constants(layer: Any, shape: Any) -> Constants:
     return rule(layer, shape)
 
 
+def without_activation(layer: Any, shape: Any) -> Constants:
+    """Constants of what a layer gives its activation.
+
+    Args:
+        layer: A built Keras layer with an activation, or one that is nothing else.
+        shape: Shape of its input, batch first.
+
+    Returns:
+        Its `Constants`.
+
+    Raises:
+        ValueError: As for `layer_constants`.
+
+    Example:
+        >>> import keras
+        >>> without_activation(keras.layers.Softmax(), (None, 3))
+        Constants(lipschitz=1.0, hessian=0.0)
+    """
+    if type(layer) is kl.Dense:
+        return _linear_dense(layer)
+    if type(layer) is kl.Conv2D:
+        return _linear_convolution(layer, shape)
+    if type(layer) in (kl.Activation, kl.Softmax):
+        return Constants(1.0)
+    return layer_constants(layer, shape)
+
+
 def merge_constants(layer: Any, inputs: list[Constants]) -> Constants | None:
     """Constants of a layer that merges several inputs, `None` for other layers.
 
@@ -168,14 +195,17 @@ def _lipschitz_batch_norm(layer: LipschitzBatchNormalization, shape: Any) -> Con
 
 
 def _dense(layer: Any, shape: Any) -> Constants:
+    return compose(_named_activation(layer, layer.activation), _linear_dense(layer))
+
+
+def _linear_dense(layer: Any) -> Constants:
     dtype = keras.backend.standardize_dtype(layer.kernel.dtype)
     if "int" in dtype:  # Quantized: the numbers of the kernel are without their scales.
         raise ValueError(
             "`network` must have kernels of floating-point numbers. "
             f"Received: {dtype} in the layer named {layer.name!r}"
         )
-    linear = Constants(matrix_norm(layer.kernel))
-    return compose(_named_activation(layer, layer.activation), linear)
+    return Constants(matrix_norm(layer.kernel))
 
 
 def _spectral_dense(layer: SpectralDense, shape: Any) -> Constants:
@@ -183,6 +213,11 @@ def _spectral_dense(layer: SpectralDense, shape: Any) -> Constants:
 
 
 def _convolution(layer: Any, shape: Any) -> Constants:
+    linear = _linear_convolution(layer, shape)
+    return compose(_named_activation(layer, layer.activation), linear)
+
+
+def _linear_convolution(layer: Any, shape: Any) -> Constants:
     norm = convolution_norm(
         layer.kernel,
         _image(layer, shape),
@@ -191,7 +226,7 @@ def _convolution(layer: Any, shape: Any) -> Constants:
         layer.dilation_rate,
         layer.groups,
     )
-    return compose(_named_activation(layer, layer.activation), Constants(norm))
+    return Constants(norm)
 
 
 def _depthwise(layer: Any, shape: Any) -> Constants:

@@ -1,6 +1,8 @@
 """The geometry of a classifier's loss: gradients, curvature, and what bounds them.
 
-Everything here is of the per-example cross-entropy as a function of the image.
+Everything here is of the per-example cross-entropy as a function of the image in
+[0, 1], whatever the range of the pixels that a network takes: `bounds` says it where
+the network does not.
 """
 
 from tfrobust.geometry.bounds import CurvatureBound, curvature_bound

@@ -51,22 +51,30 @@ class Curvature(NamedTuple):
         return means(self._asdict())
 
 
-def gradient_norm(model: Any, images: Any, labels: Any) -> tf.Tensor:
+def gradient_norm(
+    model: Any, images: Any, labels: Any, *, bounds: Any = None
+) -> tf.Tensor:
     """Euclidean norm of the gradient of each example's cross-entropy in its image.
+
+    The gradient is per unit of images in [0, 1], whatever the bounds, so that those of
+    networks with other bounds compare.
 
     Args:
         model: What attacks take: a Keras model (called with `training=False`), a loaded
-            SavedModel, or a callable from float32 images `[B, ...]` to logits `[B, K]`,
-            K at least 2, or to a dictionary that holds them under `"logits"`.
-        images: Floating `[B, ...]`; pixels are not required to lie in [0, 1].
-        labels: Integer `[B]`, the classes whose cross-entropy is differentiated.
+            SavedModel, or a callable from float32 images `[B, ...]` to logits `[B, K]`.
+            It may end in a softmax, or have one output for two classes.
+        images: `[B, ...]` within the bounds, floating, or integers where the bounds are
+            those of bytes. Rows of numbers, `[B, D]`, may leave [0, 1].
+        labels: The classes whose cross-entropy is differentiated, integer `[B]` or
+            `[B, 1]`, or one-hot `[B, K]`.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         float32 `[B]`. No gradient flows through it.
 
     Raises:
         ValueError: If a shape or dtype is wrong or the model has no gradient. Eagerly
-            also if pixels are not finite or labels are no classes of the model.
+            also if pixels leave the bounds, or labels are no classes of the model.
 
     Reference: Srinivas et al. 2022 (LCNN), section 5, gradient norms.
 
@@ -77,7 +85,7 @@ def gradient_norm(model: Any, images: Any, labels: Any) -> tf.Tensor:
         >>> float(geometry.gradient_norm(model, tf.zeros([1, 1]), [0])[0])
         1.0
     """
-    return evaluate(model, _gradient_norm, images, labels)
+    return evaluate(model, _gradient_norm, images, labels, bounds=bounds)
 
 
 def hessian_norm(
@@ -87,6 +95,8 @@ def hessian_norm(
     iterations: int | tf.Tensor = 10,
     tolerance: float | None = None,
     seed: int = 0,
+    *,
+    bounds: Any = None,
 ) -> tf.Tensor:
     """Spectral norm of the Hessian of each example's cross-entropy in its image.
 
@@ -109,9 +119,11 @@ def hessian_norm(
             one iteration; an image that has got there keeps its estimate. `None` runs
             all iterations.
         seed: Of the random direction, in [0, 2**31).
+        bounds: As for `gradient_norm`.
 
     Returns:
-        float32 `[B]`; 0 where the Hessian is zero. No gradient flows through it.
+        float32 `[B]`, per unit of images in [0, 1] squared; 0 where the Hessian is
+        zero. No gradient flows through it.
 
     Raises:
         ValueError: As for `gradient_norm`, or if a setting is out of range.
@@ -126,7 +138,7 @@ def hessian_norm(
         1.0
     """
     settings = _settings(iterations, tolerance, seed)
-    return evaluate(model, _hessian_norm, images, labels, *settings)
+    return evaluate(model, _hessian_norm, images, labels, *settings, bounds=bounds)
 
 
 def curvature(
@@ -137,6 +149,8 @@ def curvature(
     tolerance: float | None = None,
     seed: int = 0,
     epsilon: float = EPSILON,
+    *,
+    bounds: Any = None,
 ) -> Curvature:
     """Normalised curvature of each example's cross-entropy, and what it is made of.
 
@@ -157,9 +171,10 @@ def curvature(
         tolerance: As for `hessian_norm`.
         seed: As for `hessian_norm`.
         epsilon: Added to the gradient norm, positive.
+        bounds: As for `gradient_norm`.
 
     Returns:
-        `Curvature` of three float32 `[B]`.
+        `Curvature` of three float32 `[B]`, in units of images in [0, 1].
 
     Raises:
         ValueError: As for `hessian_norm`.
@@ -176,7 +191,9 @@ def curvature(
     """
     require_positive("epsilon", epsilon)
     settings = _settings(iterations, tolerance, seed)
-    gradients, hessians = evaluate(model, _both_norms, images, labels, *settings)
+    gradients, hessians = evaluate(
+        model, _both_norms, images, labels, *settings, bounds=bounds
+    )
     return Curvature(gradients, hessians, hessians / (gradients + float(epsilon)))
 
 

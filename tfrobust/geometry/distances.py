@@ -12,15 +12,21 @@ from tfrobust.core.classifier import as_classifier
 from tfrobust.core.differentiable import layers_named
 from tfrobust.core.estimates import Estimate, means
 from tfrobust.core.gradients import linearize
-from tfrobust.core.images import check_images
+from tfrobust.core.graphs import GraphCache
+from tfrobust.core.images import Pixels, pixels_in
+from tfrobust.core.pixels import Bounds
 from tfrobust.core.precision import in_single_precision
 from tfrobust.core.selection import selected
 from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvatures import EPSILON, curvature
 
+_GRAPHS = GraphCache()
+
 
 class Robustness(NamedTuple):
     """What can be said of a classifier's answers without their truth.
+
+    Distances and derivatives are in units of images in [0, 1], whatever the bounds.
 
     Attributes:
         classes: int32 `[B]`, the most likely class.
@@ -68,7 +74,13 @@ class Robustness(NamedTuple):
             return means(values)
 
 
-def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Robustness:
+def robustness(
+    model: Any,
+    images: Any,
+    iterations: int | tf.Tensor = 10,
+    *,
+    bounds: Any = None,
+) -> Robustness:
     """Margin, curvature and distance to another answer, image by image.
 
     Estimates to the second order at the image itself, no certificates: a network may
@@ -76,8 +88,9 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
 
     Args:
         model: As for `curvature`.
-        images: Floating `[B, ...]`, B at least 1.
+        images: As for `curvature`, B at least 1.
         iterations: As for `hessian_norm`.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
         `Robustness` of tensors `[B]`. No gradient flows through them.
@@ -95,10 +108,12 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
         >>> bool(result.distance[0] <= result.distance_linear[0])
         True
     """
-    images = tf.stop_gradient(check_images(images, any_rank=True))
+    pixels = pixels_in(images, model, bounds, any_rank=True)
     with layers_named(model):
-        classes, margin, slope, loss = _margin(model, images)
-    gradient, hessian, bend = curvature(model, images, classes, iterations)
+        classes, margin, slope, loss = _margin(model, pixels)
+    gradient, hessian, bend = curvature(
+        model, pixels.given, classes, iterations, bounds=pixels.bounds
+    )
     linear = _over(tf.nn.relu(math.log(2.0) - loss), gradient)
     return Robustness(
         classes,
@@ -112,10 +127,28 @@ def robustness(model: Any, images: Any, iterations: int | tf.Tensor = 10) -> Rob
     )
 
 
-def _margin(model: Any, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _margin(model: Any, pixels: Pixels) -> tuple[tf.Tensor, ...]:
+    """The same as `_margin_of`, eagerly by a graph that is traced once a model."""
+    images, bounds = tf.stop_gradient(pixels.images), pixels.bounds
+    if not tf.executing_eagerly():
+        return _margin_of(model, bounds, images)
+    shape = images.shape[1:]
+
+    def trace(reference: Any) -> Any:
+        def margin(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return _margin_of(reference(), bounds, images)
+
+        spec = tf.TensorSpec([None, *shape], tf.float32)
+        return tf.function(margin, autograph=False).get_concrete_function(spec)
+
+    graph = _GRAPHS.get(model, (bounds, tuple(shape)), trace)
+    return tuple(graph(images))
+
+
+def _margin_of(model: Any, bounds: Bounds, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Best class, margin, norm of its gradient, and cross-entropy of that class."""
     with in_single_precision(model):
-        logits, pull = linearize(as_classifier(model), images)
+        logits, pull = linearize(as_classifier(model, bounds), images)
     best = tf.math.top_k(logits, 2)
     margin = best.values[:, 0] - best.values[:, 1]
     ends = tf.one_hot(best.indices, tf.shape(logits)[1])

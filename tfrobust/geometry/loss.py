@@ -16,18 +16,30 @@ import tensorflow as tf
 from tfrobust.core.classifier import as_classifier, log_odds
 from tfrobust.core.differentiable import layers_named
 from tfrobust.core.graphs import GraphCache
-from tfrobust.core.images import check_classes, check_finite, check_images, check_range
+from tfrobust.core.images import check_classes, check_range, pixels_in
+from tfrobust.core.pixels import Bounds
 from tfrobust.core.precision import in_single_precision
+
+# Images on which a doubtful model is asked whether it answers with probabilities.
+_LOOKED_AT = 8
 
 _GRAPHS = GraphCache()
 
 
 @dataclasses.dataclass
 class _Graph:
-    """A traced measure, and how many classes the model has, where a graph can tell."""
+    """A traced measure, and what was seen of the model meanwhile.
+
+    Attributes:
+        function: The concrete function.
+        classes: How many the model has, where a graph can tell.
+        is_doubtful: Whether the model may answer with probabilities, and has not yet
+            been asked.
+    """
 
     function: Any
     classes: int | None
+    is_doubtful: bool
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -59,21 +71,24 @@ def evaluate(
     images: Any,
     labels: Any,
     *tensors: tf.Tensor,
+    bounds: Any = None,
     **settings: Any,
 ) -> Any:
     """Measure a model's loss at a batch of images.
 
-    Called eagerly, the measure is compiled once for each model, setting and image
-    shape, and values are checked. Inside a `tf.function` it becomes a part of that
-    graph, and only shapes and dtypes are checked.
+    The loss is a function of images in [0, 1], whatever the model itself takes. Called
+    eagerly, the measure is compiled once for each model, setting and image shape, and
+    values are checked. Inside a `tf.function` it becomes a part of that graph, and only
+    shapes and dtypes are checked.
 
     Args:
         model: A Keras model, a loaded SavedModel or a callable from float32 images
             `[B, ...]` to logits `[B, K]`, as attacks take it.
         measure: `measure(loss, images, labels, *tensors, **settings)`, traceable.
-        images: Floating `[B, ...]`.
-        labels: Integer `[B]`.
+        images: `[B, ...]` within the bounds.
+        labels: As for an attack's call.
         *tensors: More tensors for the measure; a new value does not trace it anew.
+        bounds: The range of the pixels, as for an attack's call.
         **settings: Hashable settings of the measure; a new value does.
 
     Returns:
@@ -82,18 +97,22 @@ def evaluate(
     Raises:
         ValueError: If images, labels or the model are not as described.
     """
-    images = tf.stop_gradient(check_images(images, any_rank=True))
+    pixels = pixels_in(images, model, bounds, any_rank=True)
+    images = tf.stop_gradient(pixels.images)
     labels = check_classes("labels", labels, images)
     if not tf.executing_eagerly():
         with layers_named(model):
-            loss = _Classifier(model).loss
+            loss = _Classifier(model, pixels.bounds).loss
             return measure(loss, images, labels, *tensors, **settings)
-    check_finite("images", images)
+    shape = images.shape[1:]
     with layers_named(model):
-        graph = _compiled(model, measure, images.shape[1:], tensors, settings)
+        graph = _compiled(model, pixels.bounds, measure, shape, tensors, settings)
     if images.shape[0] == 0:
         return tf.nest.map_structure(_empty, graph.function.structured_outputs)
     check_range("labels", labels, graph.classes or tf.int32.max)
+    if graph.is_doubtful:
+        as_classifier(model, pixels.bounds)(images[:_LOOKED_AT])  # or an error
+        graph.is_doubtful = False
     return graph.function(images, labels, *tensors)
 
 
@@ -104,8 +123,8 @@ class _Classifier:
     those of a confident answer, would be rounding error.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.classifier = model, as_classifier(model)
+    def __init__(self, model: Any, bounds: Bounds) -> None:
+        self.model, self.classifier = model, as_classifier(model, bounds)
         self.classes: int | None = None
 
     def loss(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -118,6 +137,7 @@ class _Classifier:
 
 def _compiled(
     model: Any,
+    bounds: Bounds,
     measure: Callable[..., Any],
     image_shape: tf.TensorShape,
     tensors: tuple[tf.Tensor, ...],
@@ -125,10 +145,10 @@ def _compiled(
 ) -> _Graph:
     """The measure of this model as a graph for any batch size."""
     specs = tuple(tf.TensorSpec([None] * t.shape.rank, t.dtype) for t in tensors)
-    key = (measure, tuple(sorted(settings.items())), tuple(image_shape), specs)
+    key = (bounds, measure, tuple(sorted(settings.items())), tuple(image_shape), specs)
 
     def trace(reference: Callable[[], Any]) -> _Graph:
-        return _trace(reference, measure, image_shape, specs, settings)
+        return _trace(reference, bounds, measure, image_shape, specs, settings)
 
     graph: _Graph = _GRAPHS.get(model, key, trace)
     return graph
@@ -136,17 +156,18 @@ def _compiled(
 
 def _trace(
     reference: Callable[[], Any],
+    bounds: Bounds,
     measure: Callable[..., Any],
     image_shape: tf.TensorShape,
     specs: tuple[tf.TensorSpec, ...],
     settings: dict[str, Any],
 ) -> _Graph:
-    class_counts = []
+    seen = []
 
     def run(images: tf.Tensor, labels: tf.Tensor, *tensors: tf.Tensor) -> Any:
-        classifier = _Classifier(reference())
+        classifier = _Classifier(reference(), bounds)
         result = measure(classifier.loss, images, labels, *tensors, **settings)
-        class_counts.append(classifier.classes)
+        seen.append((classifier.classes, classifier.classifier.is_doubtful))
         return result
 
     function = tf.function(run, autograph=False).get_concrete_function(
@@ -154,7 +175,7 @@ def _trace(
         tf.TensorSpec([None], tf.int32),
         *specs,
     )
-    return _Graph(function, class_counts[-1])
+    return _Graph(function, *seen[-1])
 
 
 def _empty(output: tf.Tensor) -> tf.Tensor:

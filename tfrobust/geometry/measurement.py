@@ -68,6 +68,8 @@ def measure(
     epsilon: float = EPSILON,
     batch_size: int = 128,
     progress: bool = False,
+    *,
+    bounds: Any = None,
 ) -> Measurement:
     """Gradient norm, Hessian norm and curvature at every example of a data set.
 
@@ -85,9 +87,10 @@ def measure(
         epsilon: As for `curvature`.
         batch_size: Of a pair of arrays, at least 1.
         progress: Whether to show a progress bar.
+        bounds: The range of the pixels, as for an attack's call.
 
     Returns:
-        A `Measurement` of N examples.
+        A `Measurement` of N examples, in units of images in [0, 1].
 
     Raises:
         ValueError: As for `curvature`; also if there is no example, or a batch is not
@@ -114,7 +117,14 @@ def measure(
         ncols=width,
     ):
         curvatures = curvature(
-            model, images, labels, power_iterations, tolerance, seed, epsilon
+            model,
+            images,
+            labels,
+            power_iterations,
+            tolerance,
+            seed,
+            epsilon,
+            bounds=bounds,
         )
         parts.append([np.asarray(values) for values in curvatures])
     if not parts:

@@ -25,14 +25,16 @@ def gradient_stability(
     radii: float | Sequence[float],
     samples: int = 1,
     seed: int = 0,
+    *,
+    bounds: Any = None,
 ) -> tf.Tensor:
     """Relative change of each example's input-gradient at several distances.
 
     `norm(g(x + d) - g(x)) / norm(g(x))` for a random direction d of norm r, averaged
     over `samples` directions. The directions of an image are uniform on the sphere, the
     same for every radius, and depend on the image and `seed` alone, not on the batch.
-    Images are *not* clipped to [0, 1]: clipping would shorten d, and the radius would
-    no longer be what the axis of the plot says.
+    Moved images are *not* clipped to the bounds: clipping would shorten d, and the
+    radius would no longer be what the axis of the plot says.
 
     Costs `samples * len(radii) + 1` gradients.
 
@@ -40,10 +42,12 @@ def gradient_stability(
         model: As for `gradient_norm`.
         images: As for `gradient_norm`.
         labels: As for `gradient_norm`.
-        radii: Euclidean norms of d in pixel units, each positive; 1e-3 to 1e-1 in the
-            paper. Far below 1e-3, float32 rounding of the gradients shows.
+        radii: Euclidean norms of d in units of images in [0, 1], whatever the bounds,
+            each positive; 1e-3 to 1e-1 in the paper. Far below 1e-3, float32 rounding
+            of the gradients shows.
         samples: Directions for each image, at least 1.
         seed: Of the directions, in [0, 2**31).
+        bounds: As for `gradient_norm`.
 
     Returns:
         float32 `[R, B]`, one row for each radius.
@@ -66,7 +70,9 @@ def gradient_stability(
     require_steps("samples", samples)
     require_seed(seed)
     settings = {"samples": int(samples), "seed": int(seed)}
-    return evaluate(model, _stability, images, labels, distances, **settings)
+    return evaluate(
+        model, _stability, images, labels, distances, bounds=bounds, **settings
+    )
 
 
 def stability_bound(curvature: Any, radii: float | Sequence[float]) -> np.ndarray:

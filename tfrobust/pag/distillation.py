@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.core.pixels import UNIT
 from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
 from tfrobust.pag.base import Directions
@@ -124,8 +125,7 @@ def cache_directions(
     that finds another one at work on the same folder waits for it.
 
     Args:
-        network: The teacher, a built Keras classifier from images to logits `[B,K]`. It
-            is called in inference mode.
+        network: The teacher, as for `Teacher`. It is called in inference mode.
         dataset: The N training images `[H,W,C]`.
         folder: Where the cache is or will be; made where it is missing.
         batch_size: Images a step, at least 1. All K gradients of all of them are in
@@ -241,6 +241,8 @@ def _identity(teacher: Teacher, dataset: Dataset) -> dict[str, Any]:
         network.update(weight.tobytes())
     pixels.update(dataset.name.encode() + b"\0")
     pixels.update(dataset.images.tobytes())
+    if teacher.bounds != UNIT:
+        network.update(str(teacher.bounds).encode())
     return {
         "teacher": network.hexdigest(),
         "data": pixels.hexdigest(),

@@ -12,8 +12,9 @@ An even number is made odd by a column that has no edges.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from typing import Any, Self
 
 import tensorflow as tf
 
@@ -48,11 +49,9 @@ class Checkerboard:
     def __init__(self, graph: GridGraph, alpha: float) -> None:
         check_alpha(alpha)
         check_solver("checkerboard", graph.neighbors)
+        self._set_shape(graph.shape)
         height, width, channels = graph.shape
-        self._shape, self._alpha = graph.shape, float(alpha)
-        self._columns = width + 1 - width % 2
-        self._last = (height * self._columns) % 2
-        self._channels = channels
+        self._alpha = float(alpha)
         right, down = (
             alpha * tf.reshape(weight, [-1, height, width, channels])
             for weight in graph.weights
@@ -64,6 +63,8 @@ class Checkerboard:
         self, b: tf.Tensor, iterations: int, start: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Solve, with as many products with W as there are iterations.
+
+        Called eagerly it is compiled, once for all boards of a size.
 
         Args:
             b: float32 `[B, H, W, C]`.
@@ -77,10 +78,20 @@ class Checkerboard:
             ValueError: If `iterations` is no count.
         """
         require_steps("iterations", iterations)
-        black_b, white_b = self._split(b)
+        b = tf.cast(tf.convert_to_tensor(b), tf.float32)
         start = tf.zeros_like(b) if start is None else start
+        if tf.executing_eagerly():
+            weights = (*self._right, *self._down)
+            solve = _compiled(self._shape)
+            return solve(b, start, self._alpha, iterations, *weights)
+        return self._solve(b, start, self._alpha, iterations)
+
+    def _solve(
+        self, b: tf.Tensor, start: tf.Tensor, radius: Any, iterations: Any
+    ) -> tf.Tensor:
+        """The iteration, in whatever graph this is called in."""
+        black_b, white_b = self._split(b)
         black, white = self._split(start)
-        radius = self._alpha
 
         def advance(step: Any, black: Any, white: Any, weight: Any) -> tuple[Any, ...]:
             white += weight * (tf.add_n([*self._to_white(black), white_b]) - white)
@@ -94,6 +105,20 @@ class Checkerboard:
         state = (tf.constant(0), black, white, tf.constant(1.0))
         _, black, white, _ = loop(is_needed, advance, state)
         return self._join(black, white)
+
+    @classmethod
+    def _of_weights(cls, shape: tuple[int, int, int], *weights: tf.Tensor) -> Self:
+        """A board of weights that another one has split; it knows no alpha."""
+        board = cls.__new__(cls)
+        board._set_shape(shape)
+        board._right, board._down = weights[:2], weights[2:]
+        return board
+
+    def _set_shape(self, shape: tuple[int, int, int]) -> None:
+        height, width, self._channels = shape
+        self._shape = shape
+        self._columns = width + 1 - width % 2
+        self._last = (height * self._columns) % 2
 
     def _to_black(self, white: tf.Tensor) -> list[tf.Tensor]:
         """Weighted neighbours of the black pixels: right, left, below, above."""
@@ -142,3 +167,19 @@ class Checkerboard:
 
     def _pairs(self) -> int:
         return math.ceil(self._shape[0] * self._columns / 2)
+
+
+@functools.cache
+def _compiled(shape: tuple[int, int, int]) -> Any:
+    """The iteration as one graph for all boards of a size, their alpha and steps."""
+
+    def solve(
+        b: tf.Tensor, start: tf.Tensor, radius: Any, steps: Any, *weights: tf.Tensor
+    ) -> tf.Tensor:
+        board = Checkerboard._of_weights(shape, *weights)
+        return board._solve(b, start, radius, steps)
+
+    images, number = tf.TensorSpec([None, *shape]), tf.TensorSpec([])
+    count, flat = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None])
+    graph = tf.function(solve, autograph=False)
+    return graph.get_concrete_function(images, images, number, count, *4 * [flat])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -190,8 +191,7 @@ class Smoother:
         Raises:
             ValueError: If `z` has another shape.
         """
-        z = self.graph.as_signal(z)
-        return (z - self.alpha * self.graph.multiply(z)) / (1.0 - self.alpha)
+        return _times(self.graph, self.alpha, z)
 
     def residual(self, z: Any, smoothed: Any) -> tf.Tensor:
         """How far `smoothed` is from solving `L s = z`: `|z - L s| / |z|`.
@@ -238,12 +238,16 @@ class Smoother:
             return lambda z, start: board.solve((1.0 - alpha) * z, steps, start)
         if solver == "chebyshev":
             plain = Chebyshev(radius=alpha, iterations=steps)
-            return lambda z, start: plain.solve(
-                lambda x: alpha * graph.multiply(x), (1.0 - alpha) * z, start
-            )
+
+            def product(x: tf.Tensor) -> tf.Tensor:
+                return alpha * graph.multiply(x)
+
+            return lambda z, start: plain.solve(product, (1.0 - alpha) * z, start)
         if solver == "cg":
             method = ConjugateGradient(iterations=steps, tolerance=tolerance)
-            return lambda z, start: method.solve(self.multiply, z, start).x
+            # Kept, as a bound method is not: its graph is kept for as long.
+            operator = functools.partial(_times, graph, alpha)
+            return lambda z, start: method.solve(operator, z, start).x
         return _dense(self.to_sparse(), graph.shape)
 
     def _make_smooth(self, for_export: bool) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -263,6 +267,12 @@ class Smoother:
     def _guess(self, z: tf.Tensor) -> tf.Tensor:
         """The answer for the mean of z: exact for constants, better than 0 for all."""
         return tf.reduce_mean(z, axis=[1, 2], keepdims=True) * self.of_ones
+
+
+def _times(graph: GridGraph, alpha: float, z: Any) -> tf.Tensor:
+    """The product `L z`."""
+    z = graph.as_signal(z)
+    return (z - alpha * graph.multiply(z)) / (1.0 - alpha)
 
 
 def _dense(matrix: tf.SparseTensor, shape: tuple[int, int, int]) -> Solver:

@@ -1,17 +1,20 @@
 """Iterations for `L x = b`, L symmetric and positive definite, many systems at once.
 
-Neither stores its iterations: memory does not depend on how many there are.
+Neither stores its iterations: memory does not depend on how many there are. Called
+eagerly, each is compiled once for each operator, which is traced as by `tf.function`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrobust.core.graphs import GraphCache
 from tfrobust.core.loops import loop
 from tfrobust.core.vectors import largest_entry
 from tfrobust.settings import (
@@ -26,6 +29,8 @@ Operator = Callable[[tf.Tensor], tf.Tensor]
 
 # After so many steps of a solver the residual is computed anew: it drifts in float32.
 _ANEW = 50
+
+_GRAPHS = GraphCache()
 
 
 class Solution(NamedTuple):
@@ -108,54 +113,76 @@ class ConjugateGradient:
         Returns:
             The last x of each system, with its true residual.
         """
-        precondition = preconditioner or (lambda residual: residual)
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
-        # Inner products of small gradients would underflow.
-        scale = tf.maximum(largest_entry(b), largest_entry(x))
-        scale = tf.where(scale > 0.0, scale, 1.0)
-        b, x = b / scale, x / scale
-        target = self.tolerance**2 * _dot(b, b)
-        residual = b if start is None else b - operator(x)
-        direction = precondition(residual)
-        length = _dot(residual, direction)
-        count = tf.zeros(tf.shape(length), tf.int32)
+        warm = start is not None
 
-        def is_open(state: _State) -> tf.Tensor:
-            far = _dot(state.residual, state.residual) > target
-            return far & (state.length > 0.0)
+        def solve(operator: Operator, other: Operator | None) -> Callable[..., Any]:
+            return functools.partial(_gradients, operator, other, warm)
 
-        def is_needed(step: tf.Tensor, state: _State) -> tf.Tensor:
-            return (step < self.iterations) & tf.reduce_any(is_open(state))
+        run = solve(operator, preconditioner)
+        if tf.executing_eagerly():
+            key = ("conjugate gradients", warm)
+            run = _compiled(solve, key, b, operator, preconditioner)
+        return Solution(*run(b, x, self.tolerance, self.iterations))
 
-        def advance(step: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
-            active = is_open(state)
-            image = operator(state.direction)
-            size = tf.math.divide_no_nan(state.length, _dot(state.direction, image))
-            size = tf.where(active, size, 0.0)
-            x = state.x + size * state.direction
-            residual = tf.cond(
-                (step + 1) % _ANEW == 0,
-                lambda: b - operator(x),
-                lambda: state.residual - size * image,
-            )
-            towards = precondition(residual)
-            length = _dot(residual, towards)
-            turn = tf.math.divide_no_nan(length, state.length)
-            direction = towards + turn * state.direction
-            return step + 1, _State(
-                x=x,
-                residual=residual,
-                direction=tf.where(active, direction, state.direction),
-                length=tf.where(active, length, state.length),
-                count=state.count + tf.cast(active, tf.int32),
-            )
 
-        _, last = loop(
-            is_needed,
-            advance,
-            (tf.constant(0), _State(x, residual, direction, length, count)),
+def _gradients(
+    operator: Operator,
+    preconditioner: Operator | None,
+    warm: bool,
+    b: tf.Tensor,
+    x: tf.Tensor,
+    tolerance: Any,
+    iterations: Any,
+) -> Solution:
+    """Conjugate gradients from x, which is zero unless `warm`."""
+    precondition = preconditioner or (lambda residual: residual)
+    # Inner products of small gradients would underflow.
+    scale = tf.maximum(largest_entry(b), largest_entry(x))
+    scale = tf.where(scale > 0.0, scale, 1.0)
+    b, x = b / scale, x / scale
+    target = tolerance**2 * _dot(b, b)
+    residual = b - operator(x) if warm else b
+    direction = precondition(residual)
+    length = _dot(residual, direction)
+    count = tf.zeros(tf.shape(length), tf.int32)
+
+    def is_open(state: _State) -> tf.Tensor:
+        far = _dot(state.residual, state.residual) > target
+        return far & (state.length > 0.0)
+
+    def is_needed(step: tf.Tensor, state: _State) -> tf.Tensor:
+        return (step < iterations) & tf.reduce_any(is_open(state))
+
+    def advance(step: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+        active = is_open(state)
+        image = operator(state.direction)
+        size = tf.math.divide_no_nan(state.length, _dot(state.direction, image))
+        size = tf.where(active, size, 0.0)
+        x = state.x + size * state.direction
+        residual = tf.cond(
+            (step + 1) % _ANEW == 0,
+            lambda: b - operator(x),
+            lambda: state.residual - size * image,
         )
-        return _judged(operator, b, last.x, last.count, self.tolerance, scale)
+        towards = precondition(residual)
+        length = _dot(residual, towards)
+        turn = tf.math.divide_no_nan(length, state.length)
+        direction = towards + turn * state.direction
+        return step + 1, _State(
+            x=x,
+            residual=residual,
+            direction=tf.where(active, direction, state.direction),
+            length=tf.where(active, length, state.length),
+            count=state.count + tf.cast(active, tf.int32),
+        )
+
+    _, last = loop(
+        is_needed,
+        advance,
+        (tf.constant(0), _State(x, residual, direction, length, count)),
+    )
+    return _judged(operator, b, last.x, last.count, tolerance, scale)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,14 +235,28 @@ class Chebyshev:
         """
         x = tf.zeros_like(b) if start is None else tf.convert_to_tensor(start)
 
-        def advance(step: Any, x: Any, before: Any, weight: Any) -> tuple[Any, ...]:
-            following = before + weight * (multiply(x) + b - before)
-            return step + 1, following, x, next_weight(self.radius, step, weight)
+        def solve(multiply: Operator, _: Operator | None = None) -> Callable[..., Any]:
+            return functools.partial(_semi_iteration, multiply)
 
-        def is_needed(step: Any, *_: Any) -> tf.Tensor:
-            return step < self.iterations
+        run = solve(multiply)
+        if tf.executing_eagerly():
+            run = _compiled(solve, "semi-iteration", b, multiply)
+        return run(b, x, self.radius, self.iterations)
 
-        return loop(is_needed, advance, (tf.constant(0), x, x, tf.constant(1.0)))[1]
+
+def _semi_iteration(
+    multiply: Operator, b: tf.Tensor, x: tf.Tensor, radius: Any, iterations: Any
+) -> tf.Tensor:
+    """Chebyshev's semi-iteration from x."""
+
+    def advance(step: Any, x: Any, before: Any, weight: Any) -> tuple[Any, ...]:
+        following = before + weight * (multiply(x) + b - before)
+        return step + 1, following, x, next_weight(radius, step, weight)
+
+    def is_needed(step: Any, *_: Any) -> tf.Tensor:
+        return step < iterations
+
+    return loop(is_needed, advance, (tf.constant(0), x, x, tf.constant(1.0)))[1]
 
 
 def next_weight(radius: float, step: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
@@ -249,6 +290,36 @@ def iterations_for(radius: float, tolerance: float) -> int:
     if radius == 0 or tolerance >= 1:
         return 1
     return max(1, math.ceil(math.acosh(1.0 / tolerance) / math.acosh(1.0 / radius)))
+
+
+def _compiled(
+    solve: Callable[..., Callable[..., Any]],
+    key: Any,
+    b: tf.Tensor,
+    operator: Operator,
+    other: Operator | None = None,
+) -> Any:
+    """A solver as a graph of b, a start and two settings; weak in the operators.
+
+    Args:
+        solve: From the operators to what is traced.
+        key: Of the solver.
+        b: `[B, ...]`; the graph is for any B.
+        operator: The map.
+        other: The preconditioner, if there is one.
+    """
+    images = tf.TensorSpec([None, *b.shape[1:]], b.dtype)
+    specs = images, images, tf.TensorSpec([]), tf.TensorSpec([], tf.int32)
+
+    def trace(first: Any, second: Any) -> Any:
+        function = tf.function(solve(first(), second()), autograph=False)
+        return function.get_concrete_function(*specs)
+
+    key = (key, tuple(b.shape[1:]), b.dtype)
+    if other is None:
+        return _GRAPHS.get(operator, key, lambda first: trace(first, lambda: None))
+    inner = _GRAPHS.get(operator, "preconditioned", lambda _: GraphCache())
+    return inner.get(other, key, lambda second: trace(lambda: operator, second))
 
 
 def _judged(
