@@ -36,7 +36,6 @@ WITH_GRADIENTS = ("explain", "robustness", "attack")
 NEEDS = {
     "predict_bytes": "it needs images of one size with 1 or 3 channels",
     "smooth": "it needs images of one size",
-    "robustness": "it needs a second class",
 }
 """Why a model may not have a signature, in words."""
 
@@ -167,15 +166,14 @@ def available(model: keras.Model, settings: Settings) -> tuple[str, ...]:
     """Names of the signatures that a model can have by its shape.
 
     `predict_bytes` needs images of one size with 1 or 3 channels, `smooth` of a fixed
-    size, `robustness` a second class, `attack` an attack in the settings. Those that
-    were registered are not among them: they are served when they are named.
+    size, `attack` an attack in the settings. Those that were registered are not among
+    them: they are served when they are named.
     """
     shape = model.input_shape[1:]
     has_size = all(size is not None for size in shape)
     possible = {
         "predict_bytes": has_size and shape[-1] in (1, 3),
         "smooth": has_size,
-        "robustness": model.output_shape[-1] > 1,
         "attack": settings.attack is not None,
     }
     return tuple(name for name in NAMES if possible.get(name, True))

@@ -4,7 +4,7 @@ import pytest
 
 from export import export_saved_model
 from export.compatibility import changes, versions
-from tests.export.test_saved_model import flat, resized
+from tests.export.test_saved_model import flat, pooled
 
 
 def test_the_newest_version_that_holds_a_model_counts(tmp_path):
@@ -69,7 +69,7 @@ def test_clients_keep_what_they_ask_for(tmp_path):
         (flat(), "no signature explain"),
         (flat(), r"outputs of serving_default without labels string \[\?\]"),
         (
-            resized("bilinear"),
+            pooled(),
             r"inputs of serving_default with float32 \[\?,4,4,1\] for images float32 "
             r"\[\?,2,2,1\]",
         ),
