@@ -79,6 +79,16 @@ class _Model(Settings, title="Model"):
         "Names of the classes in order, separated by commas. Empty: those of the run "
         "or SavedModel, where it has them.",
     )
+    output: str = string(
+        "",
+        "Which of several outputs of the network is served, by its name. Empty: the "
+        "one named logits.",
+    )
+    bounds: str = string(
+        "",
+        "Least and largest value of a pixel as the network takes it: 0,255 or -1,1. "
+        "Empty: what its first layers say, else 0,1.",
+    )
     fold: bool = boolean(
         True, "Put spectral norms and batch norms into constant kernels."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from export.saved_model import export_saved_model, load_model
 from export.signatures import Settings
 from tfrobust import attacks
 from tfrobust.cli import program
+from tfrobust.core.pixels import Bounds, bounds_of, check_bounds, from_unit
+from tfrobust.core.unit_network import UnitNetwork
 
 if TYPE_CHECKING:
     from export.__main__ import ExportConfig
@@ -59,7 +62,7 @@ def export(config: ExportConfig) -> None:
 
 def _write(config: ExportConfig, reports: list[dict[str, Any]]) -> Path:
     """The new version; what --quantize measures goes into `reports`."""
-    model = load_model(config.model)
+    model = load_model(config.model, config.output or None, _bounds(config))
     return export_saved_model(
         model,
         config.out,
@@ -67,6 +70,8 @@ def _write(config: ExportConfig, reports: list[dict[str, Any]]) -> Path:
         signatures=config.chosen_signatures,
         folded=config.fold,
         settings=_settings(config),
+        output=config.output or None,
+        bounds=_bounds(config),
         warmup=config.warmup,
         facts=facts_of(config.model, config.evaluation or None),
         overwrite=config.overwrite,
@@ -91,16 +96,29 @@ def _extras(
 
 def _sample(config: ExportConfig, model: keras.Model) -> quantize.Sample:
     """The images that --quantize is measured on."""
-    shape = model.input_shape[1:]
+    output = config.output or getattr(model, "output_name", None)
+    unit = UnitNetwork(model, bounds_of(model, _bounds(config)), output)
+    sample = _drawn(config, unit)
+    # What is served takes the network's own pixels.
+    images = from_unit(tf.constant(sample.images), unit.pixel_bounds).numpy()
+    return dataclasses.replace(sample, images=images)
+
+
+def _drawn(config: ExportConfig, unit: UnitNetwork) -> quantize.Sample:
+    """The same in [0, 1]."""
+    shape, classes = unit.input_shape[1:], unit.output_shape[-1]
     if not config.dataset:
         return quantize.generate_sample(shape)
     folder, count = config.data_dir or None, config.examples
     try:
-        return quantize.draw_sample(
-            config.dataset, folder, count, shape, model.output_shape[-1]
-        )
+        return quantize.draw_sample(config.dataset, folder, count, shape, classes)
     except (ValueError, OSError) as error:
         raise program.UsageError(f"--dataset={config.dataset}: {error}") from error
+
+
+def _bounds(config: ExportConfig) -> Bounds | None:
+    """What `--bounds` says, if anything."""
+    return check_bounds(config.bounds.split(",")) if config.bounds else None
 
 
 def _settings(config: ExportConfig) -> Settings:

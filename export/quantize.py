@@ -44,7 +44,7 @@ class Sample:
     """Images on which two models are compared.
 
     Args:
-        images: float32 `[N,H,W,C]` in [0, 1].
+        images: float32 `[N,H,W,C]`, as the model takes them.
         labels: Integers `[N]`; `None` if nobody knows.
         origin: What they are, in words.
     """

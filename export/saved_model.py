@@ -146,7 +146,7 @@ def export_saved_model(
     target = _check_directory(directory)
     if not isinstance(model, keras.Model):
         facts = facts or facts_of(model)
-        model = load_model(model)
+        model = load_model(model, output, bounds)
     output = output or getattr(model, "output_name", None)
     box, network = bounds_of(model, bounds), network_of(model)
     unit = UnitNetwork(network, box, output)
@@ -268,7 +268,11 @@ def _publish(written: Path, target: Path, overwrite: bool) -> Path:
                 raise
 
 
-def load_model(path: str | os.PathLike[str]) -> keras.Model:
+def load_model(
+    path: str | os.PathLike[str],
+    output: str | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> keras.Model:
     """Load whatever `tfrobust.models.load` takes, without running code from a file."""
     given = str(path)
     if (
@@ -279,7 +283,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
             f"`model` must be an existing file or folder. Received: {path}"
         )
     try:
-        return models.load(path).network
+        return models.load(path, output=output, bounds=bounds).network
     except models.LoadError as error:
         sentence = str(error).replace("`path`", "`model`", 1)
         raise ValueError(sentence.replace("path=", "model=", 1)) from error

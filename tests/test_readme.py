@@ -50,6 +50,8 @@ def test_every_block_runs(tmp_path, monkeypatch):
         "adversarial": tf.clip_by_value(images + 8 / 255, 0.0, 1.0),
         "z": tf.ones_like(images),
         "optimizer": keras.optimizers.SGD(0.1),
+        "photographs": np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3)),
+        "kinds": np.arange(6) % 3,
     }
     text = "\n# next block\n".join(blocks())
     for long, short in SHORTER.items():

@@ -172,7 +172,13 @@ def find(path: str | os.PathLike[str]) -> pathlib.Path:
     )
 
 
-def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
+def load(
+    path: str | os.PathLike[str],
+    name: str = "",
+    *,
+    output: str | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> LoadedClassifier:
     """Loads a classifier, whatever its form.
 
     No code of a file is run but that of registered Keras classes: those of layers of
@@ -193,6 +199,9 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
             - `robustbench:FILE:ARCHITECTURE`, for a PyTorch network as `from_pytorch`
               takes them: `robustbench:Wong2020.pt:preactresnet18`.
         name: What to call it; by default named after its file or folder.
+        output: Of a `.keras` file of several outputs the one that counts, by its name.
+        bounds: Of a `.keras` file the range of its pixels, such as `(0, 255)`, where
+            neither it nor its first layers say so.
 
     Returns:
         The classifier. Keep it as long as its `call` is in use.
@@ -216,7 +225,7 @@ def load(path: str | os.PathLike[str], name: str = "") -> LoadedClassifier:
         call = _load_pytorch(path)
         images, logits = call.input_shape, call.output_shape
     elif source.is_file():
-        call, own, images, logits = _load_keras(source)
+        call, own, images, logits = _load_keras(source, output, bounds)
     else:
         call, images, logits = _load_served(source)
     if len(images or ()) != 4 or len(logits or ()) != 2 or not logits[1]:
@@ -291,7 +300,7 @@ def _load_pytorch(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def _load_keras(
-    path: pathlib.Path,
+    path: pathlib.Path, output: str | None, bounds: Any
 ) -> tuple[keras.Model, keras.Model | None, Any, Any]:
     """What to call, the network as it was saved if that is another, and its shapes."""
     try:
@@ -309,13 +318,14 @@ def _load_keras(
             "registers",
             missing=unknown[2],
         ) from error
-    network, output = network_of(model), getattr(model, "output_name", None)
+    network = network_of(model)
+    output = output or getattr(model, "output_name", None)
     images = getattr(network, "input_shape", None)
     # A model of several inputs has a list of shapes.
     if not isinstance(images, tuple):
         return network, None, None, None
     try:
-        bounds, own = bounds_of(model), network
+        bounds, own = bounds_of(model, bounds), network
         unit = UnitNetwork(network, bounds, output, name=network.name)
         logits = unit.output_shape
         shape = shape_of_output(network, output)
