@@ -71,6 +71,12 @@ def softmax():
     return keras.Sequential([*parts, ending])
 
 
+def whitened():
+    """One that is NaN, forward and back, for an image of one color."""
+    white = keras.layers.LayerNormalization(axis=[1, 2, 3], epsilon=0.0)
+    return keras.Sequential([keras.Input(SHAPE), white, *convolutional().layers])
+
+
 def plain_norm(synchronized=False):
     """Keras's norm after a convolution, whose statistics are derived by hand."""
     return normed(
@@ -116,8 +122,12 @@ def dense_norm(synchronized=False):
     )
 
 
-def attack():
-    return attacks.PGD(norm="inf", eps=0.1, steps=2, random_start=False)
+def sgd():
+    return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+def attack(eps=0.1):
+    return attacks.PGD(norm="inf", eps=eps, steps=2, random_start=False)
 
 
 def means():
@@ -157,12 +167,11 @@ CASES = {
         convolutional,
         lambda: {"metrics": metrics(), "weighted_metrics": ["acc"]},
     ),
-    "three": Case(convolutional, replicas=3),
     "gradient": Case(
         convolutional, lambda: {"penalties": [penalties.GradientNorm(0.1)]}, replicas=3
     ),
     "adversary": Case(
-        convolutional, lambda: {"adversary": attack(), "adversary_share": 1.0}
+        convolutional, lambda: {"adversary": attack(), "steps_per_execution": 2}
     ),
     "trades": Case(
         convolutional,
@@ -174,9 +183,25 @@ CASES = {
             "penalties": [penalties.GradientAlignment(means(), 0.4, exact=True)],
         },
     ),
+    # Which rows a share is depends on the replicas, so that it moves none of them.
     "sum": Case(
-        convolutional, lambda: {"loss": of_logits("sum")}, weighted=True, replicas=3
+        convolutional,
+        lambda: {
+            "loss": of_logits("sum"),
+            "adversary": attack(0.0),
+            "adversary_share": 0.5,
+        },
+        weighted=True,
+        replicas=3,
     ),
+    "scaled": Case(
+        whitened,
+        lambda: {
+            "optimizer": keras.optimizers.LossScaleOptimizer(sgd()),
+            "penalties": [penalties.WeightDecay(0.1)],
+        },
+    ),
+    "eager": Case(softmax, lambda: {"run_eagerly": True}),
     "weighted": Case(
         convolutional,
         lambda: {
@@ -213,13 +238,12 @@ def train(case, strategy):
     """What a case leaves under a strategy."""
     keras.utils.set_random_seed(5)
     with strategy.scope():
-        optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
         network = case.network()
         model = network if case.keras_fit else training.RobustModel(network)
         arguments = case.arguments()
         if case.keras_fit:
             arguments = {"loss": of_logits("sum")}
-        model.compile(optimizer, **arguments)
+        model.compile(**{"optimizer": sgd(), **arguments})
     images, labels, weights = examples()
     if isinstance(arguments.get("loss"), keras.losses.CategoricalCrossentropy):
         labels = keras.utils.to_categorical(labels, CLASSES)
