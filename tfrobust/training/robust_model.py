@@ -66,7 +66,9 @@ class RobustModel(NetworkWrapper):
     Every shared quantity is computed once however many penalties ask for it. It runs
     under `tf.distribute` strategies, several workers included, where it replaces the
     parts of Keras's own loop that fail there; build network and model in the
-    strategy's scope.
+    strategy's scope. A batch may be divided unevenly, down to a replica without an
+    image: loss, gradients and metrics are those of one device, and such a replica
+    leaves the statistics of batch norm alone, synchronized or not.
 
     Everything else is Keras's: the network may be functional, sequential or subclassed,
     end in logits, a softmax, or one output for two classes, and hold augmentation,
