@@ -199,6 +199,40 @@ def test_replicas_average_their_statistics():
         assert variable.aggregation == "mean"
 
 
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("shape", [(0, 3), (0, 5, 4, 3)])
+def test_an_empty_batch_changes_nothing(shape, traced):
+    """Neither statistics nor, by a gradient that is not a number, gamma."""
+    layer = with_statistics(MEAN, VARIANCE, gamma=0.8)
+
+    def step():
+        x = tf.zeros(shape)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+            loss = tf.reduce_sum(y**3)
+        return y, *tape.gradient(loss, [x, layer.log_gamma.value])
+
+    y, dx, slope = (tf.function(step) if traced else step)()
+    assert tuple(y.shape) == tuple(dx.shape) == shape
+    assert float(slope) == 0.0
+    np.testing.assert_array_equal(layer.moving_mean.numpy(), MEAN)
+    np.testing.assert_array_equal(layer.moving_variance.numpy(), VARIANCE)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_statistics_of_one_replica_are_its_own(monkeypatch, backend):
+    """Also where Keras has no reduction over replicas, and cannot be asked for one."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    if backend == "jax":
+        monkeypatch.delattr(batch_norm.ops, "moments")
+    kept = tf.constant([7.0]), tf.constant([8.0])
+    mean, variance = tf.constant([0.25]), tf.constant([4.0])
+    for count, expected in ((3.0, (0.25, 4.0)), (0.0, (7.0, 8.0))):
+        found = batch_norm._over_replicas(mean, variance, tf.constant(count), kept)
+        np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

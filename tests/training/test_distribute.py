@@ -26,13 +26,13 @@ UNEQUAL = ("unsynchronized", "averaged", "aligned-normed")
 SECONDS = 500
 
 
-def start(*arguments):
-    """Starts `replica_run.py`."""
+def start(*arguments, program=PROGRAM):
+    """Starts `replica_run.py`, or another program."""
     root = str(PROGRAM.parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "CUDA_VISIBLE_DEVICES": "-1"}
     environment.pop("TF_CONFIG", None)
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *map(str, arguments)],
+        [sys.executable, str(program), *map(str, arguments)],
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,

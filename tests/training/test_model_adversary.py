@@ -139,7 +139,7 @@ with training.make_strategy("mirrored").scope():
     network.set_weights([given["kernel"], given["bias"]])
     model = training.RobustModel(network)
     model.compile(
-        keras.optimizers.SGD(0.5), (), attacks.FGSM(eps=0.1), adversary_share=0.5
+        keras.optimizers.SGD(0.5), adversary=attacks.FGSM(eps=0.1), adversary_share=0.5
     )
 batch = tf.data.Dataset.from_tensor_slices((given["images"], given["labels"]))
 model.fit(batch.batch(8, drop_remainder=True), shuffle=False, verbose=0)

@@ -18,7 +18,7 @@ from tests.training.common import (
 )
 from tfrobust import penalties
 from tfrobust.training import RobustModel
-from tfrobust.training.steps import RunningMeans, distributed
+from tfrobust.training.steps import distributed
 
 KINDS = {
     "standard": ("standard", []),
@@ -60,17 +60,6 @@ def test_replicas_and_batches_count_by_their_weights():
         found = run(iter(batches))
         assert list(found) == ["value", "double"]
         assert (float(found["value"]), float(found["double"])) == (last, 2 * last)
-
-
-def test_running_means_are_of_examples():
-    """Weights behind each; a name without a mean counts as one."""
-    running = RunningMeans(["loss", "accuracy"])
-    running.trackers["loss"].update_state([1.0, 4.0], [2.0, 1.0])
-    assert float(running.results(["loss"])["loss"]) == 2.0
-    assert list(running.results()) == ["loss", "accuracy"]
-    assert float(running.weight("loss")) == 3.0
-    assert float(running.weight("accuracy")) == 0.0
-    assert float(running.weight("beta")) == 1.0
 
 
 @pytest.mark.slow

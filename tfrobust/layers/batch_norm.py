@@ -36,10 +36,9 @@ def _normalize(x: Any, shrink: Any, epsilon: float) -> tuple[Any, Any, Any]:
 
 def _formula(x: Any, shrink: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """What `_normalize` returns, as it is written."""
-    axes = list(range(len(x.shape) - 1))
-    mean = ops.mean(x, axis=axes)
+    mean = _mean(x)
     centered = x - mean
-    variance = ops.mean(ops.square(centered), axis=axes)
+    variance = _mean(ops.square(centered))
     return centered * (shrink * ops.rsqrt(variance + epsilon)), mean, variance
 
 
@@ -47,14 +46,45 @@ def _normalize_gradient(
     x: Any, shrink: Any, upstream: Any, epsilon: float
 ) -> tuple[Any, Any]:
     """The gradients of `_normalize` in `x` and `shrink`."""
-    axes = list(range(len(x.shape) - 1))
-    centered = x - ops.mean(x, axis=axes)
-    scale = ops.rsqrt(ops.mean(ops.square(centered), axis=axes) + epsilon)
-    mean = ops.mean(upstream, axis=axes)
-    slope = ops.mean(upstream * centered, axis=axes)
-    count = ops.cast(ops.size(x), x.dtype) / x.shape[-1]
+    centered = x - _mean(x)
+    scale = ops.rsqrt(_mean(ops.square(centered)) + epsilon)
+    mean = _mean(upstream)
+    slope = _mean(upstream * centered)
     gradient = upstream - (centered * (slope * ops.square(scale)) + mean)
-    return gradient * (shrink * scale), count * ops.sum(slope * scale)
+    return gradient * (shrink * scale), _count(x) * ops.sum(slope * scale)
+
+
+def _mean(x: Any) -> Any:
+    """The mean over every axis but the last, `[C]`; 0 of an empty batch, not NaN."""
+    axes = list(range(len(x.shape) - 1))
+    return ops.sum(x, axis=axes) / ops.maximum(_count(x), 1.0)
+
+
+def _count(x: Any) -> Any:
+    """How many values of each channel there are, a scalar."""
+    return ops.cast(ops.size(x), x.dtype) / x.shape[-1]
+
+
+def _over_replicas(
+    mean: Any, variance: Any, count: Any, kept: tuple[Any, Any]
+) -> tuple[Any, Any]:
+    """Means over the replicas of mean and variance `[C]`, by their examples.
+
+    A replica without examples does not count, and if there are none at all, what was
+    `kept` comes back.
+    """
+    sums = ops.concatenate([count * mean, count * variance, ops.reshape(count, [1])])
+    if keras.backend.backend() == "tensorflow":
+        # The one reduction over replicas that Keras has for any of them: a mean over
+        # a batch of one row for each replica, whose size cancels below.
+        sums, _ = ops.moments(sums[None], axes=[0], synchronized=True)
+    total = sums[-1]
+    means = sums[:-1] / ops.maximum(total, 1e-30)
+    mean, variance = ops.split(means, 2)
+    return (
+        ops.where(total > 0, mean, kept[0]),
+        ops.where(total > 0, variance, kept[1]),
+    )
 
 
 @keras.saving.register_keras_serializable(package="tfrobust")
@@ -77,8 +107,10 @@ class LipschitzBatchNormalization(keras.layers.Layer):
         momentum: Share of the moving statistics kept at each training step, in [0, 1).
         epsilon: Added to the variance, positive.
         synchronized: Whether replicas of a `tf.distribute` strategy share the batch's
-            statistics. Moving statistics are averaged over replicas either way, so
-            replicas never drift apart.
+            statistics. Otherwise their statistics are averaged for the moving ones,
+            by the examples that each has, so replicas never drift apart. A replica
+            without examples, as the last batch of an epoch may leave, counts for
+            nothing.
         **kwargs: `name`, `dtype`, `trainable`, as for any Keras layer.
 
     Call arguments:
@@ -178,7 +210,8 @@ class LipschitzBatchNormalization(keras.layers.Layer):
         deviation = self._smallest_deviation(moving_variance)
         shrink = ops.minimum(1.0, self.gamma * deviation)
         if training and self.trainable:
-            y, mean, variance = self._normalize_batch(x, shrink)
+            kept = moving_mean, moving_variance
+            y, mean, variance = self._normalize_batch(x, shrink, kept)
             self._record(self.moving_mean, moving_mean, mean)
             self._record(self.moving_variance, moving_variance, variance)
         else:
@@ -186,10 +219,15 @@ class LipschitzBatchNormalization(keras.layers.Layer):
             y = (x - moving_mean) * stretch
         return ops.cast(y, self.compute_dtype)
 
-    def _normalize_batch(self, x: Any, shrink: Any) -> tuple[Any, Any, Any]:
-        """`x` normalised by its batch times `shrink`, and mean and variance `[C]`."""
+    def _normalize_batch(
+        self, x: Any, shrink: Any, kept: tuple[Any, Any]
+    ) -> tuple[Any, Any, Any]:
+        """`x` normalised by its batch times `shrink`; what is recorded, `[C]` each."""
         if not self.synchronized:
-            return _normalize(x, shrink, self.epsilon)
+            y, mean, variance = _normalize(x, shrink, self.epsilon)
+            examples = ops.cast(ops.shape(x)[0], "float32")
+            return (y, *_over_replicas(mean, variance, examples, kept))
+        # Sums over all replicas, so that the sizes of their batches may differ.
         axes = list(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes=axes, synchronized=True)
         stretch = shrink * ops.rsqrt(variance + self.epsilon)

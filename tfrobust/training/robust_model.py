@@ -36,6 +36,7 @@ from tfrobust.training.batches import (
     checked,
     unpack,
 )
+from tfrobust.training.empty_replicas import Presence
 from tfrobust.training.metrics import (
     CurrentValue,
     GivenMetrics,
@@ -77,7 +78,9 @@ class RobustModel(NetworkWrapper):
     Every shared quantity is computed once however many penalties ask for it. It runs
     under `tf.distribute` strategies, several workers included, where it replaces the
     parts of Keras's own loop that fail there; build network and model in the
-    strategy's scope.
+    strategy's scope. A batch may be divided unevenly, down to a replica without an
+    image: loss, gradients and metrics are those of one device, and such a replica
+    leaves the statistics of batch norm alone, synchronized or not.
 
     Everything else is Keras's: the network may be functional, sequential or subclassed,
     end in logits, a softmax, or one output for two classes, and hold augmentation,
@@ -262,12 +265,13 @@ class RobustModel(NetworkWrapper):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one (per-replica) batch of images and labels."""
-        batch = self._batch(data)
+        batch, presence = self._batch(data)
+        share = share_of(batch, self.distribute_strategy)
+        batch = presence.filled(batch, self._state.unit.pixel_bounds)
         images = to_unit(batch.images, self._state.unit.pixel_bounds)
         if self.adversary is not None:
             images = self._attacked(self.adversary, images, batch.labels)
-        share = share_of(batch, self.distribute_strategy)
-        with tf.GradientTape() as tape:
+        with presence.training(self.network), tf.GradientTape() as tape:
             context, answer, added = self._forward(images, batch)
             self._state.check(batch.labels, answer)
             data_loss = self._state.mean_loss(context.losses, batch.weights, share)
@@ -278,7 +282,7 @@ class RobustModel(NetworkWrapper):
             # Replicas' gradients are summed, each is of its share of the batch.
             scaled = self.optimizer.scale_loss(loss * share.of_examples)
         variables = self.network.trainable_variables
-        gradients = tape.gradient(scaled, variables)
+        gradients = presence.own(tape.gradient(scaled, variables))
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 and scales_loss(self.optimizer):
             gradients = share_overflow(gradients)
@@ -288,11 +292,14 @@ class RobustModel(NetworkWrapper):
             values["regularization"] = tf.reduce_sum(tf.stack(added))
         if context.input_gradient is not None:
             values["gradient_norm"] = context.mean(norms(context.input_gradient))
-        return self._state.update(batch, context.logits, answer, values)
+        return self._state.update(
+            batch, context.logits, answer, values, share.examples, presence
+        )
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Loss and metrics on one (per-replica) batch; weights may mask padding."""
-        batch = self._batch(data)
+        batch, presence = self._batch(data)
+        batch = presence.filled(batch, self._state.unit.pixel_bounds)
         images = to_unit(batch.images, self._state.unit.pixel_bounds)
         answer, added = self._state.unit.answer_and_losses(images, training=False)
         self._state.check(batch.labels, answer)
@@ -300,9 +307,14 @@ class RobustModel(NetworkWrapper):
         total = losses * self._state.loss_weight
         if added:
             total += tf.reduce_sum(tf.stack(added))
-        return self._state.update_test(batch, answer, total, losses)
+        return self._state.update_test(batch, answer, total, losses, presence)
 
-    def _batch(self, data: Any) -> TrainingBatch:
+    def _batch(self, data: Any) -> tuple[TrainingBatch, Presence]:
+        """A replica's batch, and whether there is anything in it."""
+        batch = self._unpacked(data)
+        return batch, Presence(batch, self.distribute_strategy)
+
+    def _unpacked(self, data: Any) -> TrainingBatch:
         return unpack(
             data,
             self._state.unit.pixel_bounds,
@@ -427,7 +439,7 @@ class RobustModel(NetworkWrapper):
         """The batch as a step takes it, whose pixels and labels are in range."""
         state = self._state
         batch = checked(
-            self._batch(data), state.bounds, state.classes, read_off=state.read_off
+            self._unpacked(data), state.bounds, state.classes, read_off=state.read_off
         )
         images = (
             {"images": batch.images, **batch.extras} if batch.extras else batch.images
@@ -525,12 +537,13 @@ class _State:
         logits: tf.Tensor,
         answer: Answer,
         values: dict[str, tf.Tensor],
+        examples: tf.Tensor,
+        presence: Presence,
     ) -> dict[str, tf.Tensor]:
         """Counts a step of training, and says what is reported."""
-        examples = tf.cast(tf.shape(batch.labels)[0], tf.float32)
-        for name, value in values.items():
+        for name, value in presence.values(values).items():
             self.trackers[name].update_state(value, examples)
-        self._count(batch, logits, answer)
+        presence.count(lambda given: self._count(given, logits, answer), batch)
         current = {metric.name: metric.result() for metric in self._current}
         reported = {*values, *self._accuracies}
         names = [name for name in self.trackers if name in reported]
@@ -542,11 +555,16 @@ class _State:
         answer: Answer,
         total: tf.Tensor,
         losses: tf.Tensor,
+        presence: Presence,
     ) -> dict[str, tf.Tensor]:
         """Counts a step of evaluation, and says what is reported."""
-        self.trackers["loss"].update_state(total, batch.weights)
-        self.trackers[self.loss_name].update_state(losses, batch.weights)
-        self._count(batch, answer.logits, answer)
+
+        def count(batch: TrainingBatch) -> None:
+            self.trackers["loss"].update_state(total, batch.weights)
+            self.trackers[self.loss_name].update_state(losses, batch.weights)
+            self._count(batch, answer.logits, answer)
+
+        presence.count(count, batch)
         return self._results(["loss", *self._accuracies, self.loss_name])
 
     def _count(self, batch: TrainingBatch, logits: tf.Tensor, answer: Answer) -> None:
