@@ -9,59 +9,32 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
-from tfrobust.core.answers import Answer, shape_of_output
-from tfrobust.core.differentiable import (
-    layers_named,
-    missing_gradient,
-    require_second_derivative,
-)
-from tfrobust.core.gradients import gradient_scale, pullback
-from tfrobust.core.keras_losses import ExampleLoss
-from tfrobust.core.pixels import bounds_of, check_bounds, is_read_off, to_unit
-from tfrobust.core.second_derivatives import twice_differentiable
-from tfrobust.core.unit_network import UnitNetwork
+from tfrobust.core.pixels import check_bounds, to_unit
 from tfrobust.core.vectors import norms
 from tfrobust.layers import (
-    LipschitzBatchNormalization,
     NetworkWrapper,
     find_layers,
-    learnable_activations,
 )
-from tfrobust.penalties import Penalty, StepContext
-from tfrobust.settings import require
+from tfrobust.penalties import Penalty
 from tfrobust.training.batches import (
     TrainingBatch,
-    check_labels,
-    check_logits,
     checked,
     unpack,
 )
-from tfrobust.training.empty_replicas import Presence
-from tfrobust.training.metrics import (
-    CurrentValue,
-    GivenMetrics,
-    RunningMean,
-    is_correct,
+from tfrobust.training.compile_checks import (
+    check_adversary,
+    check_names,
+    check_network,
 )
+from tfrobust.training.compiled import Compiled
+from tfrobust.training.empty_replicas import Presence
+from tfrobust.training.forward import forward
 from tfrobust.training.saving import CompileSettings
 from tfrobust.training.steps import (
-    Share,
     distributed,
     scales_loss,
     share_of,
     share_overflow,
-)
-
-# What the step itself reports; a penalty of the same name would be lost.
-_OWN_NAMES = (
-    "loss",
-    "accuracy",
-    "cross_entropy",
-    "data_loss",
-    "regularization",
-    "gradient_norm",
-    "beta",
-    "gamma",
 )
 
 
@@ -132,11 +105,11 @@ class RobustModel(NetworkWrapper):
         if bounds is not None:
             bounds = check_bounds(bounds)
         super().__init__(network, output=output, bounds=bounds, **kwargs)
-        _check_network(self.network, self.output_name)
+        check_network(self.network, self.output_name)
         self.penalties: tuple[Penalty, ...] = ()
         self.adversary: Attack | None = None
         self.adversary_share = 1.0
-        self._state = _State(self)
+        self._state = Compiled(self)
 
     def compile(
         self,
@@ -228,7 +201,7 @@ class RobustModel(NetworkWrapper):
             optimizer = _scaling(optimizer)
         self.penalties, self.adversary = tuple(penalties), adversary
         self.adversary_share = float(adversary_share)
-        self._state = _State(self, settings)
+        self._state = Compiled(self, settings)
         super().compile(
             optimizer=optimizer,
             metrics=self._state.metrics,
@@ -256,12 +229,9 @@ class RobustModel(NetworkWrapper):
             self._state.classes = self._state.unit.output_shape[-1]
 
     @property
-    def _needs_input_gradient(self) -> bool:
-        return any(penalty.needs_input_gradient for penalty in self.penalties)
-
-    @property
-    def _needs_pullback(self) -> bool:
-        return any(penalty.needs_pullback for penalty in self.penalties)
+    def _step(self) -> tf.Tensor:
+        """Updates of the weights so far."""
+        return tf.cast(self.optimizer.iterations, tf.int64)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update from one (per-replica) batch of images and labels."""
@@ -272,7 +242,11 @@ class RobustModel(NetworkWrapper):
         if self.adversary is not None:
             images = self._attacked(self.adversary, images, batch.labels)
         with presence.training(self.network), tf.GradientTape() as tape:
-            context, answer, added = self._forward(images, batch)
+            state = self._state
+            passed = forward(
+                state.unit, state.loss, images, batch, self.penalties, self._step
+            )
+            context, answer, added = passed
             self._state.check(batch.labels, answer)
             data_loss = self._state.mean_loss(context.losses, batch.weights, share)
             terms = {penalty.name: penalty.term(context) for penalty in self.penalties}
@@ -333,62 +307,6 @@ class RobustModel(NetworkWrapper):
         moved = adversary.perturb(unit, images[:count], labels[:count])
         return tf.concat([moved, tf.cast(images[count:], moved.dtype)], axis=0)
 
-    def _forward(
-        self, images: tf.Tensor, batch: TrainingBatch
-    ) -> tuple[StepContext, Answer, list[tf.Tensor]]:
-        """What the step knows, the network's answer, and the losses that it adds."""
-        unit, loss = self._state.unit, self._state.loss
-        gradients: dict[str, Any] = {}
-        if self._needs_input_gradient or self._needs_pullback:
-            persistent = self._needs_pullback
-            with tf.GradientTape(persistent, watch_accessed_variables=False) as tape:
-                tape.watch(images)
-                with twice_differentiable():
-                    answer, added = unit.answer_and_losses(images, training=True)
-                losses = loss(batch.targets, answer)
-                scale = gradient_scale(self.network)
-                total = tf.reduce_sum(losses) * scale
-            if self._needs_input_gradient:
-                gradient = tape.gradient(total, images)
-                self._require_derivatives(images, gradient, batch)
-                gradients["input_gradient"] = gradient / scale
-            if self._needs_pullback:
-                gradients["pullback"] = pullback(tape, answer.logits, images, scale)
-        else:
-            answer, added = unit.answer_and_losses(images, training=True)
-            losses = loss(batch.targets, answer)
-
-        def example_losses(images: tf.Tensor) -> tf.Tensor:
-            return loss(batch.targets, unit.answer(images, training=False))
-
-        context = StepContext(
-            network=unit,
-            images=images,
-            labels=batch.labels,
-            logits=answer.logits,
-            losses=losses,
-            extras=batch.extras,
-            step=tf.cast(self.optimizer.iterations, tf.int64),
-            weights=batch.weights,
-            example_losses=example_losses,
-            **gradients,
-        )
-        return context, answer, added
-
-    def _require_derivatives(
-        self, images: tf.Tensor, gradient: tf.Tensor | None, batch: TrainingBatch
-    ) -> None:
-        """Raises `ValueError` where there is no derivative for a penalty to take."""
-        unit, loss = self._state.unit, self._state.loss
-
-        def losses(images: tf.Tensor) -> tf.Tensor:
-            return loss(batch.targets, unit.answer(images, training=True))
-
-        with layers_named(self.network):
-            if gradient is None:
-                raise missing_gradient(losses, images)
-            require_second_derivative(images, gradient, variables=True)
-
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
     # replaced by the documented way to run a step under a strategy.
@@ -407,7 +325,7 @@ class RobustModel(NetworkWrapper):
         with self.distribute_strategy.scope():
             self.network(tf.cast(images[:1], tf.float32), training=False)
             self.built = True
-            _check_network(self.network, self.output_name)
+            check_network(self.network, self.output_name)
             self._state.unit.built = True
             self._prepare()
 
@@ -465,215 +383,6 @@ class RobustModel(NetworkWrapper):
         settings = CompileSettings.deserialize(config)
         if settings is not None:
             self.compile(**settings.arguments())
-
-
-class _State:
-    """What `compile` makes of its arguments.
-
-    Outside of Keras's tracking: a built model refuses new state, and this is made anew
-    by each `compile`.
-    """
-
-    def __init__(self, model: RobustModel, settings: Any = None) -> None:
-        self.settings = settings
-        network = model.network
-        self.bounds = bounds_of(model)
-        self.read_off = is_read_off(model)
-        self.unit = UnitNetwork(
-            network, self.bounds, model.output_name, name=network.name
-        )
-        self.loss = ExampleLoss(None if settings is None else settings.loss)
-        self.loss_name = "cross_entropy" if self.loss.is_default else "data_loss"
-        self.loss_weight = 1.0
-        self.classes: int | None = None
-        if settings is None:
-            return
-        self.loss_weight = _loss_weight(settings.loss_weights, model.output_name)
-        with model.distribute_strategy.scope():
-            self._given = GivenMetrics(settings.metrics, settings.weighted_metrics)
-        plain = settings.metrics is None and settings.weighted_metrics is None
-        self._accuracies = {"accuracy": False} if plain else self._given.accuracies
-        names = [*self._accuracies, self.loss_name, *self._value_trackers(model)]
-        # Keras's own of the loss comes first, once it exists.
-        self.trackers: dict[str, Any] = {"loss": None}
-        with model.distribute_strategy.scope():
-            for name in names:
-                rises = name in self._accuracies
-                self.trackers[name] = RunningMean(name, rises=rises)
-        current = _coefficients(network)
-        self._current = [CurrentValue(name, read) for name, read in current.items()]
-        own = [tracker for tracker in self.trackers.values() if tracker is not None]
-        self.metrics = [*own, *self._given.metrics, *self._current]
-
-    def _value_trackers(self, model: RobustModel) -> list[str]:
-        names = ["regularization", *(penalty.name for penalty in model.penalties)]
-        if model._needs_input_gradient:
-            names.append("gradient_norm")
-        return names
-
-    def check(self, labels: tf.Tensor, answer: Answer) -> None:
-        """Fails over labels that are no classes, and probabilities taken for logits."""
-        if self.classes is None:
-            check_labels(labels, answer.logits.shape[-1])
-        if answer.is_doubtful:
-            check_logits(answer.logits)
-
-    def mean_loss(
-        self, losses: tf.Tensor, weights: tf.Tensor | None, share: Share
-    ) -> tf.Tensor:
-        """The loss of this replica's examples, as the loss reduces them."""
-        weighted = losses if weights is None else losses * weights
-        total = tf.reduce_sum(weighted)
-        if self.loss.reduction == "sum":
-            return tf.math.divide_no_nan(total, share.of_examples)
-        if self.loss.reduction == "mean_with_sample_weight" and weights is not None:
-            divisor = share.weights * share.of_examples
-            return tf.math.divide_no_nan(total, divisor)
-        return tf.math.divide_no_nan(total, share.examples)
-
-    def update(
-        self,
-        batch: TrainingBatch,
-        logits: tf.Tensor,
-        answer: Answer,
-        values: dict[str, tf.Tensor],
-        examples: tf.Tensor,
-        presence: Presence,
-    ) -> dict[str, tf.Tensor]:
-        """Counts a step of training, and says what is reported."""
-        for name, value in presence.values(values).items():
-            self.trackers[name].update_state(value, examples)
-        presence.count(lambda given: self._count(given, logits, answer), batch)
-        current = {metric.name: metric.result() for metric in self._current}
-        reported = {*values, *self._accuracies}
-        names = [name for name in self.trackers if name in reported]
-        return self._results(names) | current
-
-    def update_test(
-        self,
-        batch: TrainingBatch,
-        answer: Answer,
-        total: tf.Tensor,
-        losses: tf.Tensor,
-        presence: Presence,
-    ) -> dict[str, tf.Tensor]:
-        """Counts a step of evaluation, and says what is reported."""
-
-        def count(batch: TrainingBatch) -> None:
-            self.trackers["loss"].update_state(total, batch.weights)
-            self.trackers[self.loss_name].update_state(losses, batch.weights)
-            self._count(batch, answer.logits, answer)
-
-        presence.count(count, batch)
-        return self._results(["loss", *self._accuracies, self.loss_name])
-
-    def _count(self, batch: TrainingBatch, logits: tf.Tensor, answer: Answer) -> None:
-        correct, weights = is_correct(batch.labels, logits), batch.weights
-        counted = None if weights is None else tf.cast(weights != 0.0, tf.float32)
-        for name, is_weighted in self._accuracies.items():
-            by = weights if is_weighted else counted
-            self.trackers[name].update_state(correct, by)
-        self._given.update(batch.targets, answer.given, weights)
-
-    def _results(self, names: Any) -> dict[str, tf.Tensor]:
-        return {name: self.trackers[name].result() for name in names}
-
-    def whole(self) -> dict[str, tf.Tensor]:
-        """The metrics that were given, over all replicas."""
-        results: dict[str, tf.Tensor] = {}
-        for metric in self._given.metrics:
-            result = metric.result()
-            results |= result if isinstance(result, dict) else {metric.name: result}
-        return results
-
-    def weight(self, name: str) -> tf.Tensor:
-        """What stands behind a value: its examples, or 1 if it is not a mean."""
-        tracker = self.trackers.get(name)
-        return tf.constant(1.0) if tracker is None else tf.identity(tracker.count.value)
-
-
-def check_names(penalties: Sequence[Penalty]) -> None:
-    """Raises `ValueError` unless penalties have names of their own.
-
-    Example:
-        >>> check_names([])
-    """
-    names = [penalty.name for penalty in penalties]
-    if len({*names, *_OWN_NAMES}) < len(names) + len(_OWN_NAMES):
-        raise ValueError(
-            "`penalties` must have different names, none of them one of "
-            f"{', '.join(_OWN_NAMES)}. Received: names={names}"
-        )
-
-
-def check_adversary(adversary: Attack | None, share: float) -> None:
-    """Raises `ValueError` unless this can be an adversary, of a share of a batch.
-
-    Example:
-        >>> check_adversary(None, 1.0)
-    """
-    if adversary is not None and not hasattr(adversary, "perturb"):
-        raise ValueError(
-            "`adversary` must be an attack from `tfrobust.attacks`. "
-            f"Received: adversary={adversary!r}"
-        )
-    require(0 < share <= 1, "adversary_share", share, "above 0 and at most 1")
-    if adversary is None and share != 1:
-        raise ValueError(
-            "`adversary_share` must be 1 without an adversary. "
-            f"Received: adversary_share={share}, adversary=None"
-        )
-
-
-def _check_network(network: keras.Model, output: str | None) -> None:
-    if not isinstance(network, keras.layers.Layer):
-        raise ValueError(
-            "`network` must be a Keras model. "
-            f"Received: network of type {type(network).__name__}"
-        )
-    if len(getattr(network, "inputs", None) or [None]) > 1:
-        raise ValueError(
-            "`network` must have one input, the images. "
-            f"Received: network={network.name!r} with {len(network.inputs)}"
-        )
-    shape = shape_of_output(network, output) if network.built else None
-    if shape is not None and len(shape) not in (1, 2):
-        raise ValueError(
-            "`network` must end in one answer for each class, of shape (batch, "
-            f"classes). Received: output_shape={shape}"
-        )
-
-
-def _loss_weight(given: Any, output: str | None) -> float:
-    """The number by which the loss is multiplied."""
-    if isinstance(given, dict):
-        given = given.get(output) if output in given else list(given.values())
-    if isinstance(given, list | tuple) and len(given) == 1:
-        given = given[0]
-    if given is None:
-        return 1.0
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise ValueError(
-            "`loss_weights` must be one number, or None, for a network trained by one "
-            f"output. Received: loss_weights={given!r}"
-        )
-    return float(given)
-
-
-def _coefficients(network: keras.Model) -> dict[str, Callable[[], tf.Tensor]]:
-    """What reads the mean beta and gamma now, not averaged over the epoch."""
-    activations = learnable_activations(network)
-    batch_norms = find_layers(network, LipschitzBatchNormalization)
-    read: dict[str, Callable[[], tf.Tensor]] = {}
-    if activations:
-        read["beta"] = lambda: _mean_of([layer.beta for layer in activations])
-    if batch_norms:
-        read["gamma"] = lambda: _mean_of([layer.gamma for layer in batch_norms])
-    return read
-
-
-def _mean_of(scalars: list[Any]) -> tf.Tensor:
-    return tf.reduce_mean(tf.stack(scalars))
 
 
 def _computes_in_float16(network: keras.Model) -> bool:
