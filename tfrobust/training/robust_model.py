@@ -478,6 +478,10 @@ class _State:
         self.metrics = [*self.trackers.values(), *self._given.metrics, *self._current]
         if hasattr(model.network, "output_shape"):
             self.classes = self.unit.output_shape[-1]
+        shape = shape_of_output(model.network, model.output_name)
+        if shape is not None and model.distribute_strategy.num_replicas_in_sync > 1:
+            with model.distribute_strategy.scope():
+                self._given.build(shape[1:] or (1,))
 
     def _value_trackers(self, model: RobustModel) -> list[str]:
         names = ["regularization", *(penalty.name for penalty in model.penalties)]
