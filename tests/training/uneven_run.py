@@ -152,8 +152,12 @@ def largest(targets, logits):
 
 
 def one_hot_metrics():
-    """Of probabilities."""
-    return [keras.metrics.AUC(name="auc"), keras.metrics.Precision(name="precision")]
+    """Of probabilities; F1 has no variables before it is used."""
+    return [
+        keras.metrics.AUC(name="auc"),
+        keras.metrics.F1Score("macro", name="f1"),
+        keras.metrics.Precision(name="precision"),
+    ]
 
 
 def of_logits(reduction):

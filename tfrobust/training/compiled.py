@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrobust.core.answers import Answer
+from tfrobust.core.answers import Answer, shape_of_output
 from tfrobust.core.keras_losses import ExampleLoss
 from tfrobust.core.pixels import bounds_of, is_read_off
 from tfrobust.core.unit_network import UnitNetwork
@@ -66,6 +66,15 @@ class Compiled:
         self._current = [CurrentValue(name, read) for name, read in current.items()]
         own = [tracker for tracker in self.trackers.values() if tracker is not None]
         self.metrics = [*own, *self._given.metrics, *self._current]
+
+    def learn_shapes(self, model: Any) -> None:
+        """What follows from the shape of the network's answer, where it says it."""
+        shape = shape_of_output(model.network, model.output_name)
+        if shape is None:
+            return
+        self.classes = self.unit.output_shape[-1]
+        if model.distribute_strategy.num_replicas_in_sync > 1:
+            self._given.build(shape[1:] or (1,))
 
     def _value_trackers(self, model: Any) -> list[str]:
         names = ["regularization", *(penalty.name for penalty in model.penalties)]

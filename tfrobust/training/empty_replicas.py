@@ -119,6 +119,10 @@ class Presence:
         from a replica without images. Statistics that each replica has of its own are
         put back there.
 
+        A layer that averages its own statistics by `aggregation="mean"`, without such
+        sums, gets those of the stand-in as those of one replica: when it assigns them,
+        it is too late to leave them out.
+
         Args:
             network: What is called.
         """

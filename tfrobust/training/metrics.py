@@ -92,6 +92,20 @@ class GivenMetrics:
         """Keras's own, without the plain accuracies."""
         return [*self._plain, *self._weighted]
 
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Makes the variables of metrics that have none before they are used.
+
+        Keras's `F1Score` is one. A replica in the middle of a step cannot make them.
+
+        Args:
+            shape: That of an answer of the network, without the batch.
+        """
+        for metric in self.metrics:
+            if not metric.variables:
+                nothing = tf.zeros([1, *shape])
+                metric.update_state(nothing, nothing)
+                metric.reset_state()
+
     def update(
         self, targets: tf.Tensor, given: tf.Tensor, weights: tf.Tensor | None
     ) -> None:

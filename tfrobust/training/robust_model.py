@@ -225,8 +225,7 @@ class RobustModel(NetworkWrapper):
             penalty.check(self._state.unit)
         with self.distribute_strategy.scope():
             self.optimizer.build(self.network.trainable_variables)
-        if hasattr(self.network, "output_shape"):
-            self._state.classes = self._state.unit.output_shape[-1]
+            self._state.learn_shapes(self)
 
     @property
     def _step(self) -> tf.Tensor:
