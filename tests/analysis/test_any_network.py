@@ -203,7 +203,9 @@ def test_pixels_out_of_bounds_are_refused(call):
         CALLS[call]("logits", 255 * IMAGES, LABELS, {})
     if call in ("remeasure", "magnify"):
         return
-    with pytest.raises(ValueError, match="` must be in 0 to 255, which the model's"):
+    with pytest.raises(
+        ValueError, match="` must be in the range of the model's pixels"
+    ):
         CALLS[call]("bytes and softmax", IMAGES, LABELS, {})
 
 

@@ -31,7 +31,11 @@ CASES = [
         {"step_size": 0.0},
         "`step_size` must be a finite number above 0. Received: step_size=0.0",
     ),
-    (PGD, {"loss": "hinge"}, f"`loss` must be one of {LOSSES}. Received: loss='hinge'"),
+    (
+        PGD,
+        {"loss": "hinge"},
+        f"`loss` must be a Keras loss or one of {LOSSES}. Received: loss='hinge'",
+    ),
     (
         PGD,
         {"momentum": -0.5},

@@ -89,7 +89,12 @@ def test_confident_models_are_not_accused():
 
 def test_probabilities_are_warned_about():
     """Not where they are logits of the same range."""
-    odds = Model(lambda x: brightness(x) / tf.reduce_sum(brightness(x), 1)[:, None])
+
+    def by_hand(x):
+        powers = tf.exp(brightness(x))
+        return powers / tf.reduce_sum(powers, axis=1, keepdims=True)
+
+    odds = Model(by_hand)
     assert messages(Shift(amount=0.1), odds, gray(0.4), [0]) == [PROBABILITIES]
     softmax = Model(lambda x: tf.nn.softmax(brightness(x)))
     assert messages(Shift(amount=0.1), softmax, gray(0.4), [0]) == []

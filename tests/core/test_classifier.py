@@ -96,8 +96,8 @@ def test_answers_that_hold_logits(answer):
         (
             lambda x: {"scores": brightness(x), "classes": brightness(x)},
             "`model` must have one output, or one named 'logits'; choose one by its "
-            "name, as in `models.Classifier(model, output=NAME)`. Received: the "
-            "outputs scores, classes",
+            "name, as in `models.Classifier(model, output=NAME)` or "
+            "`RobustModel(model, output=NAME)`. Received: the outputs scores, classes",
         ),
         (
             lambda x: tf.argmax(brightness(x), axis=-1),

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrobust import attacks, models
 from tfrobust.core.images import pixels_in
-from tfrobust.core.pixels import BYTES, UNIT, bounds_of, check_bounds, is_read_off
+from tfrobust.core.pixels import BYTES, UNIT, bounds_of, check_bounds
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.training import RobustModel
 
@@ -39,8 +39,35 @@ def test_bounds_are_read_off_the_first_layers(first, bounds):
     made = network(*first)
     assert bounds_of(made) == bounds_of(RobustModel(made)) == bounds
     assert bounds_of(made, (-1, 1)) == (-1.0, 1.0)
-    assert is_read_off(made) == (bounds == BYTES)
-    assert not is_read_off(made, (0, 255))
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "bounds"),
+    [
+        (lambda x: x / 255.0, BYTES),
+        (lambda x: x * (1 / 255), BYTES),
+        (lambda x: x / 127.5 - 1.0, BYTES),
+        (lambda x: x[..., ::-1] - 110.0, BYTES),
+        (lambda x: (x - 0.5) / 0.25, UNIT),
+        (lambda x: x * 2.0, UNIT),
+        (lambda x: x + x, UNIT),
+        (keras.applications.mobilenet_v2.preprocess_input, BYTES),
+        (keras.applications.resnet.preprocess_input, BYTES),
+        (keras.applications.efficientnet.preprocess_input, UNIT),
+    ],
+)
+def test_bounds_are_read_off_arithmetic(arithmetic, bounds):
+    """As Keras's tutorials have it, before the first layer."""
+    image = keras.Input((4, 4, 3))
+    outputs = kl.Dense(3)(kl.Flatten()(arithmetic(image)))
+    assert bounds_of(keras.Model(image, outputs)) == bounds
+
+
+def test_what_takes_images_in_units_has_no_other_bounds():
+    unit = UnitNetwork(network(), BYTES)
+    assert bounds_of(unit) == bounds_of(unit, (0, 1)) == UNIT
+    with pytest.raises(ValueError, match="`bounds` must be \\(0, 1\\), or None, for"):
+        bounds_of(unit, (0, 255))
 
 
 def test_a_network_of_integers_takes_bytes():
@@ -76,7 +103,7 @@ def test_bytes_come_back_exactly():
     [
         ([0.0, 256.0], "`images` must lie in [0, 255], their bounds. Received: "),
         ([0.0, np.nan], "`images` must lie in [0, 255], their bounds. Received: "),
-        ([0.0, 0.5], "`images` must be in 0 to 255, which the model's first layers "),
+        ([0.0, 0.5], "`images` must be in the range of the model's pixels, [0, 255]"),
     ],
 )
 def test_images_outside_of_the_bounds_are_refused(values, sentence):

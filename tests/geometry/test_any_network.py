@@ -76,7 +76,11 @@ def test_pixels_out_of_bounds_are_refused(call):
         ("logits", 255 * IMAGES, "must lie in [0, 1], or `bounds` must say where. "),
         ("logits", PIXELS, "must be floating, with pixels in [0, 1]. "),
         ("of a wrapper", 5 * IMAGES, "must lie in [0, 4], their bounds. "),
-        ("bytes and softmax", IMAGES, "must be in 0 to 255, which the model's first "),
+        (
+            "bytes and softmax",
+            IMAGES,
+            "must be in the range of the model's pixels, [0, 255]",
+        ),
     ):
         with pytest.raises(ValueError) as error:
             CALLS[call](network(kind), images, LABELS)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from tfrobust.attacks.verdicts import AttackResult, verdict
 from tfrobust.core.classifier import Classifier, as_classifier
 from tfrobust.core.configs import Configured
 from tfrobust.core.differentiable import layers_named
-from tfrobust.core.errors import ExtensionError
+from tfrobust.core.errors import ExtensionError, warn_caller
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import Pixels, check_classes, pixels_in
 from tfrobust.core.pixels import Bounds
@@ -292,6 +293,11 @@ class FixedBudget(Attack):
     def __post_init__(self) -> None:
         """Check the settings."""
         _ = self.threat
+        if self.norm in ("inf", math.inf) and self.eps > 1:
+            warn_caller(
+                f'`eps` of norm "inf" is {self.eps:g}, more than the range of a pixel: '
+                "it is in units of images in [0, 1], whatever the model takes."
+            )
 
     @property
     def threat(self) -> ThreatModel:

@@ -112,10 +112,12 @@ class Evaluation:
                 shown to the model. Rounding may take one out of its ball, by up to
                 half a level in a pixel; it counts all the same.
             eps: Count successes up to this distortion only, which is what makes a
-                robust accuracy of attacks that look for the smallest perturbation.
+                robust accuracy of attacks that look for the smallest perturbation. At
+                most the radius of each attack that has one.
 
         Raises:
-            ValueError: If a name is none of the attacks'.
+            ValueError: If a name is none of the attacks', or `eps` is more than the
+                radius of one, which says nothing of images so far away.
         """
         chosen = list(self.results) if names is None else list(names)
         for name in chosen:
@@ -127,6 +129,7 @@ class Evaluation:
         held = self.clean_correct.copy()
         for name in chosen:
             outcome = self.results[name]
+            _check_radius(name, outcome.threat.eps, eps)
             success = outcome.success_rounded if rounded else outcome.success
             if eps is not None:
                 near = outcome.distortion_rounded if rounded else outcome.distortion
@@ -226,6 +229,11 @@ def evaluate(
         >>> evaluation.accuracy().value, evaluation.robust_accuracy().value
         (1.0, 0.0)
     """
+    if not isinstance(attacks, Mapping):
+        raise ValueError(
+            "`attacks` must be a dictionary of attacks by name. "
+            f"Received: a {type(attacks).__name__}"
+        )
     classifier = as_classifier(model, bounds)
     labels, correct = [], []
     results: dict[str, list[AttackResult]] = {name: [] for name in attacks}
@@ -259,6 +267,14 @@ def evaluate(
             for name, parts in results.items()
         },
     )
+
+
+def _check_radius(name: str, radius: float | None, eps: float | None) -> None:
+    if radius is not None and eps is not None and eps > radius * (1.0 + 1e-6):
+        raise ValueError(
+            f"`eps` must be at most the radius of every attack, {radius:g} of {name}, "
+            f"which looked no farther. Received: eps={eps:g}"
+        )
 
 
 def _rows(values: Any, rows: Any) -> Any:

@@ -75,7 +75,10 @@ def find_model(path: str | os.PathLike[str], flag: str = "model") -> pathlib.Pat
 
 
 def load_classifier(
-    path: str | os.PathLike[str], name: str = "", flag: str = "model"
+    path: str | os.PathLike[str],
+    name: str = "",
+    flag: str = "model",
+    bounds: tuple[float, float] | None = None,
 ) -> Loaded:
     """Loads a classifier, whatever its form.
 
@@ -83,6 +86,7 @@ def load_classifier(
         path: As for `tfrobust.models.load`.
         name: What to call it; by default named after its run, file or served model.
         flag: That its path was given to; empty if to none.
+        bounds: As for `tfrobust.models.load`.
 
     Returns:
         The classifier. Keep it as long as its `call` is in use.
@@ -93,7 +97,7 @@ def load_classifier(
     """
     source = find_model(path, flag)
     try:
-        loaded = models.load(path)
+        loaded = models.load(path, bounds=bounds)
     except models.LoadError as error:
         raise _in_flags(error, flag) from error
     shipped = str(path).removeprefix(PRETRAINED)

@@ -129,6 +129,7 @@ def shape_of_output(network: Any, output: str | None = None) -> tuple[Any, ...] 
         ValueError: As for `read_answer`.
 
     Example:
+        >>> import keras
         >>> image = keras.Input((2,))
         >>> heads = {"a": keras.layers.Dense(3)(image), "b": image}
         >>> shape_of_output(keras.Model(image, heads), "b")
@@ -182,7 +183,8 @@ def _output_in(answer: Any, output: str | None, names: Sequence[str]) -> Any:
     if output is None:
         raise ValueError(
             "`model` must have one output, or one named 'logits'; choose one by its "
-            "name, as in `models.Classifier(model, output=NAME)`. "
+            "name, as in `models.Classifier(model, output=NAME)` or "
+            "`RobustModel(model, output=NAME)`. "
             f"Received: the outputs {listed}"
         )
     raise ValueError(

@@ -14,7 +14,6 @@ from tfrobust.core.pixels import (
     Bounds,
     bounds_of,
     from_unit,
-    is_read_off,
     to_unit,
 )
 
@@ -90,8 +89,8 @@ def check_batch(name: str, value: Any) -> tf.Tensor:
 
 
 SCALE = (
-    "`images` must be in 0 to 255, which the model's first layers take, or `bounds` "
-    "must say otherwise"
+    "`images` must be in the range of the model's pixels, [{low:g}, {high:g}], and not "
+    "in [0, 1], or `bounds` must say otherwise"
 )
 
 
@@ -156,8 +155,7 @@ def pixels_in(
             check_finite(name, images)
         else:
             check_within(name, images, box)
-        if is_read_off(model, bounds):
-            check_scale(name, images)
+        check_scale(name, images, box)
     return Pixels(images, to_unit(images, box), box)
 
 
@@ -178,14 +176,31 @@ def outside(name: str, bounds: Bounds, images: tf.Tensor) -> str:
     )
 
 
-def check_scale(name: str, images: tf.Tensor) -> None:
-    """Raises `ValueError` where eager images for bounds of bytes are in [0, 1]."""
+def is_wide(bounds: Bounds) -> bool:
+    """Whether images in [0, 1] are too dark to be meant for these bounds.
+
+    Example:
+        >>> is_wide((0.0, 255.0)), is_wide((-1.0, 1.0))
+        (True, False)
+    """
+    return bounds[1] - bounds[0] > 16.0
+
+
+def check_scale(name: str, images: tf.Tensor, bounds: Bounds) -> None:
+    """Raises `ValueError` where eager images for bytes and the like are in [0, 1]."""
+    if not is_wide(bounds):
+        return
     largest = tf.reduce_max(images) if tf.size(images) else tf.constant(255.0)
     if largest <= 1.0 and tf.reduce_any(images != tf.round(images)):
         raise ValueError(
-            f"{SCALE.replace('images', name)}. Received: values from "
+            f"{scale_sentence(name, bounds)}. Received: values from "
             f"{tf.reduce_min(images):g} to {largest:g}"
         )
+
+
+def scale_sentence(name: str, bounds: Bounds) -> str:
+    """The sentence about images in [0, 1] for a model of other pixels."""
+    return SCALE.replace("images", name).format(low=bounds[0], high=bounds[1])
 
 
 def check_classes(name: str, classes: Any, images: tf.Tensor) -> tf.Tensor:

@@ -83,25 +83,25 @@ def bounds_of(model: Any, bounds: Any = None) -> Bounds:
         >>> bounds_of(keras.Sequential(layers)), bounds_of(lambda x: x)
         ((0.0, 255.0), (0.0, 1.0))
     """
+    if model is not None and not callable(model) and hasattr(model, "network"):
+        raise ValueError(
+            "`model` must be a model. Received: what `models.load` returns; give its "
+            "`network`, of its own pixels, or its `call`, of images in [0, 1]"
+        )
     if bounds is not None:
-        return check_bounds(bounds)
+        bounds = check_bounds(bounds)
+        if getattr(model, "is_in_units", False) and bounds != UNIT:
+            raise ValueError(
+                "`bounds` must be (0, 1), or None, for a model that was loaded to be "
+                f"called on images in [0, 1]. Received: bounds={bounds}"
+            )
+        return bounds
     # What is no Keras model of ours may say it too, as a served model does.
     own = getattr(model, "bounds", None)
     if own is not None:
         return check_bounds(own)
     network = network_of(model)
     return BYTES if _takes_bytes(network) else UNIT
-
-
-def is_read_off(model: Any, bounds: Any = None) -> bool:
-    """Whether bounds of 0 to 255 are what a network's first layers say.
-
-    Example:
-        >>> is_read_off(lambda x: x)
-        False
-    """
-    said = bounds is not None or getattr(model, "bounds", None) is not None
-    return not said and _takes_bytes(network_of(model))
 
 
 def to_unit(images: tf.Tensor, bounds: Bounds) -> tf.Tensor:
@@ -136,23 +136,63 @@ def _takes_bytes(network: Any) -> bool:
         return False
     if any(tf.as_dtype(image.dtype).is_integer for image in network.inputs):
         return True
-    for layer in _first_layers(network):
-        if isinstance(layer, keras.layers.Rescaling):
-            return _divides_bytes(layer.scale)
-        if isinstance(layer, keras.layers.Normalization):
-            return _has_byte_mean(layer)
-        if not _is_neutral(layer):
-            return False
+    for said in _first_steps(network):
+        if said is not None:
+            return said
     return False
 
 
-def _first_layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a network in its order, those of nested models in their place."""
-    for layer in network.layers:
-        if is_graph(layer):
-            yield from _first_layers(layer)
+def _first_steps(network: keras.Model) -> Iterator[bool | None]:
+    """What each layer or operation says of the pixels, in the network's order.
+
+    `True` and `False` are whether they are bytes, `None` is nothing.
+    """
+    layers = {layer.name: layer for layer in network.layers}
+    for entry in network.get_config()["layers"]:
+        name = entry.get("name") or entry["config"].get("name")
+        layer = layers.get(name)
+        if entry["class_name"] == "InputLayer":
+            continue
+        if layer is None:
+            yield _said_by_operation(entry)
+        elif is_graph(layer):
+            yield from _first_steps(layer)
+        elif isinstance(layer, keras.layers.Rescaling):
+            yield _divides_bytes(layer.scale)
+        elif isinstance(layer, keras.layers.Normalization):
+            yield _is_large(getattr(layer, "mean", None))
         else:
-            yield layer
+            yield None if _is_neutral(layer) else False
+
+
+def _said_by_operation(entry: dict[str, Any]) -> bool | None:
+    """The same of arithmetic that is no layer, as `images / 255` is."""
+    kind, nodes = entry["class_name"], entry.get("inbound_nodes") or []
+    numbers = list(_numbers(nodes[0]["args"])) if nodes else []
+    if kind in ("GetItem", "Stack"):  # Channels in another order.
+        return None
+    if kind in ("TrueDivide", "Divide") and numbers:
+        return _divides_bytes(1.0 / np.asarray(numbers)) if all(numbers) else False
+    if kind == "Multiply" and numbers:
+        return _divides_bytes(numbers)
+    if kind in ("Subtract", "Add") and numbers:
+        # An offset of pixels in [0, 1] is small, and does not say where it ends.
+        return True if _is_large(numbers) else None
+    return False
+
+
+def _numbers(arguments: Any) -> Iterator[float]:
+    """The constants among the arguments of an operation in a configuration."""
+    if isinstance(arguments, bool) or arguments is None:
+        return
+    if isinstance(arguments, int | float):
+        yield float(arguments)
+    elif isinstance(arguments, dict):
+        if arguments.get("class_name") != "__keras_tensor__":
+            yield from _numbers(arguments.get("config", {}).get("value"))
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            yield from _numbers(part)
 
 
 def _is_neutral(layer: keras.layers.Layer) -> bool:
@@ -166,7 +206,6 @@ def _divides_bytes(scale: Any) -> bool:
     return bool(np.any(near, axis=0).all())
 
 
-def _has_byte_mean(layer: keras.layers.Normalization) -> bool:
+def _is_large(numbers: Any) -> bool:
     """Whether the mean of a pixel is one that no image in [0, 1] has."""
-    mean = getattr(layer, "mean", None)
-    return mean is not None and float(np.max(np.abs(np.asarray(mean)))) > 2.0
+    return numbers is not None and float(np.max(np.abs(np.asarray(numbers)))) > 2.0

@@ -37,6 +37,8 @@ class UnitNetwork(NetworkWrapper):
         True
     """
 
+    is_in_units = True
+
     def __init__(
         self,
         network: keras.Model,

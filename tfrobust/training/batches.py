@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.classifier import PROBABILITIES
-from tfrobust.core.images import SCALE, check_classes, check_images
+from tfrobust.core.images import check_classes, check_images, is_wide, scale_sentence
 from tfrobust.core.pixels import UNIT, Bounds
 
 
@@ -79,13 +79,7 @@ def unpack(
     return TrainingBatch(images, labels, targets, _checked_weights(weights), extras)
 
 
-def checked(
-    batch: TrainingBatch,
-    bounds: Bounds,
-    classes: int | None,
-    *,
-    read_off: bool = False,
-) -> TrainingBatch:
+def checked(batch: TrainingBatch, bounds: Bounds, classes: int | None) -> TrainingBatch:
     """The batch, whose use in a graph fails unless its values are in range.
 
     Args:
@@ -93,8 +87,6 @@ def checked(
         bounds: The range of the pixels. Rows of numbers, of rank 2, are no images, and
             any will do where it is [0, 1].
         classes: K, if known.
-        read_off: Whether the bounds were read off a network, so that they may not be
-            what the images are in.
     """
     low, high = bounds
     checks = []
@@ -108,11 +100,14 @@ def checked(
                 [f"`images` must lie in [{low:g}, {high:g}]{advice}", least, largest],
             )
         )
-    if read_off:
+    if is_wide(bounds):
         least, largest = _range(batch.images)
         whole = tf.reduce_all(batch.images == tf.round(batch.images))
         checks.append(
-            tf.debugging.Assert((largest > 1.0) | whole, [SCALE, least, largest])
+            tf.debugging.Assert(
+                (largest > 1.0) | whole,
+                [scale_sentence("images", bounds), least, largest],
+            )
         )
     if classes is not None:
         checks.append(check_labels(batch.labels, classes))

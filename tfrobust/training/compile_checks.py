@@ -31,6 +31,13 @@ def check_names(penalties: Sequence[Penalty]) -> None:
     Example:
         >>> check_names([])
     """
+    if not isinstance(penalties, list | tuple) or not all(
+        isinstance(penalty, Penalty) for penalty in penalties
+    ):
+        raise ValueError(
+            "`penalties` must be a list of penalties from `tfrobust.penalties`. "
+            f"Received: penalties={penalties!r}"
+        )
     names = [penalty.name for penalty in penalties]
     if len({*names, *OWN_NAMES}) < len(names) + len(OWN_NAMES):
         raise ValueError(

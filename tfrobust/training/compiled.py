@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrobust.core.answers import Answer, shape_of_output
 from tfrobust.core.keras_losses import ExampleLoss
-from tfrobust.core.pixels import bounds_of, is_read_off
+from tfrobust.core.pixels import bounds_of
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import (
     LipschitzBatchNormalization,
@@ -40,7 +40,6 @@ class Compiled:
         self.settings = settings
         network = model.network
         self.bounds = bounds_of(model)
-        self.read_off = is_read_off(model)
         self.unit = UnitNetwork(
             network, self.bounds, model.output_name, name=network.name
         )

@@ -159,6 +159,8 @@ def _as_metric(given: Any) -> keras.metrics.Metric:
             f"Received: {given!r}"
         ) from error
     if isinstance(metric, keras.metrics.Metric):
+        if isinstance(given, str):  # Reported under the name that was given.
+            metric.name = given
         return metric
     name = given if isinstance(given, str) else getattr(metric, "__name__", "metric")
     return keras.metrics.MeanMetricWrapper(metric, name=name)

@@ -9,7 +9,9 @@ import keras
 import tensorflow as tf
 
 from tfrobust.attacks import Attack
+from tfrobust.core.answers import shape_of_output
 from tfrobust.core.pixels import check_bounds, to_unit
+from tfrobust.core.unit_network import input_shape_of
 from tfrobust.core.vectors import norms
 from tfrobust.layers import (
     NetworkWrapper,
@@ -306,6 +308,20 @@ class RobustModel(NetworkWrapper):
         moved = adversary.perturb(unit, images[:count], labels[:count])
         return tf.concat([moved, tf.cast(images[count:], moved.dtype)], axis=0)
 
+    @property
+    def input_shape(self) -> Any:
+        """That of the network's images."""
+        return input_shape_of(self.network)
+
+    @property
+    def output_shape(self) -> Any:
+        """That of the network's answer."""
+        return shape_of_output(self.network, self.output_name)
+
+    def export(self, *arguments: Any, **settings: Any) -> None:
+        """Keras's export of the network; `export.export_saved_model` is for serving."""
+        self.network.export(*arguments, **settings)
+
     # Keras's own loop fails with several workers: it builds the model from a batch that
     # it reduces outside of a replica, then reduces scalars along axis 0. Both are
     # replaced by the documented way to run a step under a strategy.
@@ -355,9 +371,7 @@ class RobustModel(NetworkWrapper):
     def _checked(self, data: Any) -> tuple[Any, ...]:
         """The batch as a step takes it, whose pixels and labels are in range."""
         state = self._state
-        batch = checked(
-            self._unpacked(data), state.bounds, state.classes, read_off=state.read_off
-        )
+        batch = checked(self._unpacked(data), state.bounds, state.classes)
         images = (
             {"images": batch.images, **batch.extras} if batch.extras else batch.images
         )

@@ -25,6 +25,7 @@ from tfrobust.cli.records import (
 )
 from tfrobust.cli.run_folder import EVALUATION, versions, write_json, write_text
 from tfrobust.core.errors import ExtensionError
+from tfrobust.core.pixels import Bounds, check_bounds
 from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.suite import Suite
@@ -99,9 +100,11 @@ def _counts(suites: Sequence[Suite]) -> dict[str, dict[str, int]]:
 
 def _load_models(run: EvaluateConfig) -> list[Loaded]:
     """Every model under a name of its own."""
+    bounds = _bounds(run.bounds)
     names = run.name or ("",) * len(run.model)
     models = [
-        load_classifier(path, name) for path, name in zip(run.model, names, strict=True)
+        load_classifier(path, name, bounds=bounds)
+        for path, name in zip(run.model, names, strict=True)
     ]
     taken = [model.name for model in models]
     for name in taken:
@@ -110,6 +113,14 @@ def _load_models(run: EvaluateConfig) -> list[Loaded]:
                 f"Two models would both be called {name!r}; give each a --name."
             )
     return models
+
+
+def _bounds(text: str) -> Bounds | None:
+    """What `--bounds` says, if anything."""
+    try:
+        return check_bounds(text.split(",")) if text else None
+    except ValueError as error:
+        raise UsageError(str(error).replace("`bounds`", "--bounds", 1)) from error
 
 
 def _measure(

@@ -29,6 +29,11 @@ class _Models(Settings, title="Models"):
         "attacks and suites of your own. Once for each.",
         flag="import",
     )
+    bounds: str = string(
+        "",
+        "Least and largest value of a pixel as the networks take it: 0,255 or -1,1. "
+        "Empty: what a file or its first layers say, else 0,1.",
+    )
     suite: str = string(
         "lcnn",
         "What to measure: one or several suites with commas between, each under a "
