@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import math
+import warnings
 import weakref
 
 import keras
@@ -279,3 +280,14 @@ def test_a_search_that_returns_no_images_is_refused(returned, received):
     assert str(caught.value) == (
         f"`run` of an attack must return images {(None, *SHAPE)}. Received: {received}"
     )
+
+
+def test_a_radius_in_other_units_is_pointed_out():
+    """8 in place of 8 / 255, for a network of bytes say."""
+    with pytest.warns(UserWarning, match="more than the range of a pixel") as caught:
+        PGD(norm="inf", eps=8)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PGD(norm="inf", eps=1.0)
+        PGD(norm=2, eps=8)

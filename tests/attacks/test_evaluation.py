@@ -385,3 +385,27 @@ def test_some_of_the_images_and_their_means():
         assert low.means()["success_rounded"].value == 1.0
     bare = evaluate(brightness, (images, labels), {"low": Half(lower=True, amount=0.3)})
     assert bare.select([0]).results["low"].adversarial is None
+
+
+def test_an_attack_says_nothing_beyond_its_radius():
+    """One without a radius says something at any distance."""
+    images, labels = conv_images(3)
+    found = {"near": FGSM(eps=0.05), "any": DDN(steps=2)}
+    evaluation = evaluate(convnet(), (images, labels), found)
+    evaluation.robust_accuracy(["near"], eps=0.05)
+    evaluation.robust_accuracy(["any"], eps=9.0)
+    with pytest.raises(ValueError) as caught:
+        evaluation.robust_accuracy(eps=0.1)
+    assert str(caught.value) == (
+        "`eps` must be at most the radius of every attack, 0.05 of near, which looked "
+        "no farther. Received: eps=0.1"
+    )
+
+
+def test_attacks_are_given_by_name():
+    images, labels = conv_images(3)
+    with pytest.raises(ValueError) as caught:
+        evaluate(convnet(), (images, labels), [FGSM(eps=0.05)])
+    assert str(caught.value) == (
+        "`attacks` must be a dictionary of attacks by name. Received: a list"
+    )

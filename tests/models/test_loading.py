@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from export import export_saved_model
 from tests.models.pytorch import oracle
-from tfrobust import models
+from tfrobust import attacks, models
 from tfrobust.models.loading import find
 from tfrobust.training import RobustModel
 
@@ -310,3 +310,15 @@ def test_a_checkpoint_brings_its_pixels_and_its_output(tmp_path):
     np.testing.assert_allclose(
         loaded.call(images), np.concatenate([-odds / 2, odds / 2], axis=1), atol=1e-5
     )
+
+
+def test_what_is_loaded_is_no_model_itself(tmp_path):
+    """Its network and its call take images of different ranges."""
+    path = file(tmp_path, keras.Input(SHAPE), Flatten(), Dense(3))
+    loaded = models.load(path, bounds=(0, 255))
+    images = np.full((1, *SHAPE), 128.0, np.float32)
+    with pytest.raises(ValueError, match="give its `network`, of its own pixels, or"):
+        attacks.FGSM(eps=0.1)(loaded, images, [0])
+    attacks.FGSM(eps=0.1)(loaded.network, images, [0])
+    attacks.FGSM(eps=0.1)(loaded.call, images / 255, [0])
+    np.testing.assert_allclose(loaded.call(images / 255), loaded.network(images))

@@ -398,3 +398,30 @@ def test_one_head_of_several_is_trained():
     with pytest.raises(ValueError, match="`output` must be one of the model's outputs"):
         RobustModel(made, output="c")
     assert isinstance(models.Classifier(made, output="b").network, keras.Model)
+
+
+def test_metrics_keep_the_names_they_are_given():
+    """By which callbacks and histories know them, as Keras has it."""
+    ours, theirs = [
+        trained(model, ONE_HOT, loss="mse", metrics=["mae", "AUC", "cosine_similarity"])
+        for model in (RobustModel(network("softmax")), network("softmax"))
+    ]
+    assert set(ours[0]) == {*theirs[0], "data_loss"}
+
+
+@pytest.mark.parametrize("given", [penalties.Cure(), ["cure"], None])
+def test_penalties_are_a_list_of_penalties(given):
+    with pytest.raises(ValueError, match="`penalties` must be a list of penalties"):
+        RobustModel(network()).compile("sgd", penalties=given)
+
+
+def test_its_network_is_exported_by_keras(tmp_path):
+    """As a plain Keras model is after `fit`."""
+    images, labels = some_data()
+    model = RobustModel(network())
+    model.compile("sgd")
+    model.fit(images, labels, verbose=0)
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(served.serve(images), model(images), rtol=1e-5)
+    assert (model.input_shape, model.output_shape) == ((None, *SHAPE), (None, CLASSES))
