@@ -63,6 +63,23 @@ def test_bounds_are_read_off_arithmetic(arithmetic, bounds):
     assert bounds_of(keras.Model(image, outputs)) == bounds
 
 
+def test_a_layer_without_a_configuration_is_passed_by():
+    """Then layers alone say something, operations nothing."""
+
+    class Own(kl.Layer):
+        def __init__(self, dense):
+            super().__init__()
+            self.dense = dense
+
+        def call(self, x):
+            return self.dense(x)
+
+    for first, bounds in ((lambda x: x / 255.0, UNIT), (kl.Rescaling(1 / 255), BYTES)):
+        image = keras.Input((4, 4, 3))
+        made = keras.Model(image, Own(kl.Dense(3))(kl.Flatten()(first(image))))
+        assert bounds_of(made) == bounds
+
+
 def test_what_takes_images_in_units_has_no_other_bounds():
     unit = UnitNetwork(network(), BYTES)
     assert bounds_of(unit) == bounds_of(unit, (0, 1)) == UNIT

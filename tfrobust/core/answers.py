@@ -141,7 +141,10 @@ def shape_of_output(network: Any, output: str | None = None) -> tuple[Any, ...] 
         return None
     if len(tensors) < 2:
         return tuple(tensors[0].shape) if tensors else tuple(shapes)
-    places = network.get_config().get("output_layers")
+    try:
+        places = network.get_config().get("output_layers")
+    except Exception:  # Of a layer of somebody's own, which may raise anything.
+        places = None
     # Keras lists the outputs of a dictionary in the order of their keys.
     names = sorted(places) if isinstance(places, dict) else network.output_names
     given = {name: tuple(x.shape) for name, x in zip(names, tensors, strict=True)}

@@ -7,6 +7,7 @@ are its *bounds*.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,10 @@ _NEUTRAL = (
     "Resizing",
     "ZeroPadding2D",
 )
+
+
+_TAKE_BYTES: weakref.WeakKeyDictionary[Any, tuple[int, bool]]
+_TAKE_BYTES = weakref.WeakKeyDictionary()
 
 
 def check_bounds(bounds: Any) -> Bounds:
@@ -134,12 +139,19 @@ def _takes_bytes(network: Any) -> bool:
     """Whether a network's first layers say that its pixels are 0 to 255."""
     if not isinstance(network, keras.Model) or not is_graph(network):
         return False
+    # A sequential model may get another layer; reading a large graph takes a while.
+    count = len(network.layers)
+    known = _TAKE_BYTES.get(network)
+    if known is None or known[0] != count:
+        known = _TAKE_BYTES[network] = count, _reads_bytes(network)
+    return known[1]
+
+
+def _reads_bytes(network: keras.Model) -> bool:
     if any(tf.as_dtype(image.dtype).is_integer for image in network.inputs):
         return True
-    for said in _first_steps(network):
-        if said is not None:
-            return said
-    return False
+    said = (said for said in _first_steps(network) if said is not None)
+    return next(said, False)
 
 
 def _first_steps(network: keras.Model) -> Iterator[bool | None]:
@@ -148,7 +160,7 @@ def _first_steps(network: keras.Model) -> Iterator[bool | None]:
     `True` and `False` are whether they are bytes, `None` is nothing.
     """
     layers = {layer.name: layer for layer in network.layers}
-    for entry in network.get_config()["layers"]:
+    for entry in _entries(network):
         name = entry.get("name") or entry["config"].get("name")
         layer = layers.get(name)
         if entry["class_name"] == "InputLayer":
@@ -163,6 +175,18 @@ def _first_steps(network: keras.Model) -> Iterator[bool | None]:
             yield _is_large(getattr(layer, "mean", None))
         else:
             yield None if _is_neutral(layer) else False
+
+
+def _entries(network: keras.Model) -> list[dict[str, Any]]:
+    """The layers and operations of a network, as its configuration has them."""
+    try:
+        return network.get_config()["layers"]
+    # A layer of somebody's own may have no configuration, or one that raises anything.
+    except Exception:
+        return [
+            {"class_name": type(layer).__name__, "name": layer.name}
+            for layer in network.layers
+        ]
 
 
 def _said_by_operation(entry: dict[str, Any]) -> bool | None:
