@@ -32,7 +32,10 @@ def warn_caller(sentence: str) -> None:
         ['Mind the gap.']
     """
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    # The constructor of a dataclass is in no file.
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+        (_PACKAGE, "<string>")
+    ):
         level, frame = level + 1, frame.f_back
     warnings.warn(sentence, stacklevel=level)
 
