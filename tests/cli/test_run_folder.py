@@ -167,6 +167,7 @@ def test_every_promised_file_is_there(finished_run):
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         [
             "run.flags",
+            "data.json",
             "metrics.csv",
             "tensorboard",
             "checkpoints",

@@ -18,6 +18,7 @@ from export.signatures import (
 from tests import networks
 from tests.export.requested import CLASSES, SHAPE, ask, pixels, request
 from tfrobust import attacks, geometry, smoothing
+from tfrobust.core.unit_network import UnitNetwork
 
 ATTACK = attacks.PGD(norm=2, eps=0.5, steps=3)
 SETTINGS = Settings(attack=ATTACK, alpha=0.9, bandwidth=0.5, smooth_iterations=40)
@@ -195,11 +196,15 @@ def test_settings_out_of_range():
             Settings(**wrong)
 
 
-def test_one_logit_has_no_robustness():
-    """There is no other answer to be far from."""
+def test_one_logit_has_robustness_too():
+    """It is two classes; the margin is the size of the logit."""
     image = keras.Input((2, 2, 1))
     model = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(image)))
-    assert "robustness" not in available(model, Settings())
+    assert "robustness" in available(model, Settings())
+    images = tf.constant(np.random.default_rng(0).random((3, 2, 2, 1)), tf.float32)
+    served = make_signatures(UnitNetwork(model), None, Settings(), ["robustness"])
+    answer = served["robustness"].function(images, tf.fill([3], 2))
+    np.testing.assert_allclose(answer["margin"], np.abs(model(images))[:, 0], rtol=1e-5)
 
 
 REFUSED = {

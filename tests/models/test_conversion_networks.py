@@ -16,6 +16,7 @@ from export.saved_model import export_saved_model
 from tests.models.conversions import some_images
 from tests.seeds import set_seeds
 from tfrobust import models, penalties
+from tfrobust.core.pixels import bounds_of
 from tfrobust.layers import linear_maps, spectral_layer
 from tfrobust.models import conversion_parts
 from tfrobust.training import RobustModel
@@ -37,7 +38,7 @@ def few_rounds(monkeypatch):
 
 
 def application(name):
-    """One of Keras's, on images in [0, 1], with logits."""
+    """One of Keras's, with logits."""
     set_seeds(0)
     make = getattr(keras.applications, name)
     return make(input_shape=SMALL, weights=None, classes=5, classifier_activation=None)
@@ -46,7 +47,9 @@ def application(name):
 def check_life(low, folder):
     """One step with the curvature penalty, a file in safe mode, a served model."""
     shape = low.input_shape[1:]
-    images, labels = some_images(2, shape), np.array([0, 1])
+    low_end, high_end = bounds_of(low)  # those of Keras take bytes, by their layers
+    images = low_end + (high_end - low_end) * some_images(2, shape)
+    labels = np.array([0, 1])
     before = sum(models.betas(low).values())
     model = RobustModel(low)
     optimizer = keras.optimizers.SGD(0.01)

@@ -171,3 +171,12 @@ def test_padding_does_not_count():
     )
     np.testing.assert_allclose(plain["loss"], values["loss"], rtol=1e-5)
     np.testing.assert_allclose(plain["accuracy"], values["accuracy"], rtol=1e-6)
+
+
+def test_a_wrong_batch_of_a_step_by_step_run_is_refused_in_a_sentence():
+    images, labels = some_data()
+    model = linear(run_eagerly=True)
+    with pytest.raises(ValueError) as caught:
+        model.fit(images * 255, labels, verbose=0)
+    assert str(caught.value).startswith("`images` must lie in [0, 1], or `bounds` must")
+    assert len(str(caught.value).splitlines()) == 1

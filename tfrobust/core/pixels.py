@@ -88,7 +88,8 @@ def bounds_of(model: Any, bounds: Any = None) -> Bounds:
         >>> bounds_of(keras.Sequential(layers)), bounds_of(lambda x: x)
         ((0.0, 255.0), (0.0, 1.0))
     """
-    if model is not None and not callable(model) and hasattr(model, "network"):
+    loaded = hasattr(model, "network") and hasattr(model, "call")
+    if loaded and not callable(model) and not hasattr(model, "signatures"):
         raise ValueError(
             "`model` must be a model. Received: what `models.load` returns; give its "
             "`network`, of its own pixels, or its `call`, of images in [0, 1]"

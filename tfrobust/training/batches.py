@@ -141,7 +141,7 @@ def sentence_of(error: Exception) -> str | None:
     """
     found = re.search(
         r"assertion failed: \[(`.*)\] \[([^\[\]]+)\] \[([^\[\]]+)\]", str(error)
-    )
+    ) or re.search(r"data: b['\"](`.*)['\"]\n([^\n]+)\n([^\n]+)", str(error))
     if found is None:
         return None
     # TensorFlow quotes an apostrophe.
