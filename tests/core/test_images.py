@@ -74,10 +74,13 @@ def test_values_must_be_finite(flaw):
 )
 def test_pixels_lie_in_the_unit_range(value, said):
     images = tf.constant([0.0, value])
-    sentence = f"`x` must lie in [0, 1]. Received: values from {said}"
+    sentence = (
+        "`x` must lie in [0, 1], or `bounds` must say where. "
+        f"Received: values from {said}"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        checks.check_pixels("x", images)
-    checks.check_pixels("x", tf.constant([0.0, 1.0]))
+        checks.check_within("x", images, (0.0, 1.0))
+    checks.check_within("x", tf.constant([0.0, 1.0]), (0.0, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_classes_come_back_as_int32_and_have_a_range():
 def test_values_in_a_graph_are_nobody_s_business():
     @tf.function
     def checked(images, classes):
-        checks.check_pixels("x", checks.check_batch("x", images))
+        checks.check_within("x", checks.check_batch("x", images), (0.0, 1.0))
         checks.check_range("y", classes, 1)
         return images
 

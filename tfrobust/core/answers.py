@@ -151,16 +151,15 @@ def shape_of_output(network: Any, output: str | None = None) -> tuple[Any, ...] 
     return _output_in(given, output, names)
 
 
-def are_probabilities(logits: tf.Tensor) -> bool:
-    """Whether eager logits `[B,K]` are probabilities: all in [0, 1] and of sum 1.
+def are_probabilities(logits: tf.Tensor) -> tf.Tensor:
+    """Whether logits `[B,K]` are probabilities: all at least 0, and of sum 1; bool.
 
     Example:
-        >>> are_probabilities(tf.constant([[0.25, 0.75]]))
+        >>> bool(are_probabilities(tf.constant([[0.25, 0.75]])))
         True
     """
-    total = tf.reduce_sum(logits, axis=-1)
-    near = tf.abs(total - 1.0) < 1e-3
-    return bool(tf.reduce_all(logits >= 0.0) and tf.reduce_all(near))
+    near = tf.abs(tf.reduce_sum(logits, axis=-1) - 1.0) < 1e-3
+    return tf.reduce_all(logits >= 0.0) & tf.reduce_all(near)
 
 
 def _output_in(answer: Any, output: str | None, names: Sequence[str]) -> Any:

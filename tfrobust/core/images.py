@@ -32,7 +32,7 @@ def check_images(
         value: What was given for images.
         name: Of the argument.
         pixels: Whether to say of integers that pixels in [0, 1] are meant; the range is
-            for `check_pixels`.
+            for `check_within`.
         any_rank: Whether `[B, ...]` of rank 2 or more will do, not only `[B, H, W, C]`.
         sized: Whether H, W and C must be known, none of them 0.
 
@@ -68,17 +68,6 @@ def check_finite(name: str, images: tf.Tensor) -> None:
     """Raises `ValueError` where eager values are not finite."""
     if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(images)):
         raise ValueError(f"`{name}` must be finite. Received: NaN or infinity")
-
-
-def check_pixels(name: str, images: tf.Tensor) -> None:
-    """Raises `ValueError` where eager images leave [0, 1], or are NaN."""
-    if not tf.executing_eagerly():
-        return
-    if not tf.reduce_all((images >= 0.0) & (images <= 1.0)):
-        raise ValueError(
-            f"`{name}` must lie in [0, 1]. Received: values from "
-            f"{tf.reduce_min(images):g} to {tf.reduce_max(images):g}"
-        )
 
 
 def check_batch(name: str, value: Any) -> tf.Tensor:
@@ -146,10 +135,7 @@ def pixels_in(
         np.float32(0.2)
     """
     box = bounds_of(model, bounds)
-    images = tf.convert_to_tensor(value)
-    if images.dtype.is_integer and box[1] - box[0] > 1.0:
-        images = tf.cast(images, tf.float32)
-    images = check_images(images, name, pixels=True, any_rank=any_rank)
+    images = floating(value, box, name, any_rank=any_rank)
     if checked and tf.executing_eagerly():
         if any_rank and images.shape.rank == 2 and box == UNIT:
             check_finite(name, images)
@@ -159,21 +145,35 @@ def pixels_in(
     return Pixels(images, to_unit(images, box), box)
 
 
+def floating(
+    value: Any, bounds: Bounds, name: str = "images", *, any_rank: bool = False
+) -> tf.Tensor:
+    """Images as float32, checked as by `check_images`; integers only of wide bounds.
+
+    Example:
+        >>> floating(tf.zeros([1, 1, 1, 1], tf.uint8), (0.0, 255.0)).dtype
+        tf.float32
+    """
+    images = tf.convert_to_tensor(value)
+    if images.dtype.is_integer and bounds[1] - bounds[0] > 1.0:
+        images = tf.cast(images, tf.float32)
+    return check_images(images, name, pixels=True, any_rank=any_rank)
+
+
 def check_within(name: str, images: tf.Tensor, bounds: Bounds) -> None:
     """Raises `ValueError` where eager images leave the bounds, or are NaN."""
     low, high = bounds
-    if not tf.reduce_all((images >= low) & (images <= high)):
-        raise ValueError(outside(name, bounds, images))
+    if tf.executing_eagerly() and not tf.reduce_all((images >= low) & (images <= high)):
+        raise ValueError(
+            f"{within_sentence(name, bounds)}. Received: values from "
+            f"{tf.reduce_min(images):g} to {tf.reduce_max(images):g}"
+        )
 
 
-def outside(name: str, bounds: Bounds, images: tf.Tensor) -> str:
+def within_sentence(name: str, bounds: Bounds) -> str:
     """The sentence about images that leave the bounds."""
-    low, high = bounds
     advice = ", or `bounds` must say where" if bounds == UNIT else ", their bounds"
-    return (
-        f"`{name}` must lie in [{low:g}, {high:g}]{advice}. Received: values from "
-        f"{tf.reduce_min(images):g} to {tf.reduce_max(images):g}"
-    )
+    return f"`{name}` must lie in [{bounds[0]:g}, {bounds[1]:g}]{advice}"
 
 
 def is_wide(bounds: Bounds) -> bool:

@@ -189,18 +189,19 @@ def _resize_area(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
 
 @provides("ResizeBicubicGrad")
 def _resize_bicubic(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
-    resized = tf.raw_ops.ResizeBicubic(
-        images=upstream,
-        size=_size(op.inputs[0]),
-        align_corners=op.get_attr("align_corners"),
-        half_pixel_centers=op.get_attr("half_pixel_centers"),
-    )
-    return [resized, None]
+    return _resized(tf.raw_ops.ResizeBicubic, op, upstream)
 
 
 @provides("ResizeNearestNeighborGrad")
 def _resize_nearest(op: Any, upstream: tf.Tensor) -> list[tf.Tensor | None]:
-    resized = tf.raw_ops.ResizeNearestNeighbor(
+    return _resized(tf.raw_ops.ResizeNearestNeighbor, op, upstream)
+
+
+def _resized(
+    resize: Callable[..., tf.Tensor], op: Any, upstream: tf.Tensor
+) -> list[tf.Tensor | None]:
+    """The gradient of a gradient of a resize: the resize."""
+    resized = resize(
         images=upstream,
         size=_size(op.inputs[0]),
         align_corners=op.get_attr("align_corners"),

@@ -9,8 +9,15 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from tfrobust.core.answers import are_probabilities
 from tfrobust.core.classifier import PROBABILITIES
-from tfrobust.core.images import check_classes, check_images, is_wide, scale_sentence
+from tfrobust.core.images import (
+    check_classes,
+    floating,
+    is_wide,
+    scale_sentence,
+    within_sentence,
+)
 from tfrobust.core.pixels import UNIT, Bounds
 
 
@@ -67,10 +74,7 @@ def unpack(
             "Training and evaluation need batches of (images, labels). "
             "Received: images alone"
         )
-    images = tf.convert_to_tensor(images)
-    if images.dtype.is_integer and bounds[1] - bounds[0] > 1.0:
-        images = tf.cast(images, tf.float32)
-    images = check_images(images, pixels=True, any_rank=True)
+    images = floating(images, bounds, any_rank=True)
     targets = tf.convert_to_tensor(labels)
     if targets.dtype == tf.bool:
         targets = tf.cast(targets, tf.int32)
@@ -92,12 +96,11 @@ def checked(batch: TrainingBatch, bounds: Bounds, classes: int | None) -> Traini
     checks = []
     if batch.images.shape.rank != 2 or bounds != UNIT:
         least, largest = _range(batch.images)
-        advice = ", or `bounds` must say where" if bounds == UNIT else ", their bounds"
         # Written so that NaN fails too.
         checks.append(
             tf.debugging.Assert(
                 (least >= low) & (largest <= high),
-                [f"`images` must lie in [{low:g}, {high:g}]{advice}", least, largest],
+                [within_sentence("images", bounds), least, largest],
             )
         )
     if is_wide(bounds):
@@ -127,8 +130,7 @@ def check_labels(labels: tf.Tensor, classes: int) -> tf.Operation | None:
 def check_logits(logits: tf.Tensor) -> tf.Operation | None:
     """Fails in a graph over logits `[B,K]` that are probabilities; eagerly raises."""
     least, largest = _range(logits)
-    near = tf.abs(tf.reduce_sum(logits, axis=-1) - 1.0) < 1e-3
-    are_odds = (least >= 0.0) & tf.reduce_all(near) & (tf.size(logits) > 0)
+    are_odds = are_probabilities(logits) & (tf.size(logits) > 0)
     return tf.debugging.Assert(~are_odds, [PROBABILITIES, least, largest])
 
 

@@ -39,9 +39,8 @@ class Compiled:
     def __init__(self, model: Any, settings: CompileSettings | None = None) -> None:
         self.settings = settings
         network = model.network
-        self.bounds = bounds_of(model)
         self.unit = UnitNetwork(
-            network, self.bounds, model.output_name, name=network.name
+            network, bounds_of(model), model.output_name, name=network.name
         )
         self.loss = ExampleLoss(None if settings is None else settings.loss)
         self.loss_name = "cross_entropy" if self.loss.is_default else "data_loss"

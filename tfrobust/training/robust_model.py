@@ -371,7 +371,7 @@ class RobustModel(NetworkWrapper):
     def _checked(self, data: Any) -> tuple[Any, ...]:
         """The batch as a step takes it, whose pixels and labels are in range."""
         state = self._state
-        batch = checked(self._unpacked(data), state.bounds, state.classes)
+        batch = checked(self._unpacked(data), state.unit.pixel_bounds, state.classes)
         images = (
             {"images": batch.images, **batch.extras} if batch.extras else batch.images
         )
