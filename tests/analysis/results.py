@@ -17,4 +17,5 @@ def result(distortion, success, already=None, rounded=None):
         success_rounded=tf.constant(rounded_success, tf.bool),
         distortion_rounded=tf.constant(rounded_distortion, tf.float32),
         already=tf.zeros_like(success) if already is None else tf.constant(already),
+        queries=tf.zeros([len(success)], tf.int32),
     )

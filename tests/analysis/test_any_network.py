@@ -58,6 +58,7 @@ def result_for(kind):
         success_rounded=tf.ones([count], tf.bool),
         distortion_rounded=tf.zeros([count]),
         already=tf.zeros([count], tf.bool),
+        queries=tf.zeros([count], tf.int32),
     )
 
 

@@ -212,6 +212,7 @@ def made_up(success, distortion):
         success_rounded=tf.constant(success),
         distortion_rounded=values + 0.5,
         already=tf.zeros([count], tf.bool),
+        queries=tf.fill([count], 3),
     )
 
 

@@ -1,9 +1,12 @@
 """The verdict on an attack: recomputed from the image that it returned."""
 
+import dataclasses
+
 import numpy as np
+import tensorflow as tf
 
 from tests.attacks.common import Shift, brightness, distances, gray
-from tfrobust.attacks import AttackResult
+from tfrobust.attacks import AttackResult, combine
 
 
 def test_success_and_distortion_are_recomputed():
@@ -71,3 +74,26 @@ def test_targets_decide_success():
     result = Shift(amount=0.1)(brightness, images, [0, 1, 0], targets=[1, 0, 1])
     assert np.all(result.success)
     np.testing.assert_allclose(result.adversarial, gray(0.55, 0.45, 0.7), rtol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counting(Shift):
+    """Says of each image that it asked as often as its label is high."""
+
+    def run(self, problem):
+        """The points, and made-up counts."""
+        return super().run(problem), 10 + problem.goal.classes
+
+
+def test_queries_are_those_that_the_search_counted():
+    """0 where it does not count; those of attacks that are combined add up."""
+    images, labels = gray(0.45, 0.1), [0, 0]
+    assert Shift(amount=0.1)(brightness, images, labels).queries.numpy().tolist() == [
+        0,
+        0,
+    ]
+    counted = Counting(amount=0.1)(brightness, images, labels)
+    assert counted.queries.numpy().tolist() == [10, 10]
+    assert counted.queries.dtype == tf.int32
+    both = combine([counted, counted])
+    assert both.queries.numpy().tolist() == [20, 20]

@@ -277,4 +277,5 @@ def remeasure(
         success_rounded=tf.convert_to_tensor(result.success_rounded),
         distortion_rounded=constraint.distance(rounded - images),
         already=tf.convert_to_tensor(result.already),
+        queries=tf.convert_to_tensor(result.queries),
     )

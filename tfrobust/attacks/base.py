@@ -48,7 +48,7 @@ class Attack(Configured, abc.ABC):
         """The norm, and the radius if there is one."""
 
     @abc.abstractmethod
-    def run(self, problem: Problem) -> tf.Tensor:
+    def run(self, problem: Problem) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Search for adversarial images.
 
         This is traced into a graph: loops are `tf.while_loop`, the batch size may be
@@ -61,7 +61,8 @@ class Attack(Configured, abc.ABC):
 
         Returns:
             float32 `[B, H, W, C]`, the best image found for each example. Where nothing
-            was found, the original or the closest attempt.
+            was found, the original or the closest attempt. A search that counts how
+            often it asks the model returns that too, int32 `[B]`.
         """
 
     @property
@@ -158,7 +159,8 @@ class Attack(Configured, abc.ABC):
         validation.check_values(labels, targets, eps)
         if images.shape[0] == 0:
             none, zero = tf.zeros([0], tf.bool), tf.zeros([0])
-            return AttackResult(pixels.given, none, zero, none, zero, none)
+            count = tf.zeros([0], tf.int32)
+            return AttackResult(pixels.given, none, zero, none, zero, none, count)
         with layers_named(model):
             search = _compiled(self, model, pixels, goal)
         result, logits = search(images, goal.classes, eps)
@@ -221,12 +223,17 @@ class Attack(Configured, abc.ABC):
             compact=False,
         )
         with layers_named(model):
-            point = self.for_training()._find(problem)
+            point, _ = self.for_training()._find(problem)
         return pixels.restored(self.threat.project(images, point, problem.eps))
 
-    def _find(self, problem: Problem) -> tf.Tensor:
-        """What the search returns, finite, in [0, 1] and without a gradient."""
-        point = self.run(problem)
+    def _find(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the search returns, finite, in [0, 1] and without a gradient.
+
+        Returns:
+            Images `[B,H,W,C]`, and how often the model was asked about each, `[B]`.
+        """
+        found = self.run(problem)
+        point, queries = found if isinstance(found, tuple) else (found, None)
         expected = problem.images.shape
         if not (tf.is_tensor(point) and point.shape.is_compatible_with(expected)):
             received = f"shape {point.shape}" if tf.is_tensor(point) else repr(point)
@@ -237,7 +244,9 @@ class Attack(Configured, abc.ABC):
         point = tf.ensure_shape(tf.stop_gradient(point), expected)
         # Before the model sees it: an exported one refuses the whole batch over a NaN.
         point = tf.where(tf.math.is_finite(point), point, problem.images)
-        return tf.clip_by_value(point, 0.0, 1.0)
+        if queries is None:
+            queries = tf.zeros(tf.shape(point)[:1], tf.int32)
+        return tf.clip_by_value(point, 0.0, 1.0), queries
 
     def _search(
         self,
@@ -258,8 +267,8 @@ class Attack(Configured, abc.ABC):
             active=~goal.reached(clean),
             compact=compact,
         )
-        point = self._find(problem)
-        result = verdict(problem, clean, point, self.threat, self.score)
+        point, queries = self._find(problem)
+        result = verdict(problem, clean, point, queries, self.threat, self.score)
         return result, clean
 
 

@@ -36,6 +36,7 @@ class AttackOutcome:
         success_rounded: bool `[N]`.
         distortion_rounded: float32 `[N]`.
         already: bool `[N]`.
+        queries: int32 `[N]`, 0 where the attack does not count.
         adversarial: float32 `[N,H,W,C]`, or `None` if they were not kept.
     """
 
@@ -45,6 +46,7 @@ class AttackOutcome:
     success_rounded: np.ndarray
     distortion_rounded: np.ndarray
     already: np.ndarray
+    queries: np.ndarray
     adversarial: np.ndarray | None
 
     def mean_distortion(self, rounded: bool = False) -> Estimate:
@@ -297,9 +299,10 @@ def _joined(
 def combine(results: Sequence[AttackResult]) -> AttackResult:
     """The least distorted success of several attacks on each of the same images.
 
-    Where none succeeds, the first attack's result. Rounded fields are those of the
-    image chosen, so an image that only another attack breaks after rounding is not
-    counted; use `Evaluation` for the union of both.
+    Where none succeeds, the first attack's result. Queries are those of all attacks
+    together. Rounded fields are those of the image chosen, so an image that only
+    another attack breaks after rounding is not counted; use `Evaluation` for the union
+    of both.
 
     Args:
         results: One for each attack, of the same images and in the same norm.
@@ -337,7 +340,7 @@ def combine(results: Sequence[AttackResult]) -> AttackResult:
         best = AttackResult(
             *(_where(nearer, new, old) for new, old in zip(other, best, strict=True))
         )
-    return best
+    return best._replace(queries=tf.add_n([each.queries for each in results]))
 
 
 def multi_target(

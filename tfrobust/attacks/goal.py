@@ -19,6 +19,9 @@ class Goal:
         targeted: True if `classes` are targets.
         clean: float32 `[B,K]`, logits of the unperturbed images, for losses that
             measure how far a prediction has moved; `None` where none does.
+        rivals: int32 `[B]`, the class towards which each image is led away from its
+            label, where an untargeted attack tries one class after the other; `None`
+            where none does. What counts is still to leave the label.
 
     Example:
         >>> goal = Goal(tf.constant([0, 1]), targeted=False)
@@ -32,6 +35,7 @@ class Goal:
     classes: tf.Tensor
     targeted: bool
     clean: tf.Tensor | None = None
+    rivals: tf.Tensor | None = None
 
     def reached(self, logits: tf.Tensor) -> tf.Tensor:
         """Whether the predicted class is what the attack wants, bool `[B]`.
@@ -106,8 +110,11 @@ class Goal:
 
     def rows(self, index: tf.Tensor) -> Goal:
         """The goal of some of the images, int32 `[M]` indices into the batch."""
-        clean = None if self.clean is None else tf.gather(self.clean, index)
-        return Goal(tf.gather(self.classes, index), self.targeted, clean)
+        clean, rivals = (
+            None if each is None else tf.gather(each, index)
+            for each in (self.clean, self.rivals)
+        )
+        return Goal(tf.gather(self.classes, index), self.targeted, clean, rivals)
 
     def _sign(self) -> float:
         return -1.0 if self.targeted else 1.0

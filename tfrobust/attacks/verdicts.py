@@ -28,6 +28,8 @@ class AttackResult(NamedTuple):
             original. Rounding may leave the ball, by up to half a level in a pixel.
         already: bool `[B]`. True where the clean image already met the goal, such
             as a misclassified one; it is returned as it came and counts as a success.
+        queries: int32 `[B]`. How often the search asked the model about each image,
+            with or without a gradient; 0 where the attack does not count.
     """
 
     adversarial: tf.Tensor
@@ -36,12 +38,14 @@ class AttackResult(NamedTuple):
     success_rounded: tf.Tensor
     distortion_rounded: tf.Tensor
     already: tf.Tensor
+    queries: tf.Tensor
 
 
 def verdict(
     problem: Problem,
     clean: tf.Tensor,
     points: tf.Tensor,
+    queries: tf.Tensor,
     threat: ThreatModel,
     score: Score,
 ) -> AttackResult:
@@ -54,6 +58,7 @@ def verdict(
         problem: What was searched.
         clean: float32 `[B,K]`, logits of the original images.
         points: float32 `[B,H,W,C]` in [0, 1], what the search returned.
+        queries: int32 `[B]`, how often it asked.
         threat: The norm, and the radius if there is one.
         score: What the attack climbs.
 
@@ -74,4 +79,5 @@ def verdict(
         success_rounded=goal.reached(problem.classifier(rounded)),
         distortion_rounded=threat.distance(images, rounded),
         already=~problem.active,
+        queries=queries,
     )
