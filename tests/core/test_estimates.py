@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import tfrobust
-from tfrobust.core.estimates import Estimate, mean
+from tfrobust.core.estimates import Estimate, mean, share_interval
 
 
 def test_mean_against_scipy():
@@ -83,3 +83,17 @@ def test_the_package_has_it_without_tensorflow():
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 7), (7, 7), (1, 2), (317, 500)])
+def test_the_interval_of_a_share_against_scipy(hits, count):
+    test = scipy.stats.binomtest(hits, count)
+    expected = test.proportion_ci(0.95, method="wilson")
+    np.testing.assert_allclose(share_interval(hits, count), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(3, 2), (-1, 2), (0, 0)])
+def test_a_share_is_of_a_sample(hits, count):
+    message = f"`hits` must be from 0 to `count`.* Received: hits={hits}, count={count}"
+    with pytest.raises(ValueError, match=message):
+        share_interval(hits, count)

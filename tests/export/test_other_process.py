@@ -234,6 +234,7 @@ def test_layers_of_ones_own_are_exported(own_layers):
 def test_layers_of_ones_own_are_evaluated(own_layers):
     """With `--import`, which evaluation.flags repeats."""
     small = (
+        "--suite=lcnn",
         "--dataset=shapes",
         "--examples=4",
         "--geometry_examples=2",

@@ -13,9 +13,8 @@ from export.signatures import Settings
 from tests.trainers.suites.common import SMALL, call, mlp, parse, records_of
 from tfrobust.training import RobustModel
 from trainers.suites import samples
-from trainers.suites.evaluation import flag_lines
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.suite import all_suites
+from trainers.suites.suite import all_suites, flag_lines
 
 MODEL = "--model={p}/first"
 CASES = {
@@ -149,7 +148,8 @@ def test_refused(places, monkeypatch, snapshot, name):
     monkeypatch.setattr(samples, "load", load)
     before = snapshot(places)
     flags = [flag.format(p=places) for flag in flags]
-    ended = call("--dataset=shapes", f"--out={places}/out", *flags)
+    given = ("--suite=lcnn", "--dataset=shapes", f"--out={places}/out")
+    ended = call(*given, *flags)
     assert re.search(expected, ended.error), ended.error
     assert ended.out == "" and snapshot(places) == before
 

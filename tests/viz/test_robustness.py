@@ -30,6 +30,20 @@ def test_points_and_errors_stand_where_their_numbers_say():
     assert shown == ["plain", "flat"]
 
 
+def test_points_are_stars_in_the_colours_of_the_curves():
+    curves = {name: (EPS, [0.75, 0.5, 0.25], [0.01] * 3) for name in ("a", "b")}
+    points = {"a, strong": (0.1, 0.25, 0.0), "b, strong": (0.2, 0.125, 0.02)}
+    (axes,) = viz.accuracy_over_eps(curves, points=points).axes
+    bars = axes.containers
+    assert [each.get_label() for each in bars] == [*curves, *points]
+    for curve, star, (eps, accuracy, _) in zip(
+        bars[:2], bars[2:], points.values(), strict=True
+    ):
+        assert star[0].get_marker() == "*" and star[0].get_linestyle() == "None"
+        assert star[0].get_color() == curve[0].get_color()
+        np.testing.assert_allclose(star[0].get_xydata(), [[eps, 100 * accuracy]])
+
+
 @pytest.mark.parametrize(
     ("curves", "message"),
     [

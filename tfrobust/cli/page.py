@@ -42,6 +42,7 @@ class Section:
         figure_name: The figure's file name without ending.
         figure_text: What the figure shows, for those who cannot see it.
         wide: Whether the figure needs the width of the page.
+        statements: Results in words, each of which stands by itself.
     """
 
     title: str
@@ -51,15 +52,19 @@ class Section:
     figure_name: str = ""
     figure_text: str = ""
     wide: bool = False
+    statements: Sequence[str] = ()
 
 
 def text(sections: Sequence[Section]) -> str:
-    """The tables for a terminal."""
+    """The tables and statements for a terminal."""
     parts = []
     for section in sections:
+        results = [textwrap.fill(each, 88) for each in section.statements]
         if section.table is not None:
-            sentence = textwrap.fill(section.sentence, 88)
-            parts += [f"{section.title}\n{sentence}\n\n{section.table.text()}\n"]
+            results.append(section.table.text())
+        if results:
+            words = f"{section.title}\n{textwrap.fill(section.sentence, 88)}\n"
+            parts.append("\n".join([words, *results]) + "\n")
     return "\n".join(parts)
 
 

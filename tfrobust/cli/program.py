@@ -1,4 +1,8 @@
-"""How every program starts: parse flags, fail in one sentence, exit with code 2."""
+"""How every program starts: parse flags, fail in one sentence, exit with a code.
+
+0: done. 2: it cannot be done, `UsageError` says why. 3: it was done, and the result is
+not what was asked for, `CheckFailed` says what.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,10 @@ _EXTRA = ("importlib_resources", "matplotlib", "tensorboard", "tensorflow_datase
 
 class UsageError(Exception):
     """Something the user asked for cannot be done; the message is one sentence."""
+
+
+class CheckFailed(Exception):
+    """All was done, and a result fails a check that was asked for; one sentence."""
 
 
 def run(
@@ -56,6 +64,8 @@ def run(
             main()
     except UsageError as error:
         fail(str(error))
+    except CheckFailed as error:
+        fail(str(error), code=3, word="failed")
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -122,10 +132,10 @@ def is_watched() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def fail(sentence: str) -> NoReturn:
-    """Prints one sentence, on one line, to standard error and exits with code 2."""
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
-    sys.exit(2)
+def fail(sentence: str, code: int = 2, word: str = "error") -> NoReturn:
+    """Prints one sentence, on one line, to standard error and exits with a code."""
+    print(f"{word}: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _in_one_line(

@@ -13,7 +13,7 @@ text and file name of its figure if it has one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jinja2
@@ -53,6 +53,7 @@ class Prose:
         draw: Callable[[], Any] | None = None,
         *,
         wide: bool = False,
+        statements: Sequence[str] = (),
         **values: Any,
     ) -> Section:
         """A section with the words of a block.
@@ -62,6 +63,7 @@ class Prose:
             table: The numbers.
             draw: Draws the figure.
             wide: Whether the figure needs the width of the page.
+            statements: Results in words.
             **values: What the block uses beside what all of them may.
 
         Raises:
@@ -81,4 +83,5 @@ class Prose:
             figure_name=figure["name"] if figure and draw else "",
             figure_text=" ".join(figure["text"].split()) if figure and draw else "",
             wide=wide,
+            statements=statements,
         )

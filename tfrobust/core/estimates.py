@@ -69,6 +69,13 @@ class Estimate(NamedTuple):
         return bool(self.value >= _value(other))
 
 
+class Interval(NamedTuple):
+    """The numbers between two, which are among them."""
+
+    low: float
+    high: float
+
+
 def _value(other: Any) -> Any:
     return other.value if isinstance(other, Estimate) else other
 
@@ -97,3 +104,40 @@ def means(values: Mapping[str, Any]) -> dict[str, Estimate]:
         {'curvature': Estimate(value=2.0, standard_error=1.0)}
     """
     return {name: mean(sample) for name, sample in values.items()}
+
+
+def share_interval(hits: int, count: int, deviations: float = 1.959964) -> Interval:
+    """Wilson's interval of a share, from how many of a sample have a property.
+
+    Unlike the mean and some standard errors it stays within [0, 1] and is of some width
+    where all or none have it (Wilson 1927, Journal of the American Statistical
+    Association 22, page 209): the shares p with `|p - hits / count| <= deviations *
+    sqrt(p (1 - p) / count)`.
+
+    Args:
+        hits: How many have it, from 0 to `count`.
+        count: Size of the sample, at least 1.
+        deviations: Half the width in standard deviations; by default for 95 %.
+
+    Returns:
+        The least and the largest share.
+
+    Raises:
+        ValueError: If `hits` is not within 0 and `count`, or `count` is less than 1.
+
+    Example:
+        >>> low, high = share_interval(50, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.404, 0.596)
+    """
+    if not 0 <= hits <= count or count < 1:
+        raise ValueError(
+            "`hits` must be from 0 to `count`, and `count` at least 1. Received: "
+            f"hits={hits}, count={count}"
+        )
+    share, spread = hits / count, deviations**2 / count
+    middle = share + spread / 2
+    half = deviations * math.sqrt((share * (1 - share) + spread / 4) / count)
+    # Rounding may lead out by a little.
+    low, high = ((middle + sign * half) / (1 + spread) for sign in (-1, 1))
+    return Interval(max(low, 0.0), min(high, 1.0))

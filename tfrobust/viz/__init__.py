@@ -11,6 +11,7 @@ if importlib.util.find_spec("matplotlib") is None:
 
 from tfrobust.viz.boundary import decision_boundaries
 from tfrobust.viz.curves import training_curves
+from tfrobust.viz.fallen import fallen_images
 from tfrobust.viz.files import save
 from tfrobust.viz.images import image_rows
 from tfrobust.viz.local_response import local_responses, local_responses_over_epochs
@@ -31,6 +32,7 @@ __all__ = [
     "accuracy_over_scale",
     "amplitude_spectra",
     "decision_boundaries",
+    "fallen_images",
     "gradient_stability",
     "image_rows",
     "local_responses",

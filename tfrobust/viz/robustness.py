@@ -11,13 +11,19 @@ from tfrobust.viz.style import color_of, frame, legend_below, marker_of, width_o
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
 
-def accuracy_over_eps(curves: Mapping[str, Curve], norm: str = "L2") -> Figure:
+def accuracy_over_eps(
+    curves: Mapping[str, Curve],
+    norm: str = "L2",
+    points: Mapping[str, tuple[float, float, float]] | None = None,
+) -> Figure:
     """One curve a network: accuracy under attack against the radius of the attack.
 
     Args:
         curves: `{name: (eps, accuracy, standard error)}`, E numbers each, accuracy and
             its error in [0, 1]. Start at eps 0 to show the clean accuracy.
         norm: What eps is measured in, for the axis.
+        points: `{name: (eps, accuracy, standard error)}`, single measurements, each a
+            star; in the colour of the curve at the same place, counted from the first.
 
     Returns:
         A matplotlib figure.
@@ -51,6 +57,20 @@ def accuracy_over_eps(curves: Mapping[str, Curve], norm: str = "L2") -> Figure:
             capsize=3,
             linewidth=width_of(index),
             label=name,
+        )
+    for index, (name, (place, accuracy, error)) in enumerate((points or {}).items()):
+        axes.errorbar(
+            [place],
+            [100 * accuracy],
+            [100 * error],
+            color=color_of(index),
+            marker="*",
+            markersize=13,
+            markeredgecolor="0.5",
+            capsize=3,
+            linestyle="none",
+            label=name,
+            zorder=3,
         )
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"eps, {norm}")

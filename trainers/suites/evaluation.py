@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrobust import data, viz
-from tfrobust.cli import data_record, flags, page
+from tfrobust.cli import data_record, page
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import (
@@ -28,11 +28,9 @@ from tfrobust.core.errors import ExtensionError
 from tfrobust.core.pixels import Bounds, check_bounds
 from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.suite import Suite
+from trainers.suites.partial import Partial
+from trainers.suites.suite import Suite, flag_lines
 
-# Fields that say where results go, not what is computed; the size of images stands in
-# the name of the data set by then.
-_OUTSIDE_EVALUATION = ("out", "overwrite", "image_size")
 # Names of classes that a page lists.
 _LISTED = 20
 
@@ -43,7 +41,29 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
     Args:
         run: The settings of every suite; the rules of its folder have been checked.
         suites: From `chosen`.
+
+    Raises:
+        UsageError: If what was asked for cannot be done; nothing new is left then.
+        CheckFailed: If all was done, and a result fails a check that was asked for.
     """
+    partial = Partial(run.folder, flag_lines(run, suites))
+    partial.begin()
+    goes_on = partial.exists()
+    for suite in suites:
+        suite.partial = partial
+    try:
+        records = _evaluate(run, suites)
+    except UsageError:
+        if not goes_on:
+            partial.remove()
+        raise
+    partial.remove()
+    for suite in suites:
+        suite.conclude(records[suite.name])
+
+
+def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records]:
+    """Checks, measures, prints and writes; the records of each suite."""
     began, started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
     for path in run.model:
         find_model(path)
@@ -85,6 +105,7 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
     )
     print(page.text(sections))
     print(f"Wrote {run.folder / 'evaluation.html'}")
+    return records
 
 
 def _counts(suites: Sequence[Suite]) -> dict[str, dict[str, int]]:
@@ -197,14 +218,6 @@ def _write(
         if section.draw is not None:
             viz.save(section.draw(), out / f"{section.figure_name}.png")
     write_json(out / EVALUATION, evaluation.to_json())
-
-
-def flag_lines(run: EvaluateConfig, suites: Iterable[Suite]) -> list[str]:
-    """The lines of the flagfile that repeats an evaluation, without its folder."""
-    lines = flags.flag_lines(run, without=_OUTSIDE_EVALUATION)
-    for suite in suites:
-        lines += flags.flag_lines(suite.own)
-    return list(dict.fromkeys(lines))
 
 
 def _facts(

@@ -35,7 +35,7 @@ class _Models(Settings, title="Models"):
         "Empty: what a file or its first layers say, else 0,1.",
     )
     suite: str = string(
-        "lcnn",
+        "standard",
         "What to measure: one or several suites with commas between, each under a "
         "heading of its own below.",
     )
@@ -64,7 +64,7 @@ class _Data(Settings, title="Data"):
     )
     examples: int = integer(
         500,
-        "Attack so many test images; lcnn, pag, dissect: drawn by the seed and "
+        "Attack so many test images; standard, lcnn, pag, dissect: drawn by the seed and "
         "balanced over classes; smooth: the first that a model classifies correctly.",
         at_least=2,
     )
@@ -77,7 +77,7 @@ class _Attacks(Settings, title="Attacks"):
     attack: tuple[str, ...] = several(
         "An attack by its name, with settings after a colon, in place of those that a "
         "suite has by itself: pgd, ddn:steps=200, square:queries=5000,eps=8/255. Once "
-        "for each attack."
+        "for each attack. standard: beside AutoAttack."
     )
 
 

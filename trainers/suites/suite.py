@@ -11,7 +11,7 @@ import abc
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tfrobust.cli import flags
@@ -19,6 +19,7 @@ from tfrobust.cli.flags import Settings
 from tfrobust.cli.program import UsageError
 from tfrobust.core.registry import Registry
 from trainers.suites.options import EvaluateConfig
+from trainers.suites.partial import Partial
 
 if TYPE_CHECKING:
     from tfrobust import data
@@ -42,6 +43,10 @@ class Suite(abc.ABC):
     Args:
         run: The settings of every suite.
         own: Its own settings.
+
+    Attributes:
+        partial: Where to keep what need not be measured again, if an evaluation is
+            killed; `None` outside of one.
     """
 
     name: ClassVar[str]
@@ -52,6 +57,7 @@ class Suite(abc.ABC):
 
     def __init__(self, run: EvaluateConfig, own: Any) -> None:
         self.run, self.own = run, own
+        self.partial: Partial | None = None
 
     def check(self) -> None:  # noqa: B027
         """Raises `UsageError` where flags do not fit each other; no TensorFlow yet."""
@@ -82,6 +88,13 @@ class Suite(abc.ABC):
     def page(self, records: Records) -> Sequence[Section]:
         """Tables and figures of the suite's own records."""
 
+    def conclude(self, records: Records) -> None:  # noqa: B027
+        """Called once all is written; raises `CheckFailed` if results fail a check."""
+
+
+# Fields that say where results go, not what is computed; the size of images stands in
+# the name of the data set by then.
+_OUTSIDE_EVALUATION = ("out", "overwrite", "image_size")
 
 _AnySuite = TypeVar("_AnySuite", bound=type[Suite])
 
@@ -143,3 +156,11 @@ def _refuse_flags_of_others(names: Sequence[str]) -> None:
     for flag, having in owners.items():
         if {*having}.isdisjoint(names) and flags.was_changed(flag):
             raise UsageError(f"--{flag} needs --suite={' or '.join(having)}.")
+
+
+def flag_lines(run: EvaluateConfig, suites: Iterable[Suite]) -> list[str]:
+    """The lines of the flagfile that repeats an evaluation, without its folder."""
+    lines = flags.flag_lines(run, without=_OUTSIDE_EVALUATION)
+    for suite in suites:
+        lines += flags.flag_lines(suite.own)
+    return list(dict.fromkeys(lines))

@@ -24,6 +24,7 @@ from trainers.suites.options import EvaluateConfig
 
 # An evaluation by the suite lcnn that takes seconds.
 SMALL = (
+    "--suite=lcnn",
     "--dataset=shapes",
     "--examples=24",
     "--geometry_examples=8",

@@ -1,0 +1,1 @@
+"""The measurements of a robustness benchmark, and whether they can be trusted."""

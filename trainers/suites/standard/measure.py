@@ -1,0 +1,487 @@
+"""Measures AutoAttack, what speaks against its answer, weaker attacks and geometry.
+
+Croce and Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of
+Diverse Parameter-free Attacks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrobust import analysis, attacks, data, geometry
+from tfrobust.cli.loading import Loaded
+from tfrobust.cli.program import UsageError, is_watched
+from tfrobust.cli.records import Record, measured
+from tfrobust.cli.run_folder import versions
+from tfrobust.core.classifier import as_classifier
+from tfrobust.core.differentiable import missing_gradient, require_gradient
+from tfrobust.core.fractions import Eps
+from trainers.suites import attacks as suite_attacks
+from trainers.suites import parts, samples
+from trainers.suites.options import EvaluateConfig
+from trainers.suites.partial import Partial, Room, fingerprint
+from trainers.suites.standard.suite import TRUSTWORTHY, StandardSettings
+
+QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
+"""What `geometry.measure` measures."""
+
+# Where the cheap attacks are run, in units of the radius, until nothing is left.
+_GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
+_NOTHING = 0.01
+# Images that are shown of each model.
+_SHOWN = 6
+# Of the attack on a model that has no gradient: as many as AutoAttack's Square asks.
+_QUERIES = 5000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fallen:
+    """The images that fell first: the fewest questions were asked of the model.
+
+    Args:
+        images: float32 `[S,H,W,C]` in [0, 1].
+        adversarial: float32 `[S,H,W,C]`, what they became.
+        labels: int `[S]`.
+        answers: int `[S]`, what the model takes the adversarial images for.
+        queries: int `[S]`, how often it was asked.
+        broken_by: Part of the attack that broke each; empty if it has no parts.
+    """
+
+    images: np.ndarray
+    adversarial: np.ndarray
+    labels: np.ndarray
+    answers: np.ndarray
+    queries: np.ndarray
+    broken_by: tuple[str, ...]
+
+
+def ball_of(run: EvaluateConfig, own: StandardSettings) -> tuple[Any, Eps]:
+    """Norm, as attacks take it, and radius."""
+    norm = own.norm if own.norm == "inf" else int(own.norm)
+    return norm, own.ball(run.dataset)
+
+
+def make_attacks(
+    run: EvaluateConfig, own: StandardSettings
+) -> dict[str, attacks.Attack]:
+    """AutoAttack, then those of `--attack`, by title.
+
+    Raises:
+        UsageError: If there is no such attack, or one has another ball.
+    """
+    norm, eps = ball_of(run, own)
+    try:
+        first: attacks.Attack = attacks.AutoAttack(
+            norm=norm, eps=eps.value, version=own.version, seed=run.seed
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"--norm={own.norm} --radius={eps} --version={own.version}: {error}"
+        ) from error
+    made = {attacks.title(first): first}
+    given = suite_attacks.make(run, (), norm=norm, eps=eps.value)
+    for title, attack in given.items():
+        here = attack.threat.norm == first.threat.norm
+        if not here or attack.threat.eps not in (None, eps.value):
+            raise UsageError(
+                f"--attack={attacks.spec(attack)}: in this suite --norm and --radius "
+                f"set the ball, {first.threat}. Received: {attack.threat}"
+            )
+        if attack == first:
+            raise UsageError(
+                f"--attack={attacks.spec(attack)} is run by this suite anyway."
+            )
+        made[attacks.spec(attack) if title in made else title] = attack
+    return made
+
+
+class Measurer:
+    """Measures models one by one, on images that it draws once.
+
+    Args:
+        run: The settings of the evaluation.
+        own: Those of the suite.
+        made: The attacks, from `make_attacks`.
+        test: All test images.
+        partial: Where results are kept until the evaluation is complete.
+
+    Attributes:
+        ball: Norm and radius.
+        grid: Every radius at which a model was attacked cheaply, rising.
+        fallen: The images of each model that fell first.
+        blind: Of each model without a gradient, why it has none.
+    """
+
+    def __init__(
+        self,
+        run: EvaluateConfig,
+        own: StandardSettings,
+        made: Mapping[str, attacks.Attack],
+        test: data.Dataset,
+        partial: Partial,
+    ) -> None:
+        self.run, self.own, self.attacks = run, own, made
+        self.class_names = test.class_names
+        self.norm, self.eps = ball_of(run, own)
+        self.fallen: dict[str, Fallen] = {}
+        self.blind: dict[str, str] = {}
+        self._test, self._partial = test, partial
+        self.attacked, self._looked_at = (
+            samples.draw(test, count, run.seed)
+            for count in (run.examples, own.geometry_examples)
+        )
+        _check_labels(run, self.attacked)
+        self._drawn = _digest(self.attacked.pixels, self.attacked.labels)
+
+    @property
+    def title(self) -> str:
+        """The title of AutoAttack."""
+        return next(iter(self.attacks))
+
+    def facts(self) -> dict[str, str]:
+        """The settings, in words."""
+        own = self.own
+        return {
+            "data": f"{self.run.dataset}, {len(self._test)} test images",
+            "attacks": ", ".join(suite_attacks.words(self.attacks)),
+            "version of AutoAttack": own.version,
+            "judged on": f"{own.judge_examples} of the attacked images",
+            "geometry": f"{own.geometry_examples} test images, "
+            f"{own.power_iterations} power iterations",
+        }
+
+    def measure(self, model: Loaded) -> list[Record]:
+        """Everything on one model."""
+        room = self._partial.room(
+            model.name, fingerprint(model.source), self._drawn, str(versions())
+        )
+        reason = why_no_gradient(model, self.attacked.pixels[:1])
+        if reason:
+            self.blind[model.name] = reason
+        made = self._black_box() if reason else self.attacks
+        evaluation = self._attack(model, room, made)
+        return [
+            parts.accuracy(self.run, model, self._test),
+            *self._robustness(model, evaluation, made),
+            *self._by_part(model, evaluation, next(iter(made))),
+            *self._by_class(model, evaluation),
+            *(() if reason else self._over_eps(model, room, evaluation)),
+            *(() if reason else self._geometry(model, room)),
+            self._judged(model, room, evaluation, reason),
+        ]
+
+    def _black_box(self) -> dict[str, attacks.Attack]:
+        """What can attack a model that has no gradient, and what was asked for."""
+        try:
+            square = attacks.Square(
+                norm=self.norm,
+                eps=self.eps.value,
+                queries=_QUERIES,
+                seed=self.run.seed,
+            )
+        except ValueError as error:
+            raise UsageError(f"--norm={self.own.norm}: {error}") from error
+        _, *given = self.attacks.items()
+        return {attacks.title(square): square, **dict(given)}
+
+    def _attack(
+        self, model: Loaded, room: Room, made: Mapping[str, attacks.Attack]
+    ) -> attacks.Evaluation:
+        """The attacks at the radius, and the images that fell first."""
+        evaluation = attacks.evaluate(
+            model.call,
+            self.attacked.batches(self.run.batch_size),
+            made,
+            progress=is_watched(),
+            keep_images=True,
+            folder=room.path / "attacks",
+        )
+        outcome = evaluation.results[next(iter(made))]
+        fell = np.flatnonzero(outcome.success & ~outcome.already)
+        first = fell[np.argsort(outcome.queries[fell], kind="stable")][:_SHOWN]
+        if len(first):
+            adversarial = outcome.adversarial[first]  # type: ignore[index]
+            by = _broken_by(outcome)
+            self.fallen[model.name] = Fallen(
+                self.attacked.pixels[first],
+                adversarial,
+                self.attacked.labels[first],
+                np.argmax(parts.logits_of(model, adversarial), axis=-1),
+                outcome.queries[first],
+                () if by is None else tuple(by[first].tolist()),
+            )
+        return evaluation
+
+    def _robustness(
+        self,
+        model: Loaded,
+        evaluation: attacks.Evaluation,
+        made: Mapping[str, attacks.Attack],
+    ) -> Iterator[Record]:
+        """Robust accuracy at the radius, under each attack and under all."""
+        of, correct = self.attacked.first(), evaluation.clean_correct
+        yield measured(model.name, "accuracy", correct, of, split="test", attacked=True)
+        robust = suite_attacks.RobustAccuracy(self.run, model.name, evaluation, of)
+        # An attack without a radius may have gone beyond it.
+        counted = {
+            title: None if attack.threat.eps else self.eps.value
+            for title, attack in made.items()
+        }
+        ball: dict[str, Any] = {
+            "threat_model": suite_attacks.threat_model(next(iter(made.values()))),
+            "eps": self.eps.value,
+        }
+        for title, attack in made.items():
+            yield from robust.records(
+                [(title, counted[title])], [attack], attack=title, **ball
+            )
+            outcome = evaluation.results[title]
+            yield from suite_attacks.effects(model.name, outcome, of, attack=title)
+            asked = np.where(outcome.already, np.nan, outcome.queries)
+            yield measured(model.name, "queries", asked, of, attack=title)
+        if len(made) > 1:
+            yield from robust.records(
+                [*counted.items()], made.values(), attack="all", **ball
+            )
+
+    def _by_part(
+        self, model: Loaded, evaluation: attacks.Evaluation, title: str
+    ) -> Iterator[Record]:
+        """What each part of AutoAttack broke, by how many questions, and its time."""
+        outcome, of = evaluation.results[title], self.attacked.first()
+        broken_by, count = _broken_by(outcome), len(of.index)
+        if broken_by is None:
+            return
+        for part, seconds in getattr(outcome, "seconds", {}).items():
+            how: dict[str, Any] = {"attack": title, "part": part}
+            broke = broken_by == part
+            yield measured(model.name, "broken_by", broke, of, **how)
+            asked = np.where(broke, outcome.queries, np.nan)
+            yield measured(model.name, "queries", asked, **how)
+            yield parts.exactly(model.name, "seconds", seconds, count, how)
+
+    def _by_class(
+        self, model: Loaded, evaluation: attacks.Evaluation
+    ) -> Iterator[Record]:
+        """Accuracy of each class, clean and under all attacks together."""
+        held = self._held(evaluation)
+        for place, name in enumerate(self.class_names):
+            rows = evaluation.labels == place
+            for quantity, values in (
+                ("class_accuracy", evaluation.clean_correct),
+                ("class_robust_accuracy", held),
+            ):
+                yield measured(model.name, quantity, values[rows], **{"class": name})
+
+    def _held(self, evaluation: attacks.Evaluation) -> np.ndarray:
+        """Which images withstood every attack within the radius, bool `[N]`."""
+        held = evaluation.clean_correct
+        for name, outcome in evaluation.results.items():
+            cap = None if outcome.threat.eps else self.eps.value
+            held = held & evaluation.withstood([name], eps=cap)
+        return held
+
+    def _over_eps(
+        self, model: Loaded, room: Room, evaluation: attacks.Evaluation
+    ) -> Iterator[Record]:
+        """What cheap attacks leave at radii up to where next to nothing is left."""
+        of = self.attacked.first()
+        held: dict[str, np.ndarray] = {}
+        for share in _GRID:
+            eps = share * self.eps.value
+            if eps > _diameter(self.norm, self.attacked.pixels.shape[1:]):
+                return
+            succeeded = room.arrays(
+                f"eps-{share:g}", lambda eps=eps: self._cheaply(model, eps)
+            )
+            for title, success in succeeded.items():
+                before = held.get(title, evaluation.clean_correct)
+                held[title] = before & ~success
+            every = np.all([*held.values()], axis=0)
+            about = {"attacks": [*map(attacks.spec, self._cheap(eps).values())]}
+            for title, values in {**held, "all": every}.items():
+                yield measured(
+                    model.name,
+                    "accuracy_over_eps",
+                    values,
+                    of,
+                    about if title == "all" else None,
+                    attack=title,
+                    threat_model=suite_attacks.threat_model(self._cheap(eps)["FGSM"]),
+                    eps=eps,
+                )
+            if share >= 1 and np.mean(every) <= _NOTHING:
+                return
+
+    def _cheap(self, eps: float) -> dict[str, attacks.Attack]:
+        """Two attacks that cost little, by title."""
+        return {
+            "FGSM": attacks.FGSM(norm=self.norm, eps=eps),
+            "PGD": attacks.PGD(
+                norm=self.norm, eps=eps, loss="margin", seed=self.run.seed
+            ),
+        }
+
+    def _cheaply(self, model: Loaded, eps: float) -> dict[str, np.ndarray]:
+        """Which images each of them broke, bool `[N]`."""
+        evaluation = attacks.evaluate(
+            model.call,
+            self.attacked.batches(self.run.batch_size),
+            self._cheap(eps),
+            progress=is_watched(),
+        )
+        return {name: each.success for name, each in evaluation.results.items()}
+
+    def _geometry(self, model: Loaded, room: Room) -> Iterator[Record]:
+        """Gradient and curvature of the loss on test images, as suite lcnn has them."""
+
+        def measure() -> dict[str, np.ndarray]:
+            whole = geometry.measure(
+                model.call,
+                self._looked_at.batches(self.run.batch_size),
+                power_iterations=self.own.power_iterations,
+                progress=is_watched(),
+            )
+            return {key: np.asarray(getattr(whole, key)) for key in QUANTITIES}
+
+        of, values = self._looked_at, room.arrays("geometry", measure)
+        about = {
+            "power_iterations": self.own.power_iterations,
+            "images_from": of.origin,
+        }
+        for key in QUANTITIES:
+            yield measured(
+                model.name, key, values[key], of.first(), about, split=of.split
+            )
+
+    def _judged(
+        self,
+        model: Loaded,
+        room: Room,
+        evaluation: attacks.Evaluation,
+        reason: str,
+    ) -> Record:
+        """Whether the robust accuracy can be trusted, and what says so."""
+        if reason:
+            judgement = _on_a_blind_model(reason)
+        else:
+            judgement = room.content("judged", lambda: self._judge(model, evaluation))
+        setting: dict[str, Any] = {
+            "threat_model": suite_attacks.threat_model(self.attacks[self.title]),
+            "eps": self.eps.value,
+        }
+        return dataclasses.replace(
+            parts.exactly(
+                model.name,
+                "trustworthy",
+                judgement["verdict"] == TRUSTWORTHY,
+                self.own.judge_examples,
+                setting,
+            ),
+            about=judgement,
+        )
+
+    def _judge(self, model: Loaded, evaluation: attacks.Evaluation) -> dict[str, Any]:
+        count = self.own.judge_examples
+        judgement = analysis.judge(
+            model.call,
+            self.attacked.pixels[:count],
+            self.attacked.labels[:count],
+            norm=self.norm,
+            eps=self.eps.value,
+            evaluation=evaluation.select(np.arange(count)),
+            seed=self.run.seed,
+            batch_size=self.run.batch_size,
+            progress=is_watched(),
+        )
+        return {
+            "verdict": judgement.verdict,
+            "sentence": judgement.sentence,
+            "checks": [
+                {
+                    "name": check.name,
+                    "title": check.title,
+                    "outcome": check.outcome,
+                    "evidence": str(check.evidence),
+                }
+                for check in judgement.checks
+            ],
+        }
+
+
+def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
+    """Why no gradient leads from a model's answer to its images; empty if one does.
+
+    Args:
+        model: The model.
+        images: float32 `[B,H,W,C]`, of which the shape is looked at.
+    """
+    classifier = as_classifier(model.call)
+
+    def gradient(points: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(points)
+            logits = classifier(points)
+        require_gradient(points, logits)
+        found = tape.gradient(logits, points)
+        if found is None:
+            raise missing_gradient(classifier, points)
+        return found
+
+    spec = tf.TensorSpec(images.shape, tf.float32)
+    try:
+        tf.function(gradient, autograph=False).get_concrete_function(spec)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _on_a_blind_model(reason: str) -> dict[str, Any]:
+    """The judgement of a model that gradient attacks cannot be run on."""
+    sentence = (
+        "the model has no gradient, so only black-box attacks were run, which find less"
+    )
+    check = {
+        "name": "gradient",
+        "title": "gradient attacks can be run",
+        "outcome": "doubtful",
+        "evidence": reason,
+    }
+    return {"verdict": "Doubtful", "sentence": sentence, "checks": [check]}
+
+
+def _broken_by(outcome: attacks.AttackOutcome) -> np.ndarray | None:
+    """The part of the attack that broke each image; `None` of one without parts."""
+    broken_by = getattr(outcome, "broken_by", None)
+    return None if broken_by is None else np.asarray(broken_by)
+
+
+def _diameter(norm: Any, shape: tuple[int, ...]) -> float:
+    """How far two images can be from each other."""
+    size = math.prod(shape)
+    return {1: float(size), 2: math.sqrt(size)}.get(norm, 1.0)
+
+
+def _check_labels(run: EvaluateConfig, sample: samples.Sample) -> None:
+    classes = len(sample.images.class_names)
+    labels = sample.labels
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise UsageError(
+            f"--dataset={run.dataset} must have labels from 0 to {classes - 1}. "
+            f"Received: {labels.min()} to {labels.max()}"
+        )
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """A text that changes with any number."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
