@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.attacks.common import affine, conv_images, convnet, distances
+from tests.attacks.common import Affine, affine, conv_images, convnet, distances
 from tfrobust.attacks import BIM, FGSM, MIFGSM, PGD
 
 SHAPE = (3, 4, 2)
@@ -155,3 +155,30 @@ def test_divergences_are_no_loss_of_a_single_gradient():
     for attack in (FGSM, BIM, MIFGSM):
         with pytest.raises(ValueError, match="`loss` must be a Keras loss or o.*Rec"):
             attack(eps=0.1, loss="kl")
+
+
+def test_fgsm_asks_no_more_than_it_must():
+    """One gradient for all; the step judged on those that are right; of images of 8
+    bits and a radius of whole levels nothing is rounded, so that is not asked at all.
+    """
+    rows = []
+
+    def model(images):
+        logits = Affine(np.ones((24, 2)) * [1.0, 0.0], [-12.0, 0.0])(images)
+        tf.numpy_function(
+            lambda part: rows.append(len(part)) or np.float32(0), [logits], tf.float32
+        )
+        return logits
+
+    levels = np.full(64, 140)
+    levels[:32] = 20  # wrong
+    images = np.ones((64, *SHAPE)) * (levels / 255)[:, None, None, None]
+    images = images.astype(np.float32)
+    FGSM(eps=8 / 255)(model, images, np.zeros(64, int))
+    rows.clear()
+    result = FGSM(eps=8 / 255)(model, images, np.zeros(64, int))
+    assert sum(rows) == 64 + 32 + 8  # a network is never given an empty batch
+    np.testing.assert_array_equal(result.success_rounded, result.success)
+    rows.clear()
+    FGSM(eps=8.5 / 255)(model, images, np.zeros(64, int))
+    assert sum(rows) == 64 + 32 + 32

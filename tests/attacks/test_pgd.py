@@ -192,7 +192,8 @@ def test_images_that_are_through_cost_nothing():
     attack = PGD(norm="inf", eps=0.2, steps=16, step_size=0.01, random_start=False)
     result = attack(model, images.astype(np.float32), np.zeros(16, int))
     assert np.all(result.success)
-    # Three whole batches are judged; sixteen steps need 17 - step images each.
+    # Up to six whole batches are looked at before the search and judged after it;
+    # sixteen steps need 17 - step images each.
     needed = sum(2 * -(-count // 2) for count in range(1, 17))
     assert needed <= sum(rows) <= needed + 6 * 16
 

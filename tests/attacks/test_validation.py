@@ -130,3 +130,15 @@ def test_nothing_is_warned_of_inside_a_graph(eps):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         step(gray(0.4, 0.6))
+
+
+def test_random_answers_are_warned_about():
+    """Once, of a model that adds noise, and never of one that does not."""
+
+    def noisy(images):
+        return brightness(images + tf.random.normal(tf.shape(images), stddev=0.1))
+
+    (said,) = messages(Shift(amount=0.1), noisy, gray(0.4), [0])
+    assert "answers at random" in said and 'version="rand"' in said
+    assert not messages(Shift(amount=0.1), noisy, gray(0.4), [0])
+    assert not messages(Shift(amount=0.1), lambda x: brightness(x), gray(0.4), [0])

@@ -7,18 +7,14 @@ logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 
 from tfrobust.attacks.base import Attack, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
+from tfrobust.attacks.combination import combine, multi_target
 from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
 from tfrobust.attacks.ddn import DDN
 from tfrobust.attacks.deepfool import DeepFool
-from tfrobust.attacks.evaluation import (
-    AttackOutcome,
-    Evaluation,
-    combine,
-    evaluate,
-    multi_target,
-)
+from tfrobust.attacks.evaluation import evaluate
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.outcomes import AttackOutcome, Evaluation
 from tfrobust.attacks.pgd import PGD
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import describe, names, parse, register, spec, title

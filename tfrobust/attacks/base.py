@@ -71,6 +71,11 @@ class Attack(Configured, abc.ABC):
         return self.threat.constraint
 
     @property
+    def averages(self) -> bool:
+        """Whether each gradient is a mean over several answers of the model."""
+        return False
+
+    @property
     def budget(self) -> float | None:
         """Largest distortion allowed, or `None` for attacks that minimise it."""
         return self.threat.eps
@@ -78,6 +83,20 @@ class Attack(Configured, abc.ABC):
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """What the attack climbs, `[B]`. Says which of two failed images is better."""
         return goal.margin(logits)
+
+    def first_look(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The logits of the clean images, before the search.
+
+        An attack whose first gradient is that of the image itself may take it in the
+        same pass; `problem.slopes` is what it returns beside the logits.
+
+        Args:
+            problem: The images, all of them active.
+
+        Returns:
+            Logits `[B, K]`; and gradients of the score `[B, H, W, C]`, or `None`.
+        """
+        return problem.classifier(problem.images), None
 
     def template(self) -> Self:
         """An attack that compiles to the same graph, whatever its radius.
@@ -90,6 +109,14 @@ class Attack(Configured, abc.ABC):
     def for_training(self) -> Self:
         """The attack as `perturb` runs it: one that goes on after a success."""
         return self
+
+    def stages(self) -> dict[str, Attack]:
+        """The attacks that this one is made of, by name and in order, if any.
+
+        `evaluate` runs them one after the other, each on the images that those before
+        have left, and says which of them broke an image.
+        """
+        return {}
 
     def __call__(
         self,
@@ -258,14 +285,18 @@ class Attack(Configured, abc.ABC):
     ) -> tuple[AttackResult, tf.Tensor]:
         """Search, then judge. Also returns the logits of the clean images."""
         images = tf.stop_gradient(images)
-        clean = classifier(images)
+        everyone = tf.ones(tf.shape(images)[:1], tf.bool)
         problem = Problem(
             classifier=classifier,
             images=images,
             goal=goal,
             eps=eps,
-            active=~goal.reached(clean),
-            compact=compact,
+            active=everyone,
+            compact=False,
+        )
+        clean, slopes = self.first_look(problem)
+        problem = dataclasses.replace(
+            problem, active=~goal.reached(clean), compact=compact, slopes=slopes
         )
         point, queries = self._find(problem)
         result = verdict(problem, clean, point, queries, self.threat, self.score)
@@ -364,7 +395,10 @@ def _compiled(attack: Attack, model: Any, pixels: Pixels, goal: Goal) -> Any:
     """The attack's search on this model as a graph for any batch size."""
     images, bounds = pixels.images, pixels.bounds
     if not _GRAPHS.knows(model):
-        validation.check_gradients(as_classifier(model, bounds), images, goal)
+        classifier = as_classifier(model, bounds)
+        validation.check_gradients(classifier, images, goal)
+        if not attack.averages:
+            validation.check_repeatable(classifier, images)
     shape, targeted = images.shape[1:], goal.targeted
     attack = attack.template()
     trace = functools.partial(_trace, attack, shape, targeted, bounds)

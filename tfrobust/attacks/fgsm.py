@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.pgd import LOSSES, PGD
-from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.registry import register
 from tfrobust.core.keras_losses import is_loss
 from tfrobust.settings import require
@@ -49,6 +49,9 @@ class _Gradient(FixedBudget):
 class FGSM(_Gradient):
     """The fast gradient (sign) method: one step to the edge of the ball.
 
+    Costs one gradient, which also tells which images need no attack, and at most two
+    forward passes that judge the step, before and after rounding to 8 bits.
+
     Attributes:
         eps: Radius of the ball in pixel units of [0, 1].
         norm: `"inf"` (the step is the sign of the gradient), 1 or 2.
@@ -83,6 +86,20 @@ class FGSM(_Gradient):
             loss=self.loss,
             early_stop=False,
         )
+
+    def first_look(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The logits and the one gradient, in one pass."""
+        (slopes,), _, logits = problem.gradients(
+            problem.images, [self.score], problem.active
+        )
+        return logits, slopes
+
+    def run(self, problem: Problem) -> tf.Tensor:
+        """The step."""
+        images, slopes = problem.images, problem.slopes
+        if slopes is None:
+            slopes, _ = problem.gradient(images, self.score, problem.active)
+        return self.pgd.step(problem, images, inward(slopes, images))
 
 
 @register("bim")

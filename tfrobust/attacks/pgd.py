@@ -198,7 +198,7 @@ class PGD(FixedBudget):
             if self.momentum:
                 velocity = self.momentum * velocity + _share(gradient)
                 gradient = inward(velocity, point)
-            point = self._step(problem, point, direct(gradient))
+            point = self.step(problem, point, direct(gradient))
             return number + 1, point, velocity, best
 
         def is_needed(number: tf.Tensor, _p: Any, _v: Any, best: _Best) -> tf.Tensor:
@@ -223,9 +223,10 @@ class PGD(FixedBudget):
         delta = tf.ensure_shape(delta, images.shape)
         return self.threat.project(images, images + delta, problem.eps)
 
-    def _step(
+    def step(
         self, problem: Problem, point: tf.Tensor, gradient: tf.Tensor
     ) -> tf.Tensor:
+        """One step along a gradient, and back into the ball."""
         if self.step_size is None:
             size = 2.0 * _radius(problem) / self.steps
         else:

@@ -33,6 +33,8 @@ class Problem:
         active: bool `[B]`, the rows to work on.
         compact: Whether rows that are done are left out of the batch that the network
             sees. It needs shapes that vary, which XLA does not have.
+        slopes: float32 `[B,H,W,C]`, the gradient of the attack's score at the images,
+            where it was taken together with their logits; else `None`.
     """
 
     classifier: Classifier
@@ -41,6 +43,7 @@ class Problem:
     eps: tf.Tensor | None
     active: tf.Tensor
     compact: bool
+    slopes: tf.Tensor | None = None
 
     def logits(self, points: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
         """Logits float32 `[B,K]` of the active rows; others may be zeros.

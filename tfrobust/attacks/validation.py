@@ -9,9 +9,15 @@ import tensorflow as tf
 
 from tfrobust.attacks.goal import Goal
 from tfrobust.core.classifier import Classifier
+from tfrobust.core.errors import warn_caller
 
 # Images on which a model's gradients are looked at before its first attack.
 _PROBED = 32
+# Images of which it is asked whether it answers alike, twice.
+_ASKED_TWICE = 8
+# Share of the spread of logits by which two answers may differ: threads add up sums in
+# any order.
+_REPEATABLE = 1e-3
 
 
 def check_eps(
@@ -92,23 +98,32 @@ def check_gradients(classifier: Classifier, images: tf.Tensor, goal: Goal) -> No
     finite = tf.reduce_all(tf.math.is_finite(gradient), axis=axes)
     flawed = count - int(tf.math.count_nonzero(finite))
     if flawed:
-        _warn(
+        warn_caller(
             f"`model` has NaN or infinite gradients on {flawed} of the first {count} "
             "images; attacks take them for 0 and may look weaker than they are.",
-            callers=2,
         )
         return
     zero = int(tf.math.count_nonzero(tf.reduce_all(gradient == 0.0, axis=axes)))
     if 2 * zero > count:
-        _warn(
+        warn_caller(
             f"`model` has gradients of exactly 0 on {zero} of the first {count} "
             "images, which hides its errors from gradient attacks: that is masking, "
             "not robustness.",
-            callers=2,
         )
 
 
-def _warn(sentence: str, callers: int = 1) -> None:
-    # Past this function, its caller, what called that within the package and
-    # `Attack.__call__`, to the user's own line.
-    warnings.warn(sentence, stacklevel=3 + callers)
+def check_repeatable(classifier: Classifier, images: tf.Tensor) -> None:
+    """Warns of a model that answers at random, which one gradient says little of."""
+    probed = images[:_ASKED_TWICE]
+    with warnings.catch_warnings():
+        # What there is to say of the answers has been said.
+        warnings.simplefilter("ignore")
+        first, second = classifier(probed), classifier(probed)
+    spread = tf.reduce_max(first) - tf.reduce_min(first)
+    apart = tf.reduce_max(tf.abs(first - second))
+    if apart > _REPEATABLE * spread:
+        warn_caller(
+            "`model` answers at random: logits of the same images differ by up to "
+            f"{apart:.3g}. An attack's success is that of one answer; "
+            'AutoAttack(version="rand") and APGD(samples=20) average over several.'
+        )
