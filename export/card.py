@@ -37,6 +37,8 @@ class Facts:
         accuracy: Mean, standard error, images, data set and source.
         robust_accuracy: One entry an attack and radius.
         geometry: Gradient norm, Hessian norm and curvature.
+        judgement: Whether an evaluation found its robust accuracy trustworthy: verdict
+            and sentence, norm and radius.
         versions: Of the packages that the model was trained with.
         class_names: Names of the classes in order.
     """
@@ -46,6 +48,7 @@ class Facts:
     accuracy: dict[str, Any] | None = None
     robust_accuracy: list[dict[str, Any]] | None = None
     geometry: dict[str, Any] | None = None
+    judgement: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     class_names: tuple[str, ...] | None = None
 

@@ -71,6 +71,7 @@ def facts_of(
         robust_accuracy=measured.robust_accuracy
         or training_facts.watched(path.name, flags, whole),
         geometry=measured.geometry or training_facts.geometry(own),
+        judgement=measured.judgement,
         versions=own.get("versions"),
         class_names=_names(data_record.read(run_around(path))),
     )
@@ -103,6 +104,7 @@ def _carried(version: Path, measured: Measured) -> Facts:
         accuracy=measured.accuracy or card.get("accuracy"),
         robust_accuracy=measured.robust_accuracy or card.get("robust_accuracy"),
         geometry=measured.geometry or card.get("geometry"),
+        judgement=measured.judgement or card.get("judgement"),
         versions=(card.get("versions") or {}).get("training"),
         class_names=_names(card),
     )

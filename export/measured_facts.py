@@ -22,11 +22,13 @@ class Measured(NamedTuple):
         accuracy: Mean, standard error, images, data set and source.
         robust_accuracy: One entry an attack and radius.
         geometry: Gradient norm, Hessian norm and curvature.
+        judgement: Verdict and sentence, norm and radius.
     """
 
     accuracy: dict[str, Any] | None = None
     robust_accuracy: list[dict[str, Any]] | None = None
     geometry: dict[str, Any] | None = None
+    judgement: dict[str, Any] | None = None
 
 
 def measured(path: Path, evaluation: str | os.PathLike[str] | None) -> Measured:
@@ -87,6 +89,7 @@ def measured_in(dataset: str | None, records: Records) -> Measured:
         accuracy=_estimate(clean[0]) | origin if clean else None,
         robust_accuracy=[_robust(record) | origin for record in robust] or None,
         geometry=_geometry(records, origin),
+        judgement=_judgement(records, origin),
     )
 
 
@@ -126,6 +129,16 @@ def _geometry(records: Records, origin: dict[str, Any]) -> dict[str, Any] | None
         part = parts.setdefault("discrepancy", {})
         part[str(record.setting["of"])] = _pick(record.to_json(), _ESTIMATE)
     return about | parts | origin if about else None
+
+
+def _judgement(records: Records, origin: dict[str, Any]) -> dict[str, Any] | None:
+    """What an evaluation found of its robust accuracy; of several the last."""
+    judged = records.where("trustworthy")
+    if not judged:
+        return None
+    said = _pick(judged[-1].about, ("verdict", "sentence"))
+    ball = _pick(judged[-1].setting, ("threat_model", "eps"))
+    return said | ball | {"images": judged[-1].images} | origin
 
 
 def _pick(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -70,6 +70,28 @@ def test_each_suite_tells_of_robust_accuracy(run, records):
     assert (second["eps"], second["mean"], second["images"]) == (0.1, 0.25, 500)
 
 
+def test_the_judgement_of_the_suite_standard_is_told(run):
+    """Not its checks, which are many; of another model not at all."""
+    said = {"verdict": "Doubtful", "sentence": "Doubtful: 3 images", "checks": [1]}
+    ball = {"threat_model": "Linf", "eps": 0.1}
+    nothing = (float("nan"), float("nan"))
+    facts = measured(
+        run,
+        record("another", "trustworthy", (1.0, float("nan")), 9, {}, **ball),
+        record("other", "trustworthy", (0.0, float("nan")), 100, said, **ball),
+        record("other", "curvature", nothing, 2, {}, split="test"),
+    )
+    assert facts.judgement == {
+        "verdict": "Doubtful",
+        "sentence": "Doubtful: 3 images",
+        "threat_model": "Linf",
+        "eps": 0.1,
+        "images": 100,
+        "dataset": "cifar10",
+        "source": "evaluation",
+    }
+
+
 def test_an_evaluation_of_distortions_leaves_the_runs_own_robust_accuracy(run):
     """As of the suite smooth: success and distortion are no accuracy."""
     success = record("other", "success", (1.0, 0.125), attack="C&W", rounded=False)

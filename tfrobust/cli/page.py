@@ -59,12 +59,12 @@ def text(sections: Sequence[Section]) -> str:
     """The tables and statements for a terminal."""
     parts = []
     for section in sections:
-        results = [textwrap.fill(each, 88) for each in section.statements]
+        words = [textwrap.fill(each, 88) for each in section.statements]
+        words.append(textwrap.fill(section.sentence, 88) + "\n")
         if section.table is not None:
-            results.append(section.table.text())
-        if results:
-            words = f"{section.title}\n{textwrap.fill(section.sentence, 88)}\n"
-            parts.append("\n".join([words, *results]) + "\n")
+            words.append(section.table.text() + "\n")
+        if section.statements or section.table is not None:
+            parts.append("\n".join([section.title, *words]))
     return "\n".join(parts)
 
 

@@ -58,11 +58,11 @@ def accuracy_over_eps(
             linewidth=width_of(index),
             label=name,
         )
-    for index, (name, (place, accuracy, error)) in enumerate((points or {}).items()):
+    for index, (name, (radius, share, spread)) in enumerate((points or {}).items()):
         axes.errorbar(
-            [place],
-            [100 * accuracy],
-            [100 * error],
+            [radius],
+            [100 * share],
+            [100 * spread],
             color=color_of(index),
             marker="*",
             markersize=13,

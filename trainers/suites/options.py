@@ -64,8 +64,9 @@ class _Data(Settings, title="Data"):
     )
     examples: int = integer(
         500,
-        "Attack so many test images; standard, lcnn, pag, dissect: drawn by the seed and "
-        "balanced over classes; smooth: the first that a model classifies correctly.",
+        "Attack so many test images; standard, lcnn, pag, dissect: drawn by the seed "
+        "and balanced over classes; smooth: the first that a model classifies "
+        "correctly.",
         at_least=2,
     )
 

@@ -7,6 +7,7 @@ Diverse Parameter-free Attacks.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
@@ -141,9 +142,19 @@ class Measurer:
         self._drawn = _digest(self.attacked.pixels, self.attacked.labels)
 
     @property
+    def judged(self) -> int:
+        """On how many of the attacked images the result is judged."""
+        return min(self.own.judge_examples, self.run.examples)
+
+    @property
     def title(self) -> str:
         """The title of AutoAttack."""
         return next(iter(self.attacks))
+
+    @property
+    def threat_model(self) -> str:
+        """L1, L2 or Linf."""
+        return suite_attacks.threat_model(self.attacks[self.title])
 
     def facts(self) -> dict[str, str]:
         """The settings, in words."""
@@ -152,7 +163,7 @@ class Measurer:
             "data": f"{self.run.dataset}, {len(self._test)} test images",
             "attacks": ", ".join(suite_attacks.words(self.attacks)),
             "version of AutoAttack": own.version,
-            "judged on": f"{own.judge_examples} of the attacked images",
+            "judged on": f"{self.judged} of the attacked images",
             "geometry": f"{own.geometry_examples} test images, "
             f"{own.power_iterations} power iterations",
         }
@@ -174,7 +185,7 @@ class Measurer:
             *self._by_class(model, evaluation),
             *(() if reason else self._over_eps(model, room, evaluation)),
             *(() if reason else self._geometry(model, room)),
-            self._judged(model, room, evaluation, reason),
+            self._judged(model, room, evaluation),
         ]
 
     def _black_box(self) -> dict[str, attacks.Attack]:
@@ -199,6 +210,7 @@ class Measurer:
             model.call,
             self.attacked.batches(self.run.batch_size),
             made,
+            batch_size=self.run.batch_size,
             progress=is_watched(),
             keep_images=True,
             folder=room.path / "attacks",
@@ -208,7 +220,7 @@ class Measurer:
         first = fell[np.argsort(outcome.queries[fell], kind="stable")][:_SHOWN]
         if len(first):
             adversarial = outcome.adversarial[first]  # type: ignore[index]
-            by = _broken_by(outcome)
+            by = outcome.broken_by
             self.fallen[model.name] = Fallen(
                 self.attacked.pixels[first],
                 adversarial,
@@ -235,7 +247,7 @@ class Measurer:
             for title, attack in made.items()
         }
         ball: dict[str, Any] = {
-            "threat_model": suite_attacks.threat_model(next(iter(made.values()))),
+            "threat_model": self.threat_model,
             "eps": self.eps.value,
         }
         for title, attack in made.items():
@@ -256,16 +268,15 @@ class Measurer:
     ) -> Iterator[Record]:
         """What each part of AutoAttack broke, by how many questions, and its time."""
         outcome, of = evaluation.results[title], self.attacked.first()
-        broken_by, count = _broken_by(outcome), len(of.index)
-        if broken_by is None:
+        if outcome.broken_by is None:
             return
-        for part, seconds in getattr(outcome, "seconds", {}).items():
+        for part, seconds in outcome.seconds.items():
             how: dict[str, Any] = {"attack": title, "part": part}
-            broke = broken_by == part
+            broke = outcome.broken_by == part
             yield measured(model.name, "broken_by", broke, of, **how)
             asked = np.where(broke, outcome.queries, np.nan)
             yield measured(model.name, "queries", asked, **how)
-            yield parts.exactly(model.name, "seconds", seconds, count, how)
+            yield parts.exactly(model.name, "seconds", seconds, len(broke), how)
 
     def _by_class(
         self, model: Loaded, evaluation: attacks.Evaluation
@@ -278,7 +289,8 @@ class Measurer:
                 ("class_accuracy", evaluation.clean_correct),
                 ("class_robust_accuracy", held),
             ):
-                yield measured(model.name, quantity, values[rows], **{"class": name})
+                how: dict[str, Any] = {"class": name}
+                yield measured(model.name, quantity, values[rows], **how)
 
     def _held(self, evaluation: attacks.Evaluation) -> np.ndarray:
         """Which images withstood every attack within the radius, bool `[N]`."""
@@ -298,35 +310,30 @@ class Measurer:
             eps = share * self.eps.value
             if eps > _diameter(self.norm, self.attacked.pixels.shape[1:]):
                 return
-            succeeded = room.arrays(
-                f"eps-{share:g}", lambda eps=eps: self._cheaply(model, eps)
-            )
+            run = functools.partial(self._cheaply, model, eps)
+            succeeded = room.arrays(f"eps-{share:g}", run)
             for title, success in succeeded.items():
                 before = held.get(title, evaluation.clean_correct)
                 held[title] = before & ~success
             every = np.all([*held.values()], axis=0)
-            about = {"attacks": [*map(attacks.spec, self._cheap(eps).values())]}
+            ball: dict[str, Any] = {"threat_model": self.threat_model, "eps": eps}
             for title, values in {**held, "all": every}.items():
                 yield measured(
-                    model.name,
-                    "accuracy_over_eps",
-                    values,
-                    of,
-                    about if title == "all" else None,
-                    attack=title,
-                    threat_model=suite_attacks.threat_model(self._cheap(eps)["FGSM"]),
-                    eps=eps,
+                    model.name, "accuracy_over_eps", values, of, attack=title, **ball
                 )
             if share >= 1 and np.mean(every) <= _NOTHING:
                 return
 
-    def _cheap(self, eps: float) -> dict[str, attacks.Attack]:
-        """Two attacks that cost little, by title."""
+    def cheap(self, eps: float) -> dict[str, attacks.Attack]:
+        """Two attacks that cost little, by title.
+
+        Args:
+            eps: Their radius.
+        """
+        ball: dict[str, Any] = {"norm": self.norm, "eps": eps}
         return {
-            "FGSM": attacks.FGSM(norm=self.norm, eps=eps),
-            "PGD": attacks.PGD(
-                norm=self.norm, eps=eps, loss="margin", seed=self.run.seed
-            ),
+            "FGSM": attacks.FGSM(**ball),
+            "PGD": attacks.PGD(**ball, steps=20, loss="margin", seed=self.run.seed),
         }
 
     def _cheaply(self, model: Loaded, eps: float) -> dict[str, np.ndarray]:
@@ -334,7 +341,7 @@ class Measurer:
         evaluation = attacks.evaluate(
             model.call,
             self.attacked.batches(self.run.batch_size),
-            self._cheap(eps),
+            self.cheap(eps),
             progress=is_watched(),
         )
         return {name: each.success for name, each in evaluation.results.items()}
@@ -362,58 +369,33 @@ class Measurer:
             )
 
     def _judged(
-        self,
-        model: Loaded,
-        room: Room,
-        evaluation: attacks.Evaluation,
-        reason: str,
+        self, model: Loaded, room: Room, evaluation: attacks.Evaluation
     ) -> Record:
         """Whether the robust accuracy can be trusted, and what says so."""
-        if reason:
-            judgement = _on_a_blind_model(reason)
-        else:
-            judgement = room.content("judged", lambda: self._judge(model, evaluation))
-        setting: dict[str, Any] = {
-            "threat_model": suite_attacks.threat_model(self.attacks[self.title]),
+        judgement = room.content("judged", lambda: self._judge(model, evaluation))
+        ball: dict[str, Any] = {
+            "threat_model": self.threat_model,
             "eps": self.eps.value,
         }
-        return dataclasses.replace(
-            parts.exactly(
-                model.name,
-                "trustworthy",
-                judgement["verdict"] == TRUSTWORTHY,
-                self.own.judge_examples,
-                setting,
-            ),
-            about=judgement,
-        )
+        trusted = judgement["verdict"] == TRUSTWORTHY
+        record = parts.exactly(model.name, "trustworthy", trusted, self.judged, ball)
+        return dataclasses.replace(record, about=judgement)
 
     def _judge(self, model: Loaded, evaluation: attacks.Evaluation) -> dict[str, Any]:
-        count = self.own.judge_examples
         judgement = analysis.judge(
             model.call,
-            self.attacked.pixels[:count],
-            self.attacked.labels[:count],
+            self.attacked.pixels,
+            self.attacked.labels,
             norm=self.norm,
             eps=self.eps.value,
-            evaluation=evaluation.select(np.arange(count)),
+            evaluation=evaluation,
+            examples=self.judged,
             seed=self.run.seed,
             batch_size=self.run.batch_size,
             progress=is_watched(),
         )
-        return {
-            "verdict": judgement.verdict,
-            "sentence": judgement.sentence,
-            "checks": [
-                {
-                    "name": check.name,
-                    "title": check.title,
-                    "outcome": check.outcome,
-                    "evidence": str(check.evidence),
-                }
-                for check in judgement.checks
-            ],
-        }
+        content: dict[str, Any] = judgement.to_json()
+        return content
 
 
 def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
@@ -441,26 +423,6 @@ def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _on_a_blind_model(reason: str) -> dict[str, Any]:
-    """The judgement of a model that gradient attacks cannot be run on."""
-    sentence = (
-        "the model has no gradient, so only black-box attacks were run, which find less"
-    )
-    check = {
-        "name": "gradient",
-        "title": "gradient attacks can be run",
-        "outcome": "doubtful",
-        "evidence": reason,
-    }
-    return {"verdict": "Doubtful", "sentence": sentence, "checks": [check]}
-
-
-def _broken_by(outcome: attacks.AttackOutcome) -> np.ndarray | None:
-    """The part of the attack that broke each image; `None` of one without parts."""
-    broken_by = getattr(outcome, "broken_by", None)
-    return None if broken_by is None else np.asarray(broken_by)
 
 
 def _diameter(norm: Any, shape: tuple[int, ...]) -> float:

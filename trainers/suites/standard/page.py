@@ -1,9 +1,9 @@
-"""Tables and figures of the standard suite: a sentence a model, then what it rests on."""
+"""Tables and figures of the standard suite: a sentence a model, then its reasons."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -20,6 +20,9 @@ from trainers.suites import parts
 from trainers.suites.standard.measure import QUANTITIES, Measurer
 from trainers.suites.standard.suite import TRUSTWORTHY
 
+# So few images beside each other are large enough without the width of the page.
+_FEW = 3
+
 
 def sections(records: Records, measurer: Measurer) -> list[Section]:
     """Everything: the verdicts first."""
@@ -33,15 +36,11 @@ def sections(records: Records, measurer: Measurer) -> list[Section]:
         attacked=f"{run.examples} {drawn}",
         looked_at=f"{own.geometry_examples} {drawn}",
         first=measurer.title,
-        norm=_norm(measurer),
+        norm=measurer.threat_model,
         eps=str(measurer.eps),
     )
     make = (_verdict, _accuracy, _over_eps, _checks, _classes, _fell, _parts, _geometry)
     return [section for part in make for section in part(prose, records, measurer)]
-
-
-def _norm(about: Measurer) -> str:
-    return suite_attacks.threat_model(about.attacks[about.title])
 
 
 def statement(records: Records, title: str) -> str:
@@ -55,8 +54,10 @@ def statement(records: Records, title: str) -> str:
     hits = round(clean.estimate.value * clean.images)
     low, high = share_interval(hits, clean.images)
     left = records.where("robust_accuracy", rounded=False, attack=title)[0]
-    (every,) = records.where("robust_accuracy", rounded=False, attack="all") or [None]
-    union = f" and {_percent(every)} under all attacks together" if every else ""
+    union = ""
+    for every in records.where("robust_accuracy", rounded=False, attack="all"):
+        if every.estimate.value < left.estimate.value:
+            union = f" and {_percent(every)} under all attacks together"
     return (
         f"{clean.model}: clean {percent(clean.estimate.value)} [{percent(low)}, "
         f"{percent(high)}], robust {_percent(left)} under {title}{union} on "
@@ -133,21 +134,16 @@ def _over_eps(prose: Prose, records: Records, about: Measurer) -> Iterator[Secti
         columns = [Column("eps", numeric=False)]
         columns += [Column(title, percent) for title in titles]
         rows = [
-            [short(eps)]
-            + [
-                mine.cell(name, attack=title, eps=eps)  # type: ignore[arg-type]
-                for title in titles
-            ]
+            [short(eps)] + [mine.cell(name, attack=title, eps=eps) for title in titles]
             for eps in mine.values_of("eps")
         ]
-        specs = mine.where(attack="all")[0].about["attacks"]
         yield prose.section(
             "over_eps",
             Table(columns, rows),
             functools.partial(_draw_attacks, records.of(name), about),
             name=name,
             place=place,
-            cheap=[spec.partition(":")[0].upper() for spec in specs],
+            cheap=suite_attacks.words(about.cheap(about.eps.value)),
         )
 
 
@@ -167,15 +163,20 @@ def short(eps: Any) -> str:
 
 
 def _checks(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
-    heads = ("model", "check", "outcome", "because")
-    rows = [
-        [record.model, check["title"], check["outcome"], check["evidence"]]
-        for record in records.where("trustworthy")
-        for check in record.about["checks"]
-    ]
-    yield prose.section(
-        "checks", Table([Column(head, numeric=False) for head in heads], rows)
-    )
+    columns = [Column(head, numeric=False) for head in ("check", "outcome", "because")]
+    for record in records.where("trustworthy"):
+        rows = [
+            [check["title"], check["outcome"], _because(check)]
+            for check in record.about["checks"]
+        ]
+        yield prose.section(
+            "checks", Table(columns, rows), name=record.model, count=about.judged
+        )
+
+
+def _because(check: Mapping[str, str]) -> str:
+    """The numbers of a check, after what is the matter if anything is."""
+    return ": ".join(part for part in (check["reason"], check["evidence"]) if part)
 
 
 def _classes(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
@@ -198,7 +199,7 @@ def _fell(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
             yield prose.section(
                 "fell",
                 draw=functools.partial(_draw_fallen, about, name),
-                wide=True,
+                wide=len(about.fallen[name].images) > _FEW,
                 name=name,
                 place=place,
                 title=_title(about, name, records),
@@ -259,7 +260,7 @@ def _draw_models(records: Records, about: Measurer) -> Figure:
     stars = {
         f"{name}, {about.title}": _star(records.of(name), about.title) for name in names
     }
-    return viz.accuracy_over_eps(curves, _norm(about), stars)
+    return viz.accuracy_over_eps(curves, about.threat_model, stars)
 
 
 def _draw_attacks(records: Records, about: Measurer) -> Figure:
@@ -271,7 +272,7 @@ def _draw_attacks(records: Records, about: Measurer) -> Figure:
         for title in records.where("robust_accuracy").values_of("attack")
         if title != "all"
     }
-    return viz.accuracy_over_eps(curves, _norm(about), stars)
+    return viz.accuracy_over_eps(curves, about.threat_model, stars)
 
 
 def _draw_fallen(about: Measurer, name: str) -> Figure:

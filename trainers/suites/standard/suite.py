@@ -10,7 +10,7 @@ from tfrobust.cli import dataset_names
 from tfrobust.cli.flags import boolean, choice, integer, string
 from tfrobust.cli.program import CheckFailed, UsageError
 from tfrobust.core.fractions import Eps
-from trainers.suites.options import GeometrySettings, check_among
+from trainers.suites.options import GeometrySettings
 from trainers.suites.suite import Suite, register
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class StandardSettings(
     )
     judge_examples: int = integer(
         100,
-        "Ask on so many of the attacked images whether the result can be trusted.",
+        "Look on so many of the attacked images, or on all if they are fewer, for what "
+        "speaks against the result.",
         at_least=2,
     )
     strict: bool = boolean(
@@ -88,9 +89,6 @@ class Standard(Suite):
     name = "standard"
     settings = StandardSettings
     images = {"test": ("clean_examples", "examples", "geometry_examples")}
-
-    def check(self) -> None:
-        check_among(self.run, "judge_examples", self.own.judge_examples)
 
     def prepare(self) -> None:
         from trainers.suites.standard import measure
