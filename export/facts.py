@@ -104,7 +104,10 @@ def _carried(version: Path, measured: Measured) -> Facts:
         accuracy=measured.accuracy or card.get("accuracy"),
         robust_accuracy=measured.robust_accuracy or card.get("robust_accuracy"),
         geometry=measured.geometry or card.get("geometry"),
-        judgement=measured.judgement or card.get("judgement"),
+        # It is of the robust accuracy beside it, not of a newer one.
+        judgement=measured.judgement
+        if measured.robust_accuracy
+        else card.get("judgement"),
         versions=(card.get("versions") or {}).get("training"),
         class_names=_names(card),
     )

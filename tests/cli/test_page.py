@@ -160,3 +160,18 @@ def test_markdown_and_text():
     assert "![A line <rising>.](curve.png)" in written
     shown = text(SECTIONS)
     assert SECTIONS[0].table.text() in shown and "Words only" not in shown
+
+
+def test_statements_come_before_the_sentence():
+    """On the page, in Markdown and on the terminal, where a table need not follow."""
+    said = Section("Verdict", "How it came.", statements=["a: <1> +- 2.", "b: 3."])
+    whole = page("x", {}, [said, SECTIONS[1]])
+    assert (
+        '<h2>Verdict</h2>\n<p class="result">a: &lt;1&gt; &plusmn; 2.</p>\n'
+        '<p class="result">b: 3.</p>\n<p>How it came.</p>'
+    ) in whole
+    assert "<h2>Second</h2>\n<p>Words only.</p>" in whole
+    marked = markdown("x", {}, [said, SECTIONS[1]])
+    expected = "## Verdict\n\n- a: <1> +- 2.\n- b: 3.\n\nHow it came.\n"
+    assert expected in marked and "## Second\n\nWords only.\n" in marked
+    assert text([said, SECTIONS[1]]) == "Verdict\na: <1> +- 2.\nb: 3.\nHow it came.\n"

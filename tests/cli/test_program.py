@@ -211,3 +211,13 @@ def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, name, sentence)
     with pytest.raises(program.UsageError) as error:
         program.import_modules([name])
     assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
+
+
+def test_a_check_that_fails_has_a_code_of_its_own(run):
+    """All was done: it is no usage error."""
+
+    def main():
+        print("measured")
+        raise program.CheckFailed("a is\n Doubtful.")
+
+    assert run(main) == (3, "measured\n", "failed: a is Doubtful.\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +22,7 @@ from tfrobust.cli.records import Record, measured
 from tfrobust.cli.run_folder import versions
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.differentiable import missing_gradient, require_gradient
-from tfrobust.core.fractions import Eps
+from tfrobust.core.fractions import Eps, format_fraction
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
@@ -93,7 +92,7 @@ def make_attacks(
         if not here or attack.threat.eps not in (None, eps.value):
             raise UsageError(
                 f"--attack={attacks.spec(attack)}: in this suite --norm and --radius "
-                f"set the ball, {first.threat}. Received: {attack.threat}"
+                f"set the ball, {_ball(first)}. Received: {_ball(attack)}"
             )
         if attack == first:
             raise UsageError(
@@ -138,8 +137,6 @@ class Measurer:
             samples.draw(test, count, run.seed)
             for count in (run.examples, own.geometry_examples)
         )
-        _check_labels(run, self.attacked)
-        self._drawn = _digest(self.attacked.pixels, self.attacked.labels)
 
     @property
     def judged(self) -> int:
@@ -171,7 +168,10 @@ class Measurer:
     def measure(self, model: Loaded) -> list[Record]:
         """Everything on one model."""
         room = self._partial.room(
-            model.name, fingerprint(model.source), self._drawn, str(versions())
+            model.name,
+            fingerprint(model.source),
+            self.attacked.images.digest(),
+            str(versions()),
         )
         reason = why_no_gradient(model, self.attacked.pixels[:1])
         if reason:
@@ -216,19 +216,9 @@ class Measurer:
             folder=room.path / "attacks",
         )
         outcome = evaluation.results[next(iter(made))]
-        fell = np.flatnonzero(outcome.success & ~outcome.already)
-        first = fell[np.argsort(outcome.queries[fell], kind="stable")][:_SHOWN]
-        if len(first):
-            adversarial = outcome.adversarial[first]  # type: ignore[index]
-            by = outcome.broken_by
-            self.fallen[model.name] = Fallen(
-                self.attacked.pixels[first],
-                adversarial,
-                self.attacked.labels[first],
-                np.argmax(parts.logits_of(model, adversarial), axis=-1),
-                outcome.queries[first],
-                () if by is None else tuple(by[first].tolist()),
-            )
+        fallen = fell_first(model, self.attacked.pixels, self.attacked.labels, outcome)
+        if len(fallen.images):
+            self.fallen[model.name] = fallen
         return evaluation
 
     def _robustness(
@@ -398,6 +388,37 @@ class Measurer:
         return content
 
 
+def fell_first(
+    model: Loaded,
+    images: np.ndarray,
+    labels: np.ndarray,
+    outcome: attacks.AttackOutcome,
+) -> Fallen:
+    """The images that an attack broke by the fewest questions, none if it broke none.
+
+    Args:
+        model: The model.
+        images: float32 `[N,H,W,C]` in [0, 1].
+        labels: int `[N]`.
+        outcome: Of the attack on them, with its images.
+    """
+    fell = np.flatnonzero(outcome.success & ~outcome.already)
+    first = fell[np.argsort(outcome.queries[fell], kind="stable")][:_SHOWN]
+    adversarial = np.asarray(outcome.adversarial)[first]
+    answers = first
+    if len(first):
+        answers = np.argmax(parts.logits_of(model, adversarial), axis=-1)
+    by = outcome.broken_by
+    return Fallen(
+        images[first],
+        adversarial,
+        labels[first],
+        answers,
+        outcome.queries[first],
+        () if by is None else tuple(by[first].tolist()),
+    )
+
+
 def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
     """Why no gradient leads from a model's answer to its images; empty if one does.
 
@@ -425,25 +446,13 @@ def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
     return ""
 
 
+def _ball(attack: attacks.Attack) -> str:
+    """Norm and radius as a person would write them."""
+    radius = "" if attack.threat.eps is None else format_fraction(attack.threat.eps)
+    return f"{suite_attacks.threat_model(attack)} {radius}".strip()
+
+
 def _diameter(norm: Any, shape: tuple[int, ...]) -> float:
     """How far two images can be from each other."""
     size = math.prod(shape)
     return {1: float(size), 2: math.sqrt(size)}.get(norm, 1.0)
-
-
-def _check_labels(run: EvaluateConfig, sample: samples.Sample) -> None:
-    classes = len(sample.images.class_names)
-    labels = sample.labels
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise UsageError(
-            f"--dataset={run.dataset} must have labels from 0 to {classes - 1}. "
-            f"Received: {labels.min()} to {labels.max()}"
-        )
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    """A text that changes with any number."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
