@@ -136,6 +136,18 @@ def test_the_radius_is_the_usual_one_unless_it_is_given(flags, dataset, expected
 
 
 @pytest.mark.parametrize(
+    ("version", "title"),
+    [("standard", TITLE), ("fast", "AutoAttack fast Linf 8/255")],
+)
+def test_another_version_is_called_what_it_is(version, title):
+    """A lighter attack leaves a higher robust accuracy."""
+    run, (suite,) = parse("--model=a", f"--version={version}")
+    ((named, attack),) = standard.make_attacks(run, suite.own).items()
+    assert named == title and attack.version == version
+    assert (attack.norm, attack.eps, attack.seed) == ("inf", EPS, 0)
+
+
+@pytest.mark.parametrize(
     ("flags", "sentence"),
     [
         (["--radius=0"], r"--radius must be a number above 0, .* Received: 0$"),
@@ -341,6 +353,7 @@ def test_what_is_written(evaluated):
         assert f"<h2>{title}</h2>" in page
     assert '<td class="word">a search breaks 3: 3 of 10</td>' in page
     assert '<td class="word">to 0 at 32/255</td>' in page
+    assert page.index("no search breaks more") < page.index("accuracy falls with the")
     assert ">6/255</th>" in page and f">{TITLE}</th>" in page
     record = records_of(out).get("second", "trustworthy")
     assert (record.estimate.value, record.images) == (0.0, 10)

@@ -85,7 +85,11 @@ def make_attacks(
         raise UsageError(
             f"--norm={own.norm} --radius={eps} --version={own.version}: {error}"
         ) from error
-    made = {attacks.title(first): first}
+    title = attacks.title(first)
+    if own.version != "standard":
+        # Its number is not to be taken for that of the standard version.
+        title = title.replace("AutoAttack", f"AutoAttack {own.version}", 1)
+    made = {title: first}
     given = suite_attacks.make(run, (), norm=norm, eps=eps.value)
     for title, attack in given.items():
         here = attack.threat.norm == first.threat.norm

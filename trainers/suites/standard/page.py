@@ -167,11 +167,17 @@ def _checks(prose: Prose, records: Records, about: Measurer) -> Iterator[Section
     for record in records.where("trustworthy"):
         rows = [
             [check["title"], check["outcome"], _because(check)]
-            for check in record.about["checks"]
+            for check in sorted(record.about["checks"], key=_urgency)
         ]
         yield prose.section(
             "checks", Table(columns, rows), name=record.model, count=about.judged
         )
+
+
+def _urgency(check: Mapping[str, str]) -> int:
+    """What is the matter comes first, in the order of the judge otherwise."""
+    outcomes = ("wrong", "doubtful", "passed", "not applicable")
+    return outcomes.index(check["outcome"])
 
 
 def _because(check: Mapping[str, str]) -> str:
