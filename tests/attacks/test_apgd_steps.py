@@ -38,14 +38,14 @@ def test_table_fills_up_with_zeros():
 
 
 def visited(attack, model, images, labels):
-    """The points that the model was asked about, float64 `[N,B,d]`."""
+    """The points that the model was asked about, float64 `[N,B,d]`, and the result."""
     graph = tf.function(lambda *batch: attack.perturb(model, *batch), autograph=False)
     model.points.clear()
     model.records = True
-    graph(images, labels)
+    found = graph(images, labels).numpy().reshape(len(images), -1)
     model.records = False
-    count = len(model.points)
-    return np.array(model.points, np.float64).reshape(count, len(images), -1)
+    points = np.array(model.points, np.float64)
+    return points.reshape(*points.shape[:2], -1), found
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_point_is_that_of_the_loop_in_numpy(norm, eps, loss, steps):
     model = Wavy(sharpness=2.0)
     images, labels = model.images(4)
     attack = APGD(norm=norm, eps=eps, steps=steps, loss=loss, early_stop=False)
-    points = visited(attack, model, images, labels)
+    points, _ = visited(attack, model, images, labels)
     assert len(points) == steps + 1
     kinds = set()
     for i, label in enumerate(labels):
@@ -91,7 +91,7 @@ def test_rho_decides_what_rises_enough():
     paths = {}
     for rho in (0.75, 0.2):
         attack = APGD(norm=2, eps=0.8, steps=30, rho=rho, early_stop=False)
-        points = visited(attack, model, images, labels)
+        points, _ = visited(attack, model, images, labels)
         for i, label in enumerate(labels):
             image = images[i].ravel().astype(np.float64)
             climbed = cross_entropy(label)
@@ -107,7 +107,7 @@ def test_points_stay_in_the_ball_and_the_box(norm):
     model = Wavy()
     images, labels = model.images(3)
     attack = APGD(norm=norm, eps=0.3, steps=12, early_stop=False)
-    points = visited(attack, model, images, labels)
+    points, _ = visited(attack, model, images, labels)
     assert points.min() >= 0.0 and points.max() <= 1.0
     delta = points - images.reshape(3, -1)
     order = np.inf if norm == "inf" else 2

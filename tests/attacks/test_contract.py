@@ -24,7 +24,6 @@ from tests.attacks.every import ATTACKS, every_attack, some_images
 from tfrobust.attacks import APGD
 
 
-
 def takes_targets(name):
     """A divergence leads away from the clean prediction and has no target; an attack
     that tries classes of its own takes none.

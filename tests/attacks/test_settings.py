@@ -177,9 +177,7 @@ def test_wrong_settings_are_named(attack, settings, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    "attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, DeepFool]
-)
+@pytest.mark.parametrize("attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
 def test_settings_that_do_not_exist_are_refused(attack):
     """And none is given by position."""
     with pytest.raises(TypeError):
