@@ -134,7 +134,7 @@ def test_refused(monkeypatch, untrained, tmp_path, name):
 def test_flags_that_do_nothing_here_are_refused():
     """Those of another suite, and of a check that is off."""
     for flag, needs in (
-        ("geometry_examples", "--suite=dissect or lcnn"),
+        ("geometry_examples", "--suite=dissect or lcnn or standard"),
         ("masking_examples", "--masking"),
     ):
         with pytest.raises(UsageError) as caught:

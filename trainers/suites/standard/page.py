@@ -151,8 +151,8 @@ def short(eps: Any) -> str:
     """A radius as a person would write it, in 255ths if it is nearly so many.
 
     Example:
-        >>> short(8 / 255 * 0.75), short(0.225), short(2 / 3)
-        ('6/255', '0.225', '0.6667')
+        >>> short(8 / 255 * 0.75), short(0.225), short(1 / 7)
+        ('6/255', '0.225', '0.1429')
     """
     if "/" not in format_fraction(eps) and len(f"{eps:g}") <= len("0.225"):
         return f"{eps:g}"
