@@ -16,9 +16,9 @@ from tfrobust import data, models, viz
 from tfrobust.cli import data_record, datasets
 from tfrobust.cli.loading import Loaded, find_model, load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import Record, Records, Row, read_evaluation, table_by_model
+from tfrobust.cli.records import Record, Records, cell, read_evaluation
 from tfrobust.cli.run_folder import run_around, write_text
-from tfrobust.cli.tables import Column, Table, formatted
+from tfrobust.cli.tables import Column, Table, formatted, number
 from tfrobust.core.estimates import Estimate
 from trainers.suites.parts import logits_of
 
@@ -163,18 +163,28 @@ def compare_evaluations(
     """
     records = _together(paths)
     drawn = dict(_curve(text, records) for text in curves)
-    rows: list[Row] = list(
-        {
-            record.label: (record.label, record.quantity, record.setting)
-            for record in records
-        }.values()
-    )
-    table = table_by_model(records, "quantity", rows)
+    table = _side_by_side(records)
     print(table.markdown())
     if out is not None:
         _write_table(out, table)
     if out is not None and drawn:
         viz.save(viz.accuracy_against_curvature(drawn), out / "tradeoff.png")
+
+
+def _side_by_side(records: Records) -> Table:
+    """A line for each quantity and its settings, a column a model."""
+    # By all of its settings: those of one record may be among another's.
+    cells = {(record.model, record.label): cell(record.estimate) for record in records}
+    labels = dict.fromkeys(record.label for record in records)
+    columns = [Column("quantity", numeric=False)]
+    columns += [Column(model, number) for model in records.models]
+    return Table(
+        columns,
+        [
+            [label, *(cells.get((model, label)) for model in records.models)]
+            for label in labels
+        ],
+    )
 
 
 def _together(paths: Sequence[str]) -> Records:

@@ -276,6 +276,23 @@ def test_evaluations_side_by_side(run_compare, evaluations):
     assert by_name["curvature split=test"][2].startswith("2.0")
 
 
+def test_records_are_told_apart_by_all_of_their_settings(run_compare, tmp_path):
+    """As every suite has the accuracy on all images, and on those attacked."""
+    settings = ({"split": "test"}, {"split": "test", "attacked": True})
+    records = Records(
+        Record("a", "accuracy", setting, 9, Estimate(value, float("nan")))
+        for setting, value in zip(settings, (0.75, 0.5), strict=True)
+    )
+    content = Evaluation({"models": []}, records).to_json()
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    code, text, err = run_compare(tmp_path)
+    assert code == 0, err
+    assert text.splitlines()[2:] == [
+        "| accuracy split=test | 0.75 |",
+        "| accuracy split=test attacked=True | 0.5 |",
+    ]
+
+
 def test_a_name_in_two_evaluations_says_which(run_compare, evaluations, tmp_path):
     again = evaluation(tmp_path / "again", plain=(40.0, 0.6))
     code, text, _ = run_compare(evaluations[0], again)
