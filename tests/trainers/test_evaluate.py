@@ -11,9 +11,12 @@ import tensorflow as tf
 from export.saved_model import export_saved_model
 from export.signatures import Settings
 from tests.trainers.suites.common import SMALL, call, mlp, parse, records_of
+from tfrobust.cli.program import UsageError
 from tfrobust.training import RobustModel
+from trainers import evaluate
 from trainers.suites import samples
 from trainers.suites.options import EvaluateConfig
+from trainers.suites.partial import Partial
 from trainers.suites.suite import all_suites, flag_lines
 
 MODEL = "--model={p}/first"
@@ -152,6 +155,38 @@ def test_refused(places, monkeypatch, snapshot, name):
     ended = call(*given, *flags)
     assert re.search(expected, ended.error), ended.error
     assert ended.out == "" and snapshot(places) == before
+
+
+LINES = ["--model=a", "--seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("left_by", "finished", "overwrite", "sentence"),
+    [
+        (LINES, False, False, ""),
+        (LINES, True, True, ""),
+        (LINES, True, False, "already holds files"),
+        (["--model=a", "--seed=2"], False, False, r"other flags \(--seed=2\)"),
+        (["--model=a", "--seed=2"], False, True, ""),
+        (["--model=a", "--seed=2"], True, False, "already holds files"),
+        (None, False, True, "holds files but no evaluation.json"),
+    ],
+)
+def test_what_a_killed_evaluation_left_is_gone_on_with_or_replaced(
+    tmp_path, left_by, finished, overwrite, sentence
+):
+    """Never something that is no evaluation, and none that is complete unasked."""
+    (tmp_path / "evaluation.csv").write_text("")
+    if finished:
+        (tmp_path / "evaluation.json").write_text("{}")
+    if left_by:
+        Partial(tmp_path, left_by).room("a")
+    partial = Partial(tmp_path, LINES)
+    if not sentence:
+        evaluate._check_out(partial, overwrite)
+        return
+    with pytest.raises(UsageError, match=sentence):
+        evaluate._check_out(partial, overwrite)
 
 
 def test_a_model_without_gradient_is_refused(places, tmp_path, monkeypatch):
