@@ -1,8 +1,8 @@
 """The standard suite as a whole, on a network whose robust accuracy is known.
 
-Classes are quarters of an image, and the network takes the mean of each for its logit: an
-L-infinity attack lowers the lead of the brightest over the next by twice its radius and no
-more, so an image withstands it exactly where the lead is larger.
+Classes are quarters of an image, and the network takes the mean of each for its logit.
+An L-infinity attack lowers the lead of the brightest over the next by twice its radius
+and no more, so an image withstands it exactly where the lead is larger.
 """
 
 import keras
@@ -66,7 +66,6 @@ def test_everything_is_as_worked_out_by_hand(given, tmp_path):
     broken = np.sum([columns[part] for part in parts], axis=0)
     leads = np.tile(LEADS, 4)[columns["index"].astype(int)]
     np.testing.assert_array_equal(broken, leads < 16)
-    # A linear function has no curvature but that of the softmax.
     judged = records.get("means", "trustworthy")
     assert judged.about["verdict"] == "Trustworthy", judged.about
     assert judged.estimate.value == 1.0 and len(judged.about["checks"]) > 15
