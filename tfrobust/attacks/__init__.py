@@ -5,6 +5,7 @@ images. Keras models, SavedModels and any callable that maps float32 images in [
 logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 """
 
+from tfrobust.attacks.apgd import APGD
 from tfrobust.attacks.base import Attack, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
 from tfrobust.attacks.combination import combine, multi_target
@@ -24,6 +25,7 @@ from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult
 
 __all__ = [
+    "APGD",
     "BIM",
     "DDN",
     "FGSM",

@@ -91,6 +91,39 @@ class Goal:
         spread = top[:, 0] - tf.reduce_mean(top[:, 2:], axis=-1)
         return tf.math.divide_no_nan(self.margin(logits), spread)
 
+    def rival_margin(self, logits: tf.Tensor) -> tf.Tensor:
+        """Logit of the rival less that of the label, float32 `[B]`.
+
+        Raises:
+            ValueError: If the goal has no rivals.
+        """
+        if self.rivals is None:
+            raise ValueError("`rivals` must be given for a loss of theirs. Received: None")
+        rival, _ = split_logits(logits, self.rivals)
+        return rival - split_logits(logits, self.classes)[0]
+
+    def rival_ratio(self, logits: tf.Tensor) -> tf.Tensor:
+        """Targeted difference of logits ratio towards the rival, float32 `[B]`.
+
+        `-(z_y - z_t) / (z_1 - (z_3 + z_4) / 2)`, y the label, t the rival and z_1, z_3,
+        z_4 the largest logits but the second. Unlike `logits_ratio` of a targeted goal
+        it keeps to the label, whatever class is best.
+
+        Reference: Croce and Hein 2020 (AutoAttack), equation 7.
+
+        Raises:
+            ValueError: If the goal has no rivals, or with fewer than 4 classes.
+        """
+        classes = logits.shape[-1]
+        if classes is not None and classes < 4:
+            raise ValueError(
+                "The ratio towards a rival must have at least 4 classes. "
+                f"Received: {classes} classes"
+            )
+        top = tf.math.top_k(logits, 4).values
+        spread = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3])
+        return tf.math.divide_no_nan(self.rival_margin(logits), spread)
+
     def loss(self, loss: ExampleLoss, logits: tf.Tensor) -> tf.Tensor:
         """A loss of the label, or minus that of the target, float32 `[B]`."""
         return self._sign() * loss.of_logits(self.classes, logits)

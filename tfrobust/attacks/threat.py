@@ -89,7 +89,7 @@ class ThreatModel:
             delta = self.constraint.project(others - images, limit)
             others = images + delta
             if self.norm == 1:
-                others = _rounded_inwards(images, others, delta)
+                others = rounded_inwards(images, others, delta)
         return tf.clip_by_value(others, 0.0, 1.0)
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class ThreatModel:
         return name if self.eps is None else f"{name} eps {self.eps:.4g}"
 
 
-def _rounded_inwards(
+def rounded_inwards(
     images: tf.Tensor, others: tf.Tensor, delta: tf.Tensor
 ) -> tf.Tensor:
     """`images + delta` in float32, never farther from the image than `delta`.
