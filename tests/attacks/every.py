@@ -4,6 +4,7 @@ import pytest
 
 from tests.attacks.common import CLASSES, conv_images
 from tfrobust.attacks import (
+    APGD,
     BIM,
     DDN,
     FGSM,
@@ -27,6 +28,9 @@ ATTACKS = {
     "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),
     "pgd-l2-momentum": PGD(norm=2, eps=0.4, steps=4, momentum=0.5, seed=3),
     "pgd-l1": PGD(norm=1, eps=1.5, steps=4),
+    "apgd-linf": APGD(norm="inf", eps=0.05, steps=5, restarts=2, loss="dlr"),
+    "apgd-l1": APGD(norm=1, eps=1.5, steps=6, samples=2, early_stop=False),
+    "apgd-classes": APGD(norm=2, eps=0.4, steps=4, loss="margin", target_classes=2),
     "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
     "cw-tanh": CarliniWagnerL2(
         steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False

@@ -192,3 +192,44 @@ def test_rows_take_classes_and_clean_logits_along():
     assert goal.targeted
     np.testing.assert_array_equal(goal.classes, [2, 3])
     np.testing.assert_array_equal(goal.clean, clean.numpy()[[2, 0]])
+
+
+@pytest.mark.parametrize("classes", [4, 7])
+def test_ratio_towards_a_rival_is_that_of_autoattack(classes):
+    """Equation 7 for every pair of a label and a rival, also where neither is best."""
+    logits = random_logits(12, classes, seed=2)
+    for label in range(classes):
+        for rival in set(range(classes)) - {label}:
+            labels, rivals = tf.fill([12], label), tf.fill([12], rival)
+            goal = Goal(labels, targeted=False, rivals=rivals)
+            expected = [
+                targeted_dlr(row, label, rival) for row in logits.astype(np.float64)
+            ]
+            result = goal.rival_ratio(tf.constant(logits))
+            np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                goal.rival_margin(tf.constant(logits)),
+                logits[:, rival] - logits[:, label],
+                rtol=1e-6,
+            )
+
+
+def test_ratio_towards_a_rival_needs_four_classes_and_a_rival():
+    goal = Goal(tf.constant([0]), targeted=False, rivals=tf.constant([1]))
+    with pytest.raises(ValueError) as caught:
+        goal.rival_ratio(tf.constant([[0.0, 1.0, 2.0]]))
+    assert str(caught.value) == (
+        "The ratio towards a rival must have at least 4 classes. Received: 3 classes"
+    )
+    for loss in ("rival_ratio", "rival_margin"):
+        with pytest.raises(ValueError) as caught:
+            getattr(Goal(tf.constant([0]), False), loss)(tf.zeros([1, 4]))
+        assert str(caught.value) == (
+            "`rivals` must be given for a loss of theirs. Received: None"
+        )
+
+
+def test_rows_take_rivals_along():
+    """In the order asked for."""
+    goal = Goal(tf.constant([3, 1, 2]), False, rivals=tf.constant([0, 2, 1]))
+    np.testing.assert_array_equal(goal.rows(tf.constant([2, 0])).rivals, [1, 0])

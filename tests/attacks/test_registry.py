@@ -17,6 +17,7 @@ CLASSES = {
     "bim": attacks.BIM,
     "mifgsm": attacks.MIFGSM,
     "pgd": attacks.PGD,
+    "apgd": attacks.APGD,
     "smooth_pgd": attacks.SmoothPGD,
     "cw": attacks.CarliniWagnerL2,
     "smooth_cw": attacks.SmoothCarliniWagner,
@@ -36,6 +37,8 @@ VALUES = {
     "init_eps": st.none() | RADIUS,
     "iterations": st.none() | WHOLE,
     "loss": st.sampled_from(["cross_entropy", "margin", "dlr"]),
+    "target_classes": st.none() | WHOLE,
+    "large_radii": st.sampled_from([None, False, True]),
     "space": st.sampled_from(["tanh", "clip"]),
     "kernel": st.sampled_from(["laplacian", "gaussian"]),
     "neighbors": st.sampled_from([4, 8]),
@@ -55,8 +58,12 @@ def any_attack(draw):
         name: draw(VALUES[name] if name in VALUES else BY_TYPE[types[name]])
         for name in sorted(chosen)
     }
-    if values.get("restarts", 1) > 1:
+    if values.get("restarts", 1) > 1 and "random_start" in types:
         values["random_start"] = True
+    if values.get("target_classes"):
+        values["loss"] = "dlr"
+    if values.get("large_radii"):
+        values["steps"] = max(values.get("steps", 3), 3)
     needed = {name: value for name, value in required.items() if name in types}
     return kind(**(needed | values))
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tfrobust.attacks import (
+    APGD,
     BIM,
     DDN,
     FGSM,
@@ -54,6 +55,38 @@ CASES = [
         {"loss": "kl", "random_start": False},
         '`loss="kl"` needs `random_start=True`: its gradient is 0 at the image itself. '
         "Received: random_start=False",
+    ),
+    (APGD, {"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
+    (APGD, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (APGD, {"restarts": 1.5}, f"`restarts` {COUNT}restarts=1.5"),
+    (APGD, {"samples": 0}, f"`samples` {COUNT}samples=0"),
+    (
+        APGD,
+        {"loss": "kl"},
+        "`loss` must be one of ('cross_entropy', 'dlr', 'margin'). Received: loss='kl'",
+    ),
+    (APGD, {"rho": 1.0}, "`rho` must be between 0 and 1. Received: rho=1.0"),
+    (
+        APGD,
+        {"seed": -1},
+        "`seed` must be an integer in [0, 2**31). Received: seed=-1",
+    ),
+    (
+        APGD,
+        {"target_classes": 0, "loss": "dlr"},
+        f"`target_classes` {COUNT}target_classes=0",
+    ),
+    (
+        APGD,
+        {"target_classes": 9},
+        '`loss` must be "dlr" or "margin" where `target_classes` are tried. Received: '
+        "loss='cross_entropy'",
+    ),
+    (
+        APGD,
+        {"large_radii": True, "steps": 2},
+        "`steps` must be at least 3 with `large_radii`, one for each radius. Received: "
+        "steps=2",
     ),
     (FGSM, {"eps": float("inf")}, NONE + "inf"),
     (FGSM, {"norm": "l2"}, "`norm` must be 1, 2 or \"inf\". Received: norm='l2'"),
@@ -127,7 +160,8 @@ CASES = [
         "`overshoot` must be finite and at least 0. Received: overshoot=-0.1",
     ),
 ]
-NEEDED = {PGD: {"norm": 2, "eps": 0.1}, FGSM: {"eps": 0.1}}
+NEEDED = {kind: {"norm": 2, "eps": 0.1} for kind in (APGD, PGD)}
+NEEDED[FGSM] = {"eps": 0.1}
 NEEDED.update({BIM: {"eps": 0.1}, MIFGSM: {"eps": 0.1}})
 
 
@@ -143,7 +177,7 @@ def test_wrong_settings_are_named(attack, settings, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("attack", [PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
+@pytest.mark.parametrize("attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
 def test_settings_that_do_not_exist_are_refused(attack):
     """And none is given by position."""
     with pytest.raises(TypeError):

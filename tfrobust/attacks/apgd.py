@@ -192,7 +192,9 @@ class APGD(FixedBudget):
         least = 3 if goal.rivals is None else 4
         if self.loss != "dlr" or classes is None or classes >= least:
             return ""
-        instead = "the margin" if goal.rivals is None else "the difference of two logits"
+        instead = (
+            "the margin" if goal.rivals is None else "the difference of two logits"
+        )
         return (
             f'`loss="dlr"` needs {least} classes, so {instead} is climbed in its place. '
             f"Received: {classes} classes"
@@ -232,7 +234,9 @@ class APGD(FixedBudget):
         _, others = split_logits(logits, problem.goal.classes)
         wrong = (logits.shape[-1] or tf.shape(logits)[-1]) - 1
         count = self.target_classes
-        count = min(count, wrong) if isinstance(wrong, int) else tf.minimum(count, wrong)
+        count = (
+            min(count, wrong) if isinstance(wrong, int) else tf.minimum(count, wrong)
+        )
         queries = found.queries + tf.cast(problem.active, tf.int32)
         return tf.math.top_k(others, count).indices, found._replace(queries=queries)
 

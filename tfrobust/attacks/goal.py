@@ -98,7 +98,9 @@ class Goal:
             ValueError: If the goal has no rivals.
         """
         if self.rivals is None:
-            raise ValueError("`rivals` must be given for a loss of theirs. Received: None")
+            raise ValueError(
+                "`rivals` must be given for a loss of theirs. Received: None"
+            )
         rival, _ = split_logits(logits, self.rivals)
         return rival - split_logits(logits, self.classes)[0]
 
