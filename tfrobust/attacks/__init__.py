@@ -17,6 +17,7 @@ from tfrobust.attacks.evaluation import (
     evaluate,
     multi_target,
 )
+from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.pgd import PGD
@@ -30,6 +31,7 @@ from tfrobust.attacks.verdicts import AttackResult
 __all__ = [
     "BIM",
     "DDN",
+    "FAB",
     "FGSM",
     "L1",
     "L2",
