@@ -6,6 +6,7 @@ logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 """
 
 from tfrobust.attacks.apgd import APGD
+from tfrobust.attacks.autoattack import AutoAttack
 from tfrobust.attacks.base import Attack, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
 from tfrobust.attacks.combination import combine, multi_target
@@ -13,6 +14,7 @@ from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
 from tfrobust.attacks.ddn import DDN
 from tfrobust.attacks.deepfool import DeepFool
 from tfrobust.attacks.evaluation import evaluate
+from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.outcomes import AttackOutcome, Evaluation
@@ -28,6 +30,7 @@ __all__ = [
     "APGD",
     "BIM",
     "DDN",
+    "FAB",
     "FGSM",
     "L1",
     "L2",
@@ -36,6 +39,7 @@ __all__ = [
     "Attack",
     "AttackOutcome",
     "AttackResult",
+    "AutoAttack",
     "CarliniWagnerL2",
     "Constraint",
     "DeepFool",
