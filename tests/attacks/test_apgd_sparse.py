@@ -9,7 +9,8 @@ import tensorflow as tf
 from tests.attacks.apgd_by_hand import Wavy, ascend_l1, cross_entropy, projected_l1
 from tests.attacks.test_apgd_steps import visited
 from tfrobust.attacks import APGD
-from tfrobust.attacks.apgd_sparse import sparse
+from tfrobust.attacks.apgd_sparse import SparseSteps, Sparsity, sparse
+from tfrobust.attacks.apgd_steps import Visit
 
 
 @pytest.mark.parametrize("entries", [1, 5, 24])
@@ -36,6 +37,36 @@ def test_each_image_has_its_own_number_of_entries():
     gradient = tf.reshape(tf.constant([[3.0, 2.0, 1.0]] * 3), [3, 1, 3, 1])
     steps = sparse(gradient, tf.constant([1, 2, 3])).numpy().reshape(3, 3)
     np.testing.assert_array_equal((steps > 0).sum(axis=1), [1, 2, 3])
+
+
+def test_what_counts_as_fewer_entries():
+    """By hand: 18 of 20 are fewer than 0.95, 19 are not; a step gets two thirds."""
+    images, eps = tf.fill([3, 4, 10, 1], 0.5), tf.fill([3], 2.0)
+    counts = np.array([18, 19, 25])
+    changed = np.arange(40) < counts[:, None]
+    points = images + tf.constant(0.01 * changed.reshape(3, 4, 10, 1), tf.float32)
+    best = Visit(points, tf.ones_like(images), tf.ones([3]))
+    here = Visit(images, -tf.ones_like(images), tf.zeros([3]))
+    steps = SparseSteps(images, eps, tf.constant(2), continues=False)
+    pace = Sparsity(tf.constant([0.9, 0.9, 0.21]), tf.fill([3], 7), tf.fill([3], 20))
+    same = steps.advance(tf.constant(3), here, best, pace)[1]
+    np.testing.assert_array_equal(same.size, pace.size)
+    np.testing.assert_array_equal(same.entries, pace.entries)
+    point, pace = steps.advance(tf.constant(4), here, best, pace)
+    np.testing.assert_allclose(pace.size, [2.0, 0.6, 0.2], rtol=1e-6)
+    np.testing.assert_array_equal(pace.entries, [12, 13, 17])
+    np.testing.assert_array_equal(pace.changed, counts)
+    # The first went on from its best point, up the gradient there.
+    assert np.all(point[0] > 0.5) and np.all(point[1:] < 0.5)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 7, 10, 55, 100])
+def test_every_radius_has_its_share_of_the_steps(steps):
+    """0.3, 0.3 and 0.4 of them, none left out and none without."""
+    radii, counts = zip(*APGD(norm=1, eps=1.0, steps=steps)._phases(), strict=True)
+    assert radii == (3.0, 2.0, 1.0)
+    assert sum(counts) == steps and min(counts) >= 1
+    assert steps < 10 or counts[0] == counts[1] == math.ceil(0.3 * steps)
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])

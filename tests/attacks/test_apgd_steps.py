@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.attacks.apgd_by_hand import Wavy, ascend, cross_entropy, dlr
-from tfrobust.attacks import APGD
-from tfrobust.attacks.apgd_steps import table, windows
+from tfrobust.attacks import APGD, Goal, Problem, ThreatModel
+from tfrobust.attacks.apgd_steps import MomentumSteps, Visit, table, windows
 
 
 def test_checkpoints_are_those_of_the_paper():
@@ -35,6 +35,61 @@ def test_windows_reach_from_one_checkpoint_to_the_next(steps):
 
 def test_table_fills_up_with_zeros():
     np.testing.assert_array_equal(table([[1, 2, 3], [4]]), [[1, 2, 3], [4, 0, 0]])
+
+
+def test_what_counts_as_a_step_that_rises():
+    """By hand, a checkpoint after 4 steps, of which 3 are too few to go on.
+
+    The first counts where its loss is above 0, wherever the start was.
+    """
+    scores = {
+        "all rise, though the start was higher": ([5, 1, 2, 3, 4], False),
+        "the first is below 0": ([-5, -1, 2, 3, 4], True),
+        "one is equal": ([0, 1, 2, 2, 4], True),
+        "one falls": ([0, 1, 5, 3, 4], True),
+        "all rise": ([0, 1, 2, 3, 4], False),
+    }
+    rows = np.array([row for row, _ in scores.values()], np.float32)
+    images, eps = tf.fill([len(rows), 1, 2, 1], 0.5), tf.fill([len(rows)], 0.125)
+    checks = tf.constant([0, 0, 0, 0, 4])
+    steps = MomentumSteps(ThreatModel(2), images, eps, checks, rho=0.75, zero=0.0)
+    pace = steps.begin(images)
+    for number in range(5):
+        best = tf.constant(rows[:, : number + 1].max(axis=1))
+        slopes = tf.ones_like(images)
+        here = Visit(images + 0.01 * number, slopes, tf.constant(rows[:, number]))
+        # Where an image goes back to, so that it shows who does.
+        highest = Visit(images + 0.1, -slopes, best)
+        _, pace = steps.advance(tf.constant(number), here, highest, pace)
+    halved = np.array([halves for _, halves in scores.values()])
+    np.testing.assert_array_equal(pace.size, np.where(halved, 0.125, 0.25))
+    np.testing.assert_array_equal(pace.halved, halved)
+    before = np.where(halved, np.float32(0.6), np.float32(0.54))
+    np.testing.assert_allclose(pace.before[:, 0, 0, 0], before, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "targeted", "least", "most"),
+    [
+        ("cross_entropy", False, -np.inf, -50.0),
+        ("cross_entropy", True, 50.0, np.inf),
+        ("dlr", False, 0.0, 0.0),
+        ("margin", True, 0.0, 0.0),
+    ],
+)
+def test_the_score_at_which_each_loss_is_0(loss, targeted, least, most):
+    """The published cross-entropy is above 0, and minus that of a target below."""
+    images, eps = tf.fill([1, 1, 2, 1], 0.5), tf.constant([0.1])
+    problem = Problem(
+        classifier=None,
+        images=images,
+        goal=Goal(tf.constant([0]), targeted),
+        eps=eps,
+        active=tf.constant([True]),
+        compact=False,
+    )
+    attack = APGD(norm=2, eps=0.1, loss=loss)
+    assert least <= attack._steps(problem, eps, tf.constant(0))._zero <= most
 
 
 def visited(attack, model, images, labels):

@@ -94,7 +94,7 @@ def test_is_nearer_than_ball_first_and_box_second():
 
 @pytest.mark.parametrize("eps", [0.5, 12.0, 100.0])
 def test_many_pixels_lose_no_digits(eps):
-    """At the size of a CIFAR image the norm is eps, and what shrank to 0 is the image's.
+    """At the size of a CIFAR image the norm is eps, and what shrank to 0 is unchanged.
 
     A lambda from float32 sums of thousands would miss both.
     """

@@ -50,8 +50,7 @@ class _State(NamedTuple):
 @register("apgd")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class APGD(FixedBudget):
-    """Auto-PGD (Croce and Hein 2020, https://arxiv.org/abs/2003.01690; for L1 Croce and
-    Hein 2021, https://arxiv.org/abs/2103.01208), gradient ascent without a step size.
+    """Auto-PGD (Croce and Hein 2020), gradient ascent without a step size.
 
     Each image has steps of its own length. In L2 and L-infinity they begin at `2 * eps`
     with a momentum of 0.75, and are halved at checkpoints where the loss no longer
@@ -63,9 +62,9 @@ class APGD(FixedBudget):
 
     A search starts at random: L-infinity from uniform noise scaled until its largest
     entry is `eps`, L2 in a uniform direction at distance `eps`, L1 from normal noise
-    projected. The draw depends on the image and `seed` alone, not on the batch. Kept for
-    each image is the best point visited within `eps`, where one that reaches the goal
-    beats one that does not, and then the higher loss wins.
+    projected. The draw depends on the image and `seed` alone, not on the batch. What is
+    kept for each image is the best point visited within `eps`, where one that reaches
+    the goal beats one that does not, and then the higher loss wins.
 
     The cross-entropy is climbed by its log-odds, which have a gradient in the same
     direction and order points the same, so that the schedule decides the same; in
@@ -102,6 +101,9 @@ class APGD(FixedBudget):
 
     Raises:
         ValueError: If a setting is out of range.
+
+    Reference: Croce and Hein 2020, https://arxiv.org/abs/2003.01690; for L1 Croce and
+        Hein 2021, https://arxiv.org/abs/2103.01208.
 
     Example:
         >>> images = tf.fill([1, 2, 2, 1], 0.5)
@@ -197,12 +199,10 @@ class APGD(FixedBudget):
         least = 3 if goal.rivals is None else 4
         if self.loss != "dlr" or classes is None or classes >= least:
             return ""
-        instead = (
-            "the margin" if goal.rivals is None else "the difference of two logits"
-        )
+        instead = "margin" if goal.rivals is None else "difference of two logits"
         return (
-            f'`loss="dlr"` needs {least} classes, so {instead} is climbed in its place. '
-            f"Received: {classes} classes"
+            f'`loss="dlr"` needs {least} classes, so the {instead} is climbed in its '
+            f"place. Received: {classes} classes"
         )
 
     def _climb(self) -> Score:
@@ -225,7 +225,8 @@ class APGD(FixedBudget):
             large = self.norm == 1 and self.steps >= 3
         if not large:
             return [(1.0, self.steps)]
-        share = math.ceil(0.3 * self.steps)
+        # At least one step is left for the last, also of the smallest budgets.
+        share = min(math.ceil(0.3 * self.steps), (self.steps - 1) // 2)
         counts = (share, share, self.steps - 2 * share)
         return list(zip(_RADII, counts, strict=True))
 
@@ -237,10 +238,11 @@ class APGD(FixedBudget):
         """The wrong classes with the largest logits, int32 `[B, N]`."""
         logits = problem.logits(problem.images, problem.active)
         _, others = split_logits(logits, problem.goal.classes)
-        wrong = (logits.shape[-1] or tf.shape(logits)[-1]) - 1
-        count = self.target_classes
+        tried, classes = self.target_classes or 0, logits.shape[-1]
         count = (
-            min(count, wrong) if isinstance(wrong, int) else tf.minimum(count, wrong)
+            tf.minimum(tried, tf.shape(logits)[-1] - 1)
+            if classes is None
+            else min(tried, classes - 1)
         )
         queries = found.queries + tf.cast(problem.active, tf.int32)
         return tf.math.top_k(others, count).indices, found._replace(queries=queries)

@@ -1,4 +1,4 @@
-"""How auto-PGD steps in the L1 ball: along few entries, as many as it turns out to need.
+"""How auto-PGD steps in the L1 ball: along few entries, as many as it needs.
 
 The counterpart of `apgd_steps.py`, which has no momentum and no share of raising steps.
 """
