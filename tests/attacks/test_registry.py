@@ -22,6 +22,7 @@ CLASSES = {
     "smooth_cw": attacks.SmoothCarliniWagner,
     "ddn": attacks.DDN,
     "deepfool": attacks.DeepFool,
+    "fab": attacks.FAB,
     "square": attacks.Square,
 }
 
@@ -34,6 +35,9 @@ VALUES = {
     "eps": RADIUS,
     "step_size": st.none() | RADIUS,
     "init_eps": st.none() | RADIUS,
+    "start_radius": st.none() | RADIUS,
+    "target_classes": st.none() | WHOLE,
+    "eta": st.floats(1.0, 9.0),
     "iterations": st.none() | WHOLE,
     "loss": st.sampled_from(["cross_entropy", "margin", "dlr"]),
     "space": st.sampled_from(["tanh", "clip"]),
@@ -55,7 +59,7 @@ def any_attack(draw):
         name: draw(VALUES[name] if name in VALUES else BY_TYPE[types[name]])
         for name in sorted(chosen)
     }
-    if values.get("restarts", 1) > 1:
+    if values.get("restarts", 1) > 1 and "random_start" in types:
         values["random_start"] = True
     needed = {name: value for name, value in required.items() if name in types}
     return kind(**(needed | values))
