@@ -49,7 +49,7 @@ ATTACKS = {
     "ddn-rounding": DDN(steps=12, rounding=True),
     "fab": FAB(steps=5),
     "fab-l2": FAB(norm=2, steps=5, target_classes=1, restarts=2, seed=3),
-    "fab-l1": FAB(norm=1, steps=5, target_classes=None, start_radius=2.0, restarts=2),
+    "fab-l1": FAB(norm=1, steps=5, target_classes=None),
     "deepfool": DeepFool(steps=10),
     "deepfool-narrow": DeepFool(steps=4, candidates=1),
 }

@@ -62,9 +62,8 @@ class FAB(MinimumNorm):
     An image with a budget (`problem.eps`, as within an ensemble) is done as soon as a
     success within it is found.
 
-    Where the paper and the released programs differ it does as they do: random starts
-    lie on a sphere, not in its ball. The search on the line at the end is that of the
-    paper and its first program; AutoAttack's has none.
+    Where the paper and the released programs differ it does as the programs do, but for
+    the search on the line at the end, which AutoAttack's leaves out.
 
     Costs at most `restarts * target_classes * steps` gradients and as many forward
     passes, and 6 more; the result says how many each image took.

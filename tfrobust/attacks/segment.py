@@ -38,8 +38,7 @@ def nearer_on_segment(
     Returns:
         Points `[B,H,W,C]`, and how often the model was asked about each, int32 `[B]`.
 
-    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, section 3.2
-    (final search).
+    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, final search.
 
     Example:
         >>> from tfrobust.attacks import Goal
