@@ -7,6 +7,7 @@ from tfrobust.attacks import (
     APGD,
     BIM,
     DDN,
+    FAB,
     FGSM,
     MIFGSM,
     PGD,
@@ -50,6 +51,9 @@ ATTACKS = {
     "ddn": DDN(steps=12),
     "ddn-linf": DDN(norm="inf", steps=12),
     "ddn-rounding": DDN(steps=12, rounding=True),
+    "fab": FAB(steps=5),
+    "fab-l2": FAB(norm=2, steps=5, target_classes=1, restarts=2, seed=3),
+    "fab-l1": FAB(norm=1, steps=5, target_classes=None),
     "deepfool": DeepFool(steps=10),
     "deepfool-narrow": DeepFool(steps=4, candidates=1),
 }

@@ -23,6 +23,7 @@ CLASSES = {
     "smooth_cw": attacks.SmoothCarliniWagner,
     "ddn": attacks.DDN,
     "deepfool": attacks.DeepFool,
+    "fab": attacks.FAB,
     "square": attacks.Square,
 }
 
@@ -35,6 +36,9 @@ VALUES = {
     "eps": RADIUS,
     "step_size": st.none() | RADIUS,
     "init_eps": st.none() | RADIUS,
+    "start_radius": st.none() | RADIUS,
+    "target_classes": st.none() | WHOLE,
+    "eta": st.floats(1.0, 9.0),
     "iterations": st.none() | WHOLE,
     "loss": st.sampled_from(["cross_entropy", "margin", "dlr"]),
     "target_classes": st.none() | WHOLE,

@@ -6,6 +6,7 @@ from tfrobust.attacks import (
     APGD,
     BIM,
     DDN,
+    FAB,
     FGSM,
     MIFGSM,
     PGD,
@@ -144,6 +145,23 @@ CASES = [
         {"step_size": -1.0},
         "`step_size` must be a finite number above 0. Received: step_size=-1.0",
     ),
+    (FAB, {"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
+    (FAB, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (FAB, {"restarts": 1.5}, f"`restarts` {COUNT}restarts=1.5"),
+    (FAB, {"target_classes": 0}, f"`target_classes` {COUNT}target_classes=0"),
+    (FAB, {"alpha_max": 1.1}, "`alpha_max` must be in [0, 1]. Received: alpha_max=1.1"),
+    (
+        FAB,
+        {"eta": 0.9},
+        "`eta` must be a finite number of at least 1. Received: eta=0.9",
+    ),
+    (FAB, {"beta": 1.0}, "`beta` must be between 0 and 1. Received: beta=1.0"),
+    (
+        FAB,
+        {"start_radius": 0},
+        "`start_radius` must be a finite number above 0. Received: start_radius=0",
+    ),
+    (FAB, {"seed": -1}, "`seed` must be an integer in [0, 2**31). Received: seed=-1"),
     (
         DeepFool,
         {"steps": 0},
@@ -177,7 +195,9 @@ def test_wrong_settings_are_named(attack, settings, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
+@pytest.mark.parametrize(
+    "attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, FAB, DeepFool]
+)
 def test_settings_that_do_not_exist_are_refused(attack):
     """And none is given by position."""
     with pytest.raises(TypeError):

@@ -38,6 +38,7 @@ class _State(NamedTuple):
 
     best: tf.Tensor  # nearest success, or the image
     distance: tf.Tensor  # its distance, or infinity
+    logits: tf.Tensor  # of the best, `[B,K]`
     queries: tf.Tensor  # int32, how often the model was asked
 
 
@@ -61,12 +62,11 @@ class FAB(MinimumNorm):
     An image with a budget (`problem.eps`, as within an ensemble) is done as soon as a
     success within it is found.
 
-    Where the paper and the released programs differ it does as they do: random starts
-    lie on a sphere, not in its ball. The search on the line at the end is that of the
-    paper and its first program; AutoAttack's has none.
+    Where the paper and the released programs differ it does as the programs do, but for
+    the search on the line at the end, which AutoAttack's leaves out.
 
     Costs at most `restarts * target_classes * steps` gradients and as many forward
-    passes, and 7 more; the result says how many each image took.
+    passes, and 6 more; the result says how many each image took.
 
     Attributes:
         norm: 1, 2, `"inf"` or `math.inf`.
@@ -132,6 +132,7 @@ class FAB(MinimumNorm):
         state = _State(
             best=images,
             distance=tf.fill(tf.shape(images)[:1], math.inf),
+            logits=clean,
             queries=tf.cast(problem.active, tf.int32),
         )
 
@@ -150,7 +151,9 @@ class FAB(MinimumNorm):
         _, state = loop(is_needed, again, (tf.constant(0), state))
         found = tf.math.is_finite(state.distance)
         active = self._open(problem, state) & found
-        best, asked = nearer_on_segment(problem, clean, state.best, active)
+        best, asked = nearer_on_segment(
+            problem, state.best, clean, state.logits, active
+        )
         return best, state.queries + asked
 
     def _rivals(self, goal: Goal, clean: tf.Tensor) -> tf.Tensor | None:
@@ -235,6 +238,7 @@ class FAB(MinimumNorm):
         return point, _State(
             best=tf.where(spread(nearer, images), moved, state.best),
             distance=tf.where(nearer, distance, state.distance),
+            logits=tf.where(nearer[:, None], logits, state.logits),
             queries=state.queries + 2 * tf.cast(active, tf.int32),
         )
 

@@ -45,8 +45,7 @@ def step_to_hyperplane(
     Returns:
         float32 `[B,d]`.
 
-    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, section 2.2 and
-    equations 4 and 5; Hein and Andriushchenko 2017, https://arxiv.org/abs/1705.08475.
+    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044.
 
     Example:
         >>> points, normals = tf.constant([[0.5, 0.75]]), tf.constant([[2.0, -1.0]])

@@ -15,7 +15,11 @@ _BEYOND = 1e-4
 
 
 def nearer_on_segment(
-    problem: Problem, clean: tf.Tensor, points: tf.Tensor, active: tf.Tensor
+    problem: Problem,
+    points: tf.Tensor,
+    before: tf.Tensor,
+    beyond: tf.Tensor,
+    active: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """A success that is nearer to the image, on the line to the one that is known.
 
@@ -26,15 +30,15 @@ def nearer_on_segment(
 
     Args:
         problem: Images, goal and network of this batch.
-        clean: float32 `[B,K]`, logits of the images.
         points: float32 `[B,H,W,C]`, successes in the rows that are active.
+        before: float32 `[B,K]`, logits of the images.
+        beyond: float32 `[B,K]`, logits of the points.
         active: bool `[B]`, the rows to work on; others are returned as they are.
 
     Returns:
         Points `[B,H,W,C]`, and how often the model was asked about each, int32 `[B]`.
 
-    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, section 3.2
-    (final search).
+    Reference: Croce and Hein 2020, https://arxiv.org/abs/1907.02044, final search.
 
     Example:
         >>> from tfrobust.attacks import Goal
@@ -47,10 +51,11 @@ def nearer_on_segment(
         ...     classifier=model, images=images, goal=goal, eps=None, active=active,
         ...     compact=False,
         ... )
-        >>> clean, far = model(images), tf.ones([1, 1, 1, 1])
-        >>> point, asked = nearer_on_segment(problem, clean, far, active)
+        >>> far = tf.ones([1, 1, 1, 1])
+        >>> ends = model(images), model(far)
+        >>> point, asked = nearer_on_segment(problem, far, *ends, active)
         >>> round(float(point[0, 0, 0, 0]), 3), int(asked[0])  # 0.25 is the boundary
-        (0.25, 4)
+        (0.25, 3)
     """
     images = problem.images
 
@@ -82,12 +87,11 @@ def nearer_on_segment(
     def is_needed(number: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
         return (number < _STEPS) & tf.reduce_any(active)
 
-    near = tf.zeros_like(clean[:, 0])
-    beyond = problem.logits(points, active)
-    state = (tf.constant(0), near, tf.ones_like(near), clean, beyond)
+    near = tf.zeros_like(before[:, 0])
+    state = (tf.constant(0), near, tf.ones_like(near), before, beyond)
     _, _, far, *_ = loop(is_needed, step, state)
     far = tf.where(active, far, 1.0)
-    return at(far), (1 + _STEPS) * tf.cast(active, tf.int32)
+    return at(far), _STEPS * tf.cast(active, tf.int32)
 
 
 def _crossing(before: tf.Tensor, beyond: tf.Tensor) -> tf.Tensor:
