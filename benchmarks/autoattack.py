@@ -108,7 +108,7 @@ def _against_peers(
     print("| attack | library | broken | only ours | only theirs | s | theirs / ours |")
     print("|---|---|---|---|---|---|---|")
     eps = parse_fraction(arguments.eps)
-    judge = _Judge(network, images, labels, arguments.norm, eps)
+    judge = Judge(network, images, labels, arguments.norm, eps)
     peers = dict(_peers(network, arguments, eps))
     for name, attack in _ours(arguments).items():
         if name != WHOLE and name not in arguments.stages:
@@ -128,7 +128,7 @@ def _against_peers(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judge:
+class Judge:
     """Runs an attack, and says what it broke and how long it took."""
 
     network: Any
@@ -165,9 +165,9 @@ def _peers(
         # They import what only other attacks of theirs need.
         for name in ("torchvision", "torchvision.models", "visdom"):
             sys.modules.setdefault(name, unittest.mock.MagicMock())
-        make = _torchattacks if peer == "torchattacks" else _adv_lib
+        make = torchattacks if peer == "torchattacks" else adv_lib
         runs = make(twin, arguments.norm, eps, classes)
-        yield peer, {name: _on_torch(run) for name, run in runs.items()}
+        yield peer, {name: on_torch(run) for name, run in runs.items()}
     torch.manual_seed(0)
 
 
@@ -184,7 +184,7 @@ def _check_twin(network: Any, twin: Any) -> None:
         raise ValueError(f"the twin's logits are off by {apart:g}")
 
 
-def _on_torch(run: Callable[[Any, Any], Any]) -> Run:
+def on_torch(run: Callable[[Any, Any], Any]) -> Run:
     """With channels first, and back."""
     import torch
 
@@ -196,7 +196,7 @@ def _on_torch(run: Callable[[Any, Any], Any]) -> Run:
     return on_arrays
 
 
-def _torchattacks(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
+def torchattacks(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
     import torchattacks as peer
 
     common = {"norm": f"L{norm}", "eps": eps, "seed": 0}
@@ -211,7 +211,7 @@ def _torchattacks(twin: Any, norm: str, eps: float, classes: int) -> dict[str, A
     return {**stages, WHOLE: peer.MultiAttack(list(stages.values()))}
 
 
-def _adv_lib(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
+def adv_lib(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
     from adv_lib import attacks as peer
     from adv_lib.attacks import auto_pgd
 
