@@ -1,5 +1,7 @@
 """Every attack, in each of its forms, and images to attack."""
 
+import dataclasses
+
 import pytest
 
 from tests.attacks.common import CLASSES, conv_images
@@ -11,12 +13,29 @@ from tfrobust.attacks import (
     FGSM,
     MIFGSM,
     PGD,
+    AutoAttack,
     CarliniWagnerL2,
     DeepFool,
     SmoothCarliniWagner,
     SmoothPGD,
     Square,
 )
+from tfrobust.attacks.autoattack import Within
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brief(AutoAttack):
+    """The ensemble with next to no steps in each stage."""
+
+    def stages(self):
+        """One of each kind."""
+        ball = {"norm": self.norm, "eps": self.eps}
+        return {
+            "apgd-t": APGD(**ball, steps=2, loss="margin", target_classes=2),
+            "fab-t": Within(**ball, attack=FAB(norm=self.norm, steps=2)),
+            "square": Square(**ball, queries=3),
+        }
+
 
 ATTACKS = {
     "fgsm": FGSM(eps=0.05),
@@ -32,6 +51,7 @@ ATTACKS = {
     "apgd-linf": APGD(norm="inf", eps=0.05, steps=5, restarts=2, loss="dlr"),
     "apgd-l1": APGD(norm=1, eps=1.5, steps=6, samples=2, early_stop=False),
     "apgd-classes": APGD(norm=2, eps=0.4, steps=4, loss="margin", target_classes=2),
+    "autoattack": Brief(norm="inf", eps=0.05),
     "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
     "cw-tanh": CarliniWagnerL2(
         steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False

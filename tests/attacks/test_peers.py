@@ -14,7 +14,7 @@ from tfrobust import attacks, data, models
 
 pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-# Images of each network; those that fall by chance to one and not the other are no more.
+# Images of each network; no more may fall to one and not to the other by chance.
 COUNT = 60
 BY_CHANCE = 1
 CASES = {
