@@ -10,10 +10,13 @@ from tfrobust.attacks import (
     PGD,
     CarliniWagnerL2,
     DeepFool,
+    SmoothPGD,
+    Square,
 )
 
 COUNT = "must be an integer of at least 1. Received: "
 
+NO_L0 = '`norm` must be 1, 2 or "inf". Received: norm=0'
 LOSSES = "('cross_entropy', 'margin', 'dlr', 'kl')"
 NONE = "`eps` must be finite and at least 0. Received: eps="
 CASES = [
@@ -93,6 +96,10 @@ CASES = [
         {"space": "pixel"},
         "`space` must be one of ('tanh', 'clip'). Received: space='pixel'",
     ),
+    *((kind, {"norm": 0}, NO_L0) for kind in (PGD, FGSM, BIM, MIFGSM)),
+    (SmoothPGD, {"norm": 0, "eps": 3}, NO_L0.replace("1, ", "")),
+    (Square, {"norm": 0, "eps": 3}, NO_L0.replace("1, ", "")),
+    (DDN, {"norm": 0}, NO_L0.replace("1, ", "")),
     (DDN, {"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
     (
         DDN,

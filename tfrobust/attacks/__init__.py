@@ -7,7 +7,7 @@ logits can be attacked. Text names an attack too: `parse("pgd:norm=2,eps=0.5")`.
 
 from tfrobust.attacks.base import Attack, FixedBudget, MinimumNorm
 from tfrobust.attacks.carlini_wagner import CarliniWagnerL2
-from tfrobust.attacks.constraints import L1, L2, Constraint, Linf, from_norm
+from tfrobust.attacks.constraints import L0, L1, L2, Constraint, Linf, from_norm
 from tfrobust.attacks.ddn import DDN
 from tfrobust.attacks.deepfool import DeepFool
 from tfrobust.attacks.evaluation import (
@@ -26,11 +26,13 @@ from tfrobust.attacks.smooth import SmoothCarliniWagner, SmoothPGD
 from tfrobust.attacks.square import Square
 from tfrobust.attacks.threat import ThreatModel
 from tfrobust.attacks.verdicts import AttackResult
+from tfrobust.core.black_box import BlackBox
 
 __all__ = [
     "BIM",
     "DDN",
     "FGSM",
+    "L0",
     "L1",
     "L2",
     "MIFGSM",
@@ -38,6 +40,7 @@ __all__ = [
     "Attack",
     "AttackOutcome",
     "AttackResult",
+    "BlackBox",
     "CarliniWagnerL2",
     "Constraint",
     "DeepFool",
