@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from tests.attacks.common import CONV_SHAPE, Affine, affine, convnet, distances
 from tfrobust.attacks import FGSM, Goal, Problem, Square, square
-from tfrobust.core import draws as draws_module
 
 SHAPE = (6, 5, 2)
 NORMS = [2, "inf"]
@@ -464,10 +463,10 @@ def test_seeds_and_images_draw_for_themselves(norm):
 
 def test_draws_are_uniform_and_unrelated():
     """Chi-square over bins, over the pairs of neighbours too: in place, query, image"""
-    keys = draws_module.keys_of(
+    keys = square._keys_of(
         tf.stack([tf.range(40, dtype=tf.int64) + 2**40, tf.zeros(40, tf.int64)], 1)
     )
-    draws = np.array([draws_module.draws_of(keys, query, 12) for query in range(60)])
+    draws = np.array([square._draws(keys, query, 12) for query in range(60)])
     assert draws.min() >= 0 and draws.max() < 2**31
     bins = np.array(square._below(tf.constant(draws), tf.constant(6)))
     assert set(bins.ravel()) == set(range(6))

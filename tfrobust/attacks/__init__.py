@@ -19,9 +19,11 @@ from tfrobust.attacks.evaluation import (
 )
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
 from tfrobust.attacks.goal import Goal
+from tfrobust.attacks.hop_skip_jump import HopSkipJump
 from tfrobust.attacks.pgd import PGD
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import describe, names, parse, register, spec, title
+from tfrobust.attacks.sigma_zero import SigmaZero
 from tfrobust.attacks.smooth import SmoothCarliniWagner, SmoothPGD
 from tfrobust.attacks.square import Square
 from tfrobust.attacks.threat import ThreatModel
@@ -47,9 +49,11 @@ __all__ = [
     "Evaluation",
     "FixedBudget",
     "Goal",
+    "HopSkipJump",
     "Linf",
     "MinimumNorm",
     "Problem",
+    "SigmaZero",
     "SmoothCarliniWagner",
     "SmoothPGD",
     "Square",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -17,7 +17,6 @@ from tfrobust.attacks.base import FixedBudget
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
-from tfrobust.core.draws import draws_of, keys_of
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.settings import require, require_steps
@@ -28,6 +27,7 @@ _BREAKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _GRID = 5
 # Two patterns of norm 1 are opposite where their sum has less than this squared norm.
 _CANCELS = 1e-6
+_WORD = 2**31 - 1
 
 
 class _State(NamedTuple):
@@ -89,9 +89,6 @@ class Square(FixedBudget):
         (True, True)
     """
 
-    needs_gradient: ClassVar[bool] = False
-    norms: ClassVar[tuple[float | str, ...]] = (2, "inf")
-
     queries: int = 1000
     p_init: float = 0.8
     early_stop: bool = True
@@ -99,6 +96,7 @@ class Square(FixedBudget):
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        require(self.norm in (2, "inf", math.inf), "norm", self.norm, '2 or "inf"')
         super().__post_init__()
         require_steps("queries", self.queries)
         require(0 < self.p_init <= 1, "p_init", self.p_init, "above 0 and at most 1")
@@ -232,7 +230,7 @@ class _Moves(abc.ABC):
         self._attack, self._problem = attack, problem
         self._images = problem.images
         self._eps = tf.reshape(problem.eps, [-1, 1, 1, 1])
-        self._keys = keys_of(seeds_of(problem.images, attack.seed))
+        self._keys = _keys_of(seeds_of(problem.images, attack.seed))
         # Numbers where they are known, as XLA needs them.
         shape, static = tf.shape(problem.images), problem.images.shape
         self._height, self._width, self._channels = (
@@ -284,12 +282,12 @@ class _Squares(_Moves):
 
     def start(self) -> tf.Tensor:
         """Vertical stripes."""
-        signs = _signs(draws_of(self._keys, 0, self._width * self._channels))
+        signs = _signs(_draws(self._keys, 0, self._width * self._channels))
         return self._at(tf.reshape(signs, [-1, 1, self._width, self._channels]))
 
     def propose(self, point: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
         """One square in one sign for each channel, or in the opposite ones."""
-        draws = draws_of(self._keys, query, 2 + self._channels)
+        draws = _draws(self._keys, query, 2 + self._channels)
         *_, inside = self._offsets(self._side(query), draws[:, :2])
         signs = _signs(draws[:, 2:])[:, None, None, :]
         moved = tf.where(inside, self._at(signs), point)
@@ -316,7 +314,7 @@ class _Bumps(_Moves):
         )
         # More draws than tiles: their number must be known under XLA.
         count = self._height * self._width
-        draws = draws_of(self._keys, 0, count * (1 + self._channels))
+        draws = _draws(self._keys, 0, count * (1 + self._channels))
         shape = [-1, count, 1 + self._channels]
         chosen = tf.gather(tf.reshape(draws, shape), tf.maximum(tile, 0), axis=1)
         shapes = self._placed(side, row[None, :, None], column[None, None, :], chosen)
@@ -325,7 +323,7 @@ class _Bumps(_Moves):
 
     def propose(self, point: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
         """The second square is cleared, the first takes its norm."""
-        draws = draws_of(self._keys, query, 5 + self._channels)
+        draws = _draws(self._keys, query, 5 + self._channels)
         side = self._odd(self._side(query))
         row, column, inside = self._offsets(side, draws[:, :2])
         *_, cleared = self._offsets(side, draws[:, 2:4])
@@ -401,6 +399,46 @@ def _total(values: tf.Tensor, axes: list[int]) -> tf.Tensor:
 def _unit(values: tf.Tensor, axes: list[int]) -> tf.Tensor:
     """Over its L2 norm along some axes; 0 where that is 0."""
     return tf.math.divide_no_nan(values, tf.sqrt(_total(tf.square(values), axes)))
+
+
+# Random numbers. TensorFlow's differ under XLA, and one seed for each row would take a
+# loop over the batch in every step. These are products of integers: bit for bit the
+# same everywhere, and in any batch.
+
+
+def _keys_of(seeds: tf.Tensor) -> tf.Tensor:
+    """Seeds int64 `[B, 2]` as 31-bit words, int64 `[B]`."""
+    key = tf.zeros_like(seeds[:, 0])
+    for half in (seeds[:, 0], seeds[:, 1]):
+        key = _stirred(key + half % 2**31)
+        key = _stirred(key + half // 2**31 % 2**31)
+    return key
+
+
+def _draws(
+    keys: tf.Tensor, query: tf.Tensor | int, count: tf.Tensor | int
+) -> tf.Tensor:
+    """31-bit integers of one query, as good as uniform, int64 `[B, count]`."""
+    key = _stirred(keys + tf.cast(query, tf.int64))
+    return _stirred(_stirred(key[:, None] + tf.range(tf.cast(count, tf.int64))))
+
+
+def _stirred(words: tf.Tensor) -> tf.Tensor:
+    """A one-to-one map of 31-bit words that takes neighbours apart.
+
+    Odd factors and shifted copies, as in the last step of common hash functions. No
+    product leaves the range of int64.
+    """
+    words = tf.bitwise.bitwise_and(words, _WORD)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x31848BAB)):
+        words = _folded(words, shift) * factor
+        words = tf.bitwise.bitwise_and(words, _WORD)
+    return _folded(words, 16)
+
+
+def _folded(words: tf.Tensor, shift: int) -> tf.Tensor:
+    high = tf.bitwise.right_shift(words, tf.constant(shift, tf.int64))
+    return tf.bitwise.bitwise_xor(words, high)
 
 
 def _below(draws: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
