@@ -41,6 +41,7 @@ ATTACKS = {
     ),
     "square-linf": Square(norm="inf", eps=0.1, queries=40),
     "square-l2": Square(norm=2, eps=0.8, queries=40, p_init=0.4, seed=3),
+    "square-l1": Square(norm=1, eps=6.0, queries=40, p_init=0.4),
     "square-best": Square(norm="inf", eps=0.1, queries=12, early_stop=False),
     "ddn": DDN(steps=12),
     "ddn-linf": DDN(norm="inf", steps=12),
