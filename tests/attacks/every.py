@@ -11,6 +11,8 @@ from tfrobust.attacks import (
     PGD,
     CarliniWagnerL2,
     DeepFool,
+    HopSkipJump,
+    SigmaZero,
     SmoothCarliniWagner,
     SmoothPGD,
     Square,
@@ -46,6 +48,8 @@ ATTACKS = {
     "ddn": DDN(steps=12),
     "ddn-linf": DDN(norm="inf", steps=12),
     "ddn-rounding": DDN(steps=12, rounding=True),
+    "hopskipjump": HopSkipJump(queries=90, first_probes=12),
+    "sigma-zero": SigmaZero(steps=12),
     "deepfool": DeepFool(steps=10),
     "deepfool-narrow": DeepFool(steps=4, candidates=1),
 }

@@ -44,24 +44,6 @@ def draws_of(
     return _stirred(_stirred(key[:, None] + tf.range(tf.cast(count, tf.int64))))
 
 
-def _stirred(words: tf.Tensor) -> tf.Tensor:
-    """A one-to-one map of 31-bit words that takes neighbours apart.
-
-    Odd factors and shifted copies, as in the last step of common hash functions. No
-    product leaves the range of int64.
-    """
-    words = tf.bitwise.bitwise_and(words, _WORD)
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x31848BAB)):
-        words = _folded(words, shift) * factor
-        words = tf.bitwise.bitwise_and(words, _WORD)
-    return _folded(words, 16)
-
-
-def _folded(words: tf.Tensor, shift: int) -> tf.Tensor:
-    high = tf.bitwise.right_shift(words, tf.constant(shift, tf.int64))
-    return tf.bitwise.bitwise_xor(words, high)
-
-
 def below(draws: tf.Tensor, limit: tf.Tensor | int) -> tf.Tensor:
     """Draws as integers in [0, limit), int32.
 
@@ -80,3 +62,43 @@ def signs_of(draws: tf.Tensor) -> tf.Tensor:
         [1.0, -1.0]
     """
     return tf.where(draws < 2**30, 1.0, -1.0)
+
+
+def uniform_of(draws: tf.Tensor) -> tf.Tensor:
+    """Draws as numbers between 0 and 1, both left out, float32.
+
+    Example:
+        >>> uniform_of(tf.constant([0, 2**30, 2**31 - 1], tf.int64)).numpy().round(3)
+        array([0. , 0.5, 1. ], dtype=float32)
+    """
+    # As many bits as float32 holds exactly, with the half that keeps it off 0.
+    high = tf.bitwise.right_shift(draws, tf.constant(8, tf.int64))
+    return (tf.cast(high, tf.float32) + 0.5) / 2.0**23
+
+
+def normals_of(draws: tf.Tensor) -> tf.Tensor:
+    """Draws of the normal distribution, float32.
+
+    Example:
+        >>> abs(normals_of(tf.constant([2**30], tf.int64)).numpy()).round(3)
+        array([0.], dtype=float32)
+    """
+    return tf.math.ndtri(uniform_of(draws))
+
+
+def _stirred(words: tf.Tensor) -> tf.Tensor:
+    """A one-to-one map of 31-bit words that takes neighbours apart.
+
+    Odd factors and shifted copies, as in the last step of common hash functions. No
+    product leaves the range of int64.
+    """
+    words = tf.bitwise.bitwise_and(words, _WORD)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x31848BAB)):
+        words = _folded(words, shift) * factor
+        words = tf.bitwise.bitwise_and(words, _WORD)
+    return _folded(words, 16)
+
+
+def _folded(words: tf.Tensor, shift: int) -> tf.Tensor:
+    high = tf.bitwise.right_shift(words, tf.constant(shift, tf.int64))
+    return tf.bitwise.bitwise_xor(words, high)

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 
 from tfrobust.attacks.base import MinimumNorm
+from tfrobust.attacks.draws import draws_of, keys_of, normals_of, uniform_of
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
-from tfrobust.core.draws import derived, draws_of, keys_of, normal, uniform
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.core.vectors import spread, unit
@@ -158,7 +158,7 @@ class _Search:
 
     def start(self) -> _State:
         """Noise of another class, brought to the boundary."""
-        images, keys = self._images, derived(self._keys, 0)
+        images, keys = self._images, self._keys_for(0)
         rows = tf.shape(images)[:1]
         none = tf.zeros(rows, tf.int32)
         number, found = tf.constant(0), tf.zeros(rows, tf.bool)
@@ -173,7 +173,7 @@ class _Search:
             number: tf.Tensor, queries: tf.Tensor, found: tf.Tensor, point: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
             active = self._problem.active & ~found
-            noise = self._as_images(uniform(draws_of(keys, number, self._size)))
+            noise = self._as_images(uniform_of(draws_of(keys, number, self._size)))
             reached = self._reached(noise, active)
             point = tf.where(spread(reached, point), noise, point)
             queries += tf.cast(active, tf.int32)
@@ -207,7 +207,7 @@ class _Search:
         count = tf.where(active, tf.clip_by_value(left, 0, planned), 0)
         near = self._distance(state.point) / self._entries
         length = tf.where(state.number == 1, _FIRST_PROBE, near)
-        keys = derived(self._keys, state.number)
+        keys = self._keys_for(state.number)
         zeros = tf.zeros_like(state.point)
 
         def is_needed(asked: tf.Tensor, *_sums: tf.Tensor) -> tf.Tensor:
@@ -219,7 +219,7 @@ class _Search:
             number = asked + tf.range(_AT_ONCE)
             used = number < count[:, None]
             probes, reached = self._probed(
-                state.point, length, derived(keys[:, None], number), used
+                state.point, length, draws_of(keys, asked, _AT_ONCE), used
             )
             share = tf.cast(used, tf.float32)[..., None, None, None] * probes
             hit = tf.cast(reached & used, tf.float32)
@@ -254,11 +254,9 @@ class _Search:
         Returns:
             float32 `[B,M,H,W,C]`, and whether the model was fooled, bool `[B,M]`.
         """
-        keys = tf.reshape(keys, [-1])
-        if self._attack.norm == 2:
-            drawn = normal(draws_of(keys, 0, 2 * self._size))
-        else:
-            drawn = 2.0 * uniform(draws_of(keys, 0, self._size)) - 1.0
+        draws = draws_of(tf.reshape(keys, [-1]), 0, self._size)
+        is_l2 = self._attack.norm == 2
+        drawn = normals_of(draws) if is_l2 else 2.0 * uniform_of(draws) - 1.0
         index = tf.repeat(tf.range(tf.shape(point)[0]), _AT_ONCE)
         around = tf.gather(point, index)
         reach = spread(tf.gather(length, index), around)
@@ -331,8 +329,17 @@ class _Search:
                 return self._images + tf.clip_by_value(delta, -limit, limit)
             return self._images + share * delta
 
-        def is_needed(number: tf.Tensor, *_state: tf.Tensor) -> tf.Tensor:
-            return (number < self._halvings) & tf.reduce_any(active)
+        def searched(queries: tf.Tensor) -> tf.Tensor:
+            return active & (queries < self._attack.queries)
+
+        def is_needed(
+            number: tf.Tensor,
+            _low: tf.Tensor,
+            _high: tf.Tensor,
+            queries: tf.Tensor,
+            _nearest: tf.Tensor,
+        ) -> tf.Tensor:
+            return (number < self._halvings) & tf.reduce_any(searched(queries))
 
         def step(
             number: tf.Tensor,
@@ -341,7 +348,7 @@ class _Search:
             queries: tf.Tensor,
             nearest: tf.Tensor,
         ) -> tuple[tf.Tensor, ...]:
-            rows = active & (queries < self._attack.queries)
+            rows = searched(queries)
             middle = 0.5 * (low + high)
             tried = tf.clip_by_value(blend(middle), 0.0, 1.0)
             hit = self._reached(tried, rows)
@@ -364,6 +371,10 @@ class _Search:
             best=tf.where(spread(better, nearest), nearest, state.best),
             distance=tf.where(better, distance, state.distance),
         )
+
+    def _keys_for(self, number: tf.Tensor | int) -> tf.Tensor:
+        """Keys for the draws of one round, from 1, or of the start, 0; int64 `[B]`."""
+        return draws_of(self._keys, number, 1)[:, 0]
 
     def _reached(self, points: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
         """Which of the active rows fool the model, bool `[B]`; one query each."""
