@@ -37,18 +37,18 @@ def fewest_of_all(model, image):
 
 @pytest.mark.parametrize(("low", "high"), [(0.2, 0.8), (-0.5, 1.5)])
 def test_finds_the_fewest_changes_of_a_linear_model(low, high):
-    """Or at most one more, and never fewer; most of them exactly."""
-    model, images = binary_model(), random_images(12, low, high)
+    """Never fewer, at most one more, and a tenth more in the mean."""
+    model, images = binary_model(offset=4.0), random_images(12, low, high)
     exact = np.array([fewest(model, image) for image in images])
     assert exact.max() > exact.min()
-    result = SigmaZero()(model, images, answers(model, images))
+    result = SigmaZero(steps=300)(model, images, answers(model, images))
     assert np.all(result.success)
     changed = np.count_nonzero(
         (result.adversarial.numpy() != images).reshape(12, -1), axis=1
     )
     np.testing.assert_array_equal(result.distortion, changed)
     assert np.all(changed >= exact) and np.all(changed <= exact + 1)
-    assert np.mean(changed == exact) >= 0.75, (changed, exact)
+    assert np.mean(changed) <= 1.1 * np.mean(exact), (changed, exact)
 
 
 def test_finds_the_fewest_changes_among_all_choices():
