@@ -107,6 +107,7 @@ class HopSkipJump(MinimumNorm):
         require_steps("first_probes", self.first_probes)
         require_seed(self.seed)
 
+    @tf.autograph.experimental.do_not_convert  # it takes several times the tracing
     def run(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
         """Start from noise, then hop along the boundary until nothing is left to ask.
 

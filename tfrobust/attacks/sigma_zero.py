@@ -52,15 +52,16 @@ class SigmaZero(MinimumNorm):
     - undoes changes below a threshold, which grows by `threshold_step` times the
       decaying step where the image fools the model, and falls by as much where not.
 
-    The success with the fewest changes is kept. Differs from the paper: what is undone
-    is exactly the original entry, and the image has to stay within [0, 1] once a change
-    is rounded.
+    The success with the fewest changes is kept. Adam, and a step that falls to a tenth,
+    are those of the paper's own program. An image that is not of 8 bits changes
+    everywhere when it is rounded, so that `distortion_rounded` says little of it.
 
     Costs `steps` gradients.
 
     Attributes:
-        steps: Gradient steps. The paper has 1,000; with 100 the result has about an
-            eighth more changes on the MNIST network that comes along.
+        steps: Gradient steps. The paper has 1,000. Of the networks that come along,
+            100 instead of 500 leave 12 % more changes in the mean on `mnist_c4`, a
+            third more on `cifar10_adversarial_linf`.
         step_size: First step, in pixel units, falling to a tenth by half a cosine.
         sigma: Of the smooth count: smaller is nearer to a true one, and flatter.
         threshold: First threshold, in pixel units, in [0, 1].
