@@ -86,8 +86,8 @@ class HopSkipJump(MinimumNorm):
         >>> model = attacks.BlackBox(ask, classes=2, answers="classes")
         >>> images = np.full([1, 2, 2, 1], 0.5, np.float32)
         >>> result = HopSkipJump(queries=500)(model, images, [0])
-        >>> round(float(result.distortion[0]), 3)  # 0.025 is the exact distance
-        0.025
+        >>> 0.0249 < float(result.distortion[0]) < 0.03  # 0.025 is the exact distance
+        True
         >>> int(result.queries[0]) <= 500
         True
     """
