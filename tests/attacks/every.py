@@ -16,6 +16,8 @@ from tfrobust.attacks import (
     AutoAttack,
     CarliniWagnerL2,
     DeepFool,
+    HopSkipJump,
+    SigmaZero,
     SmoothCarliniWagner,
     SmoothPGD,
     Square,
@@ -74,6 +76,8 @@ ATTACKS = {
     "fab": FAB(steps=5),
     "fab-l2": FAB(norm=2, steps=5, target_classes=1, restarts=2, seed=3),
     "fab-l1": FAB(norm=1, steps=5, target_classes=None),
+    "hopskipjump": HopSkipJump(queries=90, first_probes=12),
+    "sigma-zero": SigmaZero(steps=12),
     "deepfool": DeepFool(steps=10),
     "deepfool-narrow": DeepFool(steps=4, candidates=1),
 }

@@ -12,10 +12,15 @@ from tfrobust.attacks import (
     PGD,
     CarliniWagnerL2,
     DeepFool,
+    HopSkipJump,
+    SigmaZero,
+    SmoothPGD,
+    Square,
 )
 
 COUNT = "must be an integer of at least 1. Received: "
 
+NO_L0 = '`norm` must be 1, 2 or "inf". Received: norm=0'
 LOSSES = "('cross_entropy', 'margin', 'dlr', 'kl')"
 NONE = "`eps` must be finite and at least 0. Received: eps="
 CASES = [
@@ -127,6 +132,10 @@ CASES = [
         {"space": "pixel"},
         "`space` must be one of ('tanh', 'clip'). Received: space='pixel'",
     ),
+    *((kind, {"norm": 0}, NO_L0) for kind in (PGD, FGSM, BIM, MIFGSM)),
+    (SmoothPGD, {"norm": 0, "eps": 3}, NO_L0.replace("1, ", "")),
+    (Square, {"norm": 0, "eps": 3}, NO_L0),
+    (DDN, {"norm": 0}, NO_L0.replace("1, ", "")),
     (DDN, {"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
     (
         DDN,
@@ -176,6 +185,27 @@ CASES = [
         DeepFool,
         {"overshoot": -0.1},
         "`overshoot` must be finite and at least 0. Received: overshoot=-0.1",
+    ),
+]
+CASES += [
+    (HopSkipJump, {"norm": 0}, '`norm` must be 2 or "inf". Received: norm=0'),
+    (HopSkipJump, {"queries": 0}, f"`queries` {COUNT}queries=0"),
+    (HopSkipJump, {"first_probes": 0}, f"`first_probes` {COUNT}first_probes=0"),
+    (
+        HopSkipJump,
+        {"seed": -1},
+        "`seed` must be an integer in [0, 2**31). Received: seed=-1",
+    ),
+    (SigmaZero, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (
+        SigmaZero,
+        {"sigma": 0.0},
+        "`sigma` must be a finite number above 0. Received: sigma=0.0",
+    ),
+    (
+        SigmaZero,
+        {"threshold": 1.5},
+        "`threshold` must be in [0, 1]. Received: threshold=1.5",
     ),
 ]
 NEEDED = {kind: {"norm": 2, "eps": 0.1} for kind in (APGD, PGD)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -82,6 +82,8 @@ class Square(FixedBudget):
         >>> bool(result.success[0]), bool(result.distortion[0] <= 0.1 + 1e-6)
         (True, True)
     """
+
+    needs_gradient: ClassVar[bool] = False
 
     queries: int = 1000
     p_init: float = 0.8
