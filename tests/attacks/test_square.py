@@ -245,16 +245,21 @@ def test_the_bump_against_numpy(side, norm):
     np.testing.assert_allclose(bump(side, 11, norm), expected, atol=1e-6)
 
 
-def within_l1(delta, eps):
-    """Nearest perturbation of L1 norm `eps`: bisection on what is taken off all."""
+def within_l1(delta, eps, image=0.5):
+    """Nearest perturbation in L1 ball and box: bisection on what is taken off all."""
+
+    def shrunk(amount):
+        room = np.where(delta > 0, 1.0 - image, image)
+        return np.minimum(np.maximum(np.abs(delta) - amount, 0.0), room)
+
     low, high = 0.0, np.abs(delta).max()
-    if np.abs(delta).sum() <= eps:
-        return delta
+    if shrunk(0.0).sum() <= eps:
+        return np.sign(delta) * shrunk(0.0)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        over = np.maximum(np.abs(delta) - middle, 0.0).sum() > eps
+        over = shrunk(middle).sum() > eps
         low, high = (middle, high) if over else (low, middle)
-    return np.sign(delta) * np.maximum(np.abs(delta) - high, 0.0)
+    return np.sign(delta) * shrunk(high)
 
 
 @pytest.mark.parametrize("norm", [1, 2])
@@ -289,7 +294,7 @@ def test_starts_from_a_grid_of_bumps(norm):
     assert len(patterns) > 8
 
 
-def candidates(delta, eps, side, norm):
+def candidates(image, delta, eps, side, norm):
     """Every outcome of one step of algorithm 3, or of its L1 version, in float64."""
     height, width, channels = delta.shape
     pattern = bump_by_hand(side, norm)
@@ -318,7 +323,7 @@ def candidates(delta, eps, side, norm):
                     new = new / size_of(new, norm) * length
                     result = np.where(second[..., None], 0.0, delta)
                     result[top : top + side, left : left + side] = new
-                    yield within_l1(result, eps) if norm == 1 else result
+                    yield within_l1(result, eps, image) if norm == 1 else result
 
 
 @pytest.mark.parametrize("norm", [1, 2])
@@ -340,7 +345,7 @@ def test_proposals_against_all_that_the_algorithm_allows(norm):
             delta = points[best, row] - image
             apart = min(
                 np.abs(np.clip(image + step, 0, 1) - points[number + 1, row]).max()
-                for step in candidates(delta, eps, 3, norm)
+                for step in candidates(image, delta, eps, 3, norm)
             )
             assert apart < 1e-5
     moved = distances(images[:1], points[-1][:1], norm)

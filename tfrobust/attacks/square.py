@@ -48,7 +48,7 @@ class Square(FixedBudget):
       adds a bump to what was there: two rectangles of opposite sign, each of which
       falls off from its centre.
     - L1 (Croce and Hein 2021, https://arxiv.org/abs/2103.01208): as in L2, with
-      narrower bumps and norms that are sums, and a projection on the ball at the end.
+      narrower bumps, norms that are sums, and a projection on ball and box at the end.
 
     Squares fall anywhere in the image, as in the paper; the paper's own program never
     reaches the last row and column. The draws depend on the image and `seed` alone, not

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrobust.attacks.draws import draws_of, signs_of
+from tfrobust.attacks.l1_box import project_l1_box
 from tfrobust.attacks.square_moves import Moves, least
 from tfrobust.attacks.threat import ThreatModel
 
@@ -162,8 +163,8 @@ class SharpBumps(Bumps):
 
     Reference: Croce and Hein 2021, https://arxiv.org/abs/2103.01208, and their program,
     which gives the first square as many times the norm that is to be had as there are
-    channels, and begins from bumps of norm 1 whatever the radius. The projection takes
-    off what is too much, from all pixels alike, so that the smallest changes end.
+    channels, and begins from bumps of norm 1 whatever the radius. The projection on
+    ball and box takes off what is too much, so that the smallest changes end.
     """
 
     _norm = 1
@@ -182,6 +183,10 @@ class SharpBumps(Bumps):
         unused = tf.maximum(self._eps - _total(sizes, [1, 2, 3]), 0.0)
         channels = tf.cast(self._channels, tf.float32)
         return channels * _total(tf.where(windows, sizes, 0.0), [1, 2]) + unused
+
+    def _within(self, delta: tf.Tensor) -> tf.Tensor:
+        moved, eps = self._images + delta, self._problem.eps
+        return project_l1_box(self._images, moved, eps)
 
 
 def _tiles(position: tf.Tensor, side: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
