@@ -25,6 +25,7 @@ CLASSES = {
     "ddn": attacks.DDN,
     "deepfool": attacks.DeepFool,
     "fab": attacks.FAB,
+    "fmn": attacks.FMN,
     "square": attacks.Square,
 }
 

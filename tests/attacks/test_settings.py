@@ -8,6 +8,7 @@ from tfrobust.attacks import (
     DDN,
     FAB,
     FGSM,
+    FMN,
     MIFGSM,
     PGD,
     CarliniWagnerL2,
@@ -207,6 +208,11 @@ CASES += [
         {"threshold": 1.5},
         "`threshold` must be in [0, 1]. Received: threshold=1.5",
     ),
+]
+CASES += [
+    (FMN, {"norm": 0}, '`norm` must be 1, 2 or "inf". Received: norm=0'),
+    (FMN, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (FMN, {"gamma": 1.0}, "`gamma` must be between 0 and 1. Received: gamma=1.0"),
 ]
 NEEDED = {kind: {"norm": 2, "eps": 0.1} for kind in (APGD, PGD)}
 NEEDED[FGSM] = {"eps": 0.1}

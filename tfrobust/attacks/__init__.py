@@ -16,6 +16,7 @@ from tfrobust.attacks.deepfool import DeepFool
 from tfrobust.attacks.evaluation import evaluate
 from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.fgsm import BIM, FGSM, MIFGSM
+from tfrobust.attacks.fmn import FMN
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.hop_skip_jump import HopSkipJump
 from tfrobust.attacks.outcomes import AttackOutcome, Evaluation
@@ -35,6 +36,7 @@ __all__ = [
     "DDN",
     "FAB",
     "FGSM",
+    "FMN",
     "L0",
     "L1",
     "L2",
