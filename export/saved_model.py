@@ -36,6 +36,7 @@ from export.signatures import (
 from export.warmup import write_warmup
 from tfrobust import models
 from tfrobust.core.answers import are_probabilities
+from tfrobust.core.black_box import BlackBox
 from tfrobust.core.classifier import PROBABILITIES
 from tfrobust.core.errors import first_line
 from tfrobust.core.pixels import Bounds, bounds_of
@@ -143,6 +144,11 @@ def export_saved_model(
         >>> serve(images=tf.ones([1, 2, 2, 1]))["classes"].numpy().tolist()
         [0]
     """
+    if isinstance(model, BlackBox):
+        raise ValueError(
+            "`model` must be a Keras model or the path of a saved one. Received: a "
+            "BlackBox, whose function is Python and cannot be exported"
+        )
     target = _check_directory(directory)
     if not isinstance(model, keras.Model):
         facts = facts or facts_of(model)

@@ -73,7 +73,7 @@ def test_the_metadata_names_license_python_and_extras(wheel):
         assert any(n.endswith("LICENSE") for n in archive.namelist())
     assert metadata["Name"] == "tfrobust"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"train", "data", "viz", "gpu", "serving", "addons", "dev"}
+    extras = {"train", "data", "viz", "gpu", "serving", "addons", "dev", "peers"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     needed = map(Requirement, metadata.get_all("Requires-Dist"))
     alone = {one.name for one in needed if one.marker is None}

@@ -193,7 +193,7 @@ def test_distances_are_measured_anew(norm):
         ),
         (
             lambda: remeasure(result([1.0], [True]), gray(0.5), norm=3),
-            '`norm` must be 1, 2 or "inf". Received: norm=3',
+            '`norm` must be 0, 1, 2 or "inf". Received: norm=3',
         ),
     ],
 )

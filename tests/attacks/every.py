@@ -1,5 +1,7 @@
 """Every attack, in each of its forms, and images to attack."""
 
+import dataclasses
+
 import pytest
 
 from tests.attacks.common import CLASSES, conv_images
@@ -7,15 +9,36 @@ from tfrobust.attacks import (
     APGD,
     BIM,
     DDN,
+    FAB,
     FGSM,
+    FMN,
     MIFGSM,
     PGD,
+    AutoAttack,
     CarliniWagnerL2,
     DeepFool,
+    HopSkipJump,
+    SigmaZero,
     SmoothCarliniWagner,
     SmoothPGD,
     Square,
 )
+from tfrobust.attacks.autoattack import Within
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brief(AutoAttack):
+    """The ensemble with next to no steps in each stage."""
+
+    def stages(self):
+        """One of each kind."""
+        ball = {"norm": self.norm, "eps": self.eps}
+        return {
+            "apgd-t": APGD(**ball, steps=2, loss="margin", target_classes=2),
+            "fab-t": Within(**ball, attack=FAB(norm=self.norm, steps=2)),
+            "square": Square(**ball, queries=3),
+        }
+
 
 ATTACKS = {
     "fgsm": FGSM(eps=0.05),
@@ -31,6 +54,7 @@ ATTACKS = {
     "apgd-linf": APGD(norm="inf", eps=0.05, steps=5, restarts=2, loss="dlr"),
     "apgd-l1": APGD(norm=1, eps=1.5, steps=6, samples=2, early_stop=False),
     "apgd-classes": APGD(norm=2, eps=0.4, steps=4, loss="margin", target_classes=2),
+    "autoattack": Brief(norm="inf", eps=0.05),
     "cw": CarliniWagnerL2(steps=12, search_steps=3, initial_const=3.0),
     "cw-tanh": CarliniWagnerL2(
         steps=12, search_steps=3, space="tanh", warm_start=False, early_abort=False
@@ -45,10 +69,18 @@ ATTACKS = {
     ),
     "square-linf": Square(norm="inf", eps=0.1, queries=40),
     "square-l2": Square(norm=2, eps=0.8, queries=40, p_init=0.4, seed=3),
+    "square-l1": Square(norm=1, eps=6.0, queries=40, p_init=0.4),
     "square-best": Square(norm="inf", eps=0.1, queries=12, early_stop=False),
     "ddn": DDN(steps=12),
     "ddn-linf": DDN(norm="inf", steps=12),
     "ddn-rounding": DDN(steps=12, rounding=True),
+    "fmn": FMN(steps=12),
+    "fmn-linf": FMN(norm="inf", steps=12),
+    "fab": FAB(steps=5),
+    "fab-l2": FAB(norm=2, steps=5, target_classes=1, restarts=2, seed=3),
+    "fab-l1": FAB(norm=1, steps=5, target_classes=None),
+    "hopskipjump": HopSkipJump(queries=90, first_probes=12),
+    "sigma-zero": SigmaZero(steps=12),
     "deepfool": DeepFool(steps=10),
     "deepfool-narrow": DeepFool(steps=4, candidates=1),
 }

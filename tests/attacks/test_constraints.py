@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfrobust.attacks import L1, L2, Linf, from_norm
+from tfrobust.attacks import L0, L1, L2, Linf, from_norm
 
 NORMS = [L1(), L2(), Linf()]
 SHAPE = (3, 4, 5, 2)
@@ -200,19 +200,65 @@ def test_l1_step_is_shared_by_a_hundredth_of_the_entries():
         assert np.all(np.count_nonzero(step, axis=(1, 2, 3)) == count)
 
 
+@settings(max_examples=50)
+@given(delta=deltas(), eps=st.floats(0.0, 45.0))
+def test_l0_projection_keeps_the_largest_entries(delta, eps):
+    """As many as fit, all that are kept at least as large as all that are not."""
+    projected = L0().project(tf.constant(delta), eps).numpy().reshape(3, 40)
+    for row, kept in zip(delta.reshape(3, 40), projected, strict=True):
+        chosen = kept != 0
+        np.testing.assert_array_equal(kept[chosen], row[chosen])
+        assert chosen.sum() == min(math.floor(eps), np.count_nonzero(row))
+        least = np.abs(row[chosen]).min(initial=np.inf)
+        assert np.all(np.abs(row[~chosen]) <= least)
+
+
+def test_l0_counts_the_smallest_change():
+    """One unit in the last place of a float32 image is a change; none is none."""
+    images = np.full((3, 2, 2, 1), 0.3, np.float32)
+    others = images.copy()
+    others[1, 0, 1, 0] = np.nextafter(np.float32(0.3), np.float32(1))
+    others[2] = 0.0
+    distance = L0().distance(tf.constant(others - images))
+    np.testing.assert_array_equal(distance, [0, 1, 4])
+
+
+def test_l0_step_is_the_entry_of_the_largest_gradient():
+    gradient = np.zeros((3, 1, 2, 2), np.float32)
+    gradient[0, 0, 1, 0], gradient[0, 0, 0, 0] = -1e-30, 1e-31
+    gradient[1, 0, 0, 1], gradient[1, 0, 1, 1] = np.nan, 2.0
+    step = L0().normalize(tf.constant(gradient)).numpy().reshape(3, 4)
+    np.testing.assert_array_equal(step, [[0, 0, -1, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
+
+
+def test_l0_random_start_draws_entries_and_values_alike():
+    """Every entry as often as any other, its value uniform, the radius each row's."""
+    seeds = tf.stack([tf.range(4000, dtype=tf.int64)] * 2, axis=1)
+    eps = tf.reshape(tf.constant([2.0, 3.5] * 2000), [-1, 1, 1, 1])
+    start = tf.function(L0().random_start)([1, 3, 2], seeds, eps).numpy()
+    rows = start.reshape(4000, 6)
+    np.testing.assert_array_equal(np.count_nonzero(rows, axis=1), [2, 3] * 2000)
+    # A share of 5/12; its standard deviation is 0.0078.
+    np.testing.assert_allclose((rows != 0).mean(axis=0), 5 / 12, atol=0.03)
+    values = np.sort(rows[rows != 0])
+    uniform = np.arange(1, len(values) + 1) / len(values)
+    assert np.abs((values + 1) / 2 - uniform).max() < 1.95 / math.sqrt(len(values))
+
+
 @pytest.mark.parametrize("norm", [np.inf, math.inf, "inf"])
 def test_from_norm_knows_the_names_of_infinity(norm):
     assert from_norm(norm) == Linf()
 
 
 def test_from_norm_knows_the_finite_norms():
+    assert from_norm(0) == L0()
     assert from_norm(1) == L1()
     assert from_norm(2.0) == L2()
 
 
-@pytest.mark.parametrize("norm", [3, 0, "l2", None])
+@pytest.mark.parametrize("norm", [3, 0.5, "l2", None])
 def test_from_norm_rejects_the_rest(norm):
     with pytest.raises(ValueError) as error:
         from_norm(norm)
-    expected = f'`norm` must be 1, 2 or "inf". Received: norm={norm!r}'
+    expected = f'`norm` must be 0, 1, 2 or "inf". Received: norm={norm!r}'
     assert str(error.value) == expected

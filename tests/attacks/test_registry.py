@@ -18,11 +18,14 @@ CLASSES = {
     "mifgsm": attacks.MIFGSM,
     "pgd": attacks.PGD,
     "apgd": attacks.APGD,
+    "autoattack": attacks.AutoAttack,
     "smooth_pgd": attacks.SmoothPGD,
     "cw": attacks.CarliniWagnerL2,
     "smooth_cw": attacks.SmoothCarliniWagner,
     "ddn": attacks.DDN,
     "deepfool": attacks.DeepFool,
+    "fab": attacks.FAB,
+    "fmn": attacks.FMN,
     "square": attacks.Square,
 }
 
@@ -35,11 +38,14 @@ VALUES = {
     "eps": RADIUS,
     "step_size": st.none() | RADIUS,
     "init_eps": st.none() | RADIUS,
+    "start_radius": st.none() | RADIUS,
+    "eta": st.floats(1.0, 9.0),
     "iterations": st.none() | WHOLE,
     "loss": st.sampled_from(["cross_entropy", "margin", "dlr"]),
     "target_classes": st.none() | WHOLE,
     "large_radii": st.sampled_from([None, False, True]),
     "space": st.sampled_from(["tanh", "clip"]),
+    "version": st.sampled_from(["standard", "plus", "rand", "fast"]),
     "kernel": st.sampled_from(["laplacian", "gaussian"]),
     "neighbors": st.sampled_from([4, 8]),
     "random_start": st.just(True),
@@ -60,7 +66,7 @@ def any_attack(draw):
     }
     if values.get("restarts", 1) > 1 and "random_start" in types:
         values["random_start"] = True
-    if values.get("target_classes"):
+    if values.get("target_classes") and "loss" in types:
         values["loss"] = "dlr"
     if values.get("large_radii"):
         values["steps"] = max(values.get("steps", 3), 3)

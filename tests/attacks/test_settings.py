@@ -6,15 +6,22 @@ from tfrobust.attacks import (
     APGD,
     BIM,
     DDN,
+    FAB,
     FGSM,
+    FMN,
     MIFGSM,
     PGD,
     CarliniWagnerL2,
     DeepFool,
+    HopSkipJump,
+    SigmaZero,
+    SmoothPGD,
+    Square,
 )
 
 COUNT = "must be an integer of at least 1. Received: "
 
+NO_L0 = '`norm` must be 1, 2 or "inf". Received: norm=0'
 LOSSES = "('cross_entropy', 'margin', 'dlr', 'kl')"
 NONE = "`eps` must be finite and at least 0. Received: eps="
 CASES = [
@@ -126,6 +133,10 @@ CASES = [
         {"space": "pixel"},
         "`space` must be one of ('tanh', 'clip'). Received: space='pixel'",
     ),
+    *((kind, {"norm": 0}, NO_L0) for kind in (PGD, FGSM, BIM, MIFGSM)),
+    (SmoothPGD, {"norm": 0, "eps": 3}, NO_L0.replace("1, ", "")),
+    (Square, {"norm": 0, "eps": 3}, NO_L0),
+    (DDN, {"norm": 0}, NO_L0.replace("1, ", "")),
     (DDN, {"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
     (
         DDN,
@@ -144,6 +155,23 @@ CASES = [
         {"step_size": -1.0},
         "`step_size` must be a finite number above 0. Received: step_size=-1.0",
     ),
+    (FAB, {"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
+    (FAB, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (FAB, {"restarts": 1.5}, f"`restarts` {COUNT}restarts=1.5"),
+    (FAB, {"target_classes": 0}, f"`target_classes` {COUNT}target_classes=0"),
+    (FAB, {"alpha_max": 1.1}, "`alpha_max` must be in [0, 1]. Received: alpha_max=1.1"),
+    (
+        FAB,
+        {"eta": 0.9},
+        "`eta` must be a finite number of at least 1. Received: eta=0.9",
+    ),
+    (FAB, {"beta": 1.0}, "`beta` must be between 0 and 1. Received: beta=1.0"),
+    (
+        FAB,
+        {"start_radius": 0},
+        "`start_radius` must be a finite number above 0. Received: start_radius=0",
+    ),
+    (FAB, {"seed": -1}, "`seed` must be an integer in [0, 2**31). Received: seed=-1"),
     (
         DeepFool,
         {"steps": 0},
@@ -159,6 +187,32 @@ CASES = [
         {"overshoot": -0.1},
         "`overshoot` must be finite and at least 0. Received: overshoot=-0.1",
     ),
+]
+CASES += [
+    (HopSkipJump, {"norm": 0}, '`norm` must be 2 or "inf". Received: norm=0'),
+    (HopSkipJump, {"queries": 0}, f"`queries` {COUNT}queries=0"),
+    (HopSkipJump, {"first_probes": 0}, f"`first_probes` {COUNT}first_probes=0"),
+    (
+        HopSkipJump,
+        {"seed": -1},
+        "`seed` must be an integer in [0, 2**31). Received: seed=-1",
+    ),
+    (SigmaZero, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (
+        SigmaZero,
+        {"sigma": 0.0},
+        "`sigma` must be a finite number above 0. Received: sigma=0.0",
+    ),
+    (
+        SigmaZero,
+        {"threshold": 1.5},
+        "`threshold` must be in [0, 1]. Received: threshold=1.5",
+    ),
+]
+CASES += [
+    (FMN, {"norm": 0}, '`norm` must be 1, 2 or "inf". Received: norm=0'),
+    (FMN, {"steps": 0}, f"`steps` {COUNT}steps=0"),
+    (FMN, {"gamma": 1.0}, "`gamma` must be between 0 and 1. Received: gamma=1.0"),
 ]
 NEEDED = {kind: {"norm": 2, "eps": 0.1} for kind in (APGD, PGD)}
 NEEDED[FGSM] = {"eps": 0.1}
@@ -177,7 +231,9 @@ def test_wrong_settings_are_named(attack, settings, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, DeepFool])
+@pytest.mark.parametrize(
+    "attack", [APGD, PGD, FGSM, CarliniWagnerL2, DDN, FAB, DeepFool]
+)
 def test_settings_that_do_not_exist_are_refused(attack):
     """And none is given by position."""
     with pytest.raises(TypeError):

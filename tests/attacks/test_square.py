@@ -18,10 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.attacks.common import CONV_SHAPE, Affine, affine, convnet, distances
-from tfrobust.attacks import FGSM, Goal, Problem, Square, square
+from tfrobust.attacks import FGSM, Goal, Problem, Square
+from tfrobust.attacks.square_bumps import bump
+from tfrobust.attacks.square_moves import side_at
 
 SHAPE = (6, 5, 2)
-NORMS = [2, "inf"]
+NORMS = [1, 2, "inf"]
+# The norm of a gradient that goes with each.
+DUAL = {1: np.inf, 2: 2, "inf": 1}
 # The paper, section 5: p is halved at these of 10,000 queries.
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
@@ -51,8 +55,9 @@ def queries_of(attack, model, images, labels, eps=None):
         active=tf.ones(images.shape[:1], tf.bool),
         compact=False,
     )
-    result = attack.run(problem).numpy()
-    return np.array(queries), result
+    result, asked = attack.run(problem)
+    np.testing.assert_array_equal(asked, len(queries))
+    return np.array(queries), result.numpy()
 
 
 def margins(model, points, label):
@@ -189,10 +194,10 @@ PAPER = {
 def test_the_schedule_of_the_paper(number, divisor):
     """10,000 queries, an ImageNet image and p of 0.05; then a tenth of the budget."""
     side = round(math.sqrt(0.05 / divisor * 224 * 224))
-    assert square.side_at(number, 10_000, 0.05, 224, 224) == side
+    assert side_at(number, 10_000, 0.05, 224, 224) == side
     if number % 10 == 1:
         # The first after a break is ten times as early, rounded up.
-        later = square.side_at(number // 10 + 1, 1000, 0.05, 224, 224)
+        later = side_at(number // 10 + 1, 1000, 0.05, 224, 224)
         assert later == side
 
 
@@ -203,43 +208,74 @@ def test_the_schedule_of_any_budget(queries, data):
     number = data.draw(st.integers(0, queries))
     height, width = data.draw(st.sampled_from([(32, 32), (28, 20), (7, 40), (1, 3)]))
     expected = side_by_hand(number, queries, 0.8, height, width)
-    assert square.side_at(number, queries, 0.8, height, width) == expected
+    assert side_at(number, queries, 0.8, height, width) == expected
 
 
-def rectangle(rows, columns):
+def size_of(values, norm):
+    """Norm of the first two axes, kept."""
+    sums = np.sum(np.abs(values) ** norm, axis=(0, 1), keepdims=True)
+    return sums ** (1 / norm)
+
+
+def rectangle(rows, columns, norm):
     """Equation 2 as the sum it stands for: ever larger squares around the centre."""
     values = np.zeros((rows, columns))
     for k in range(max(rows // 2, columns // 2) + 1):
         for y, x in itertools.product(range(rows), range(columns)):
             if max(abs(y - rows // 2), abs(x - columns // 2)) <= k:
-                values[y, x] += 1.0 / (k + 1) ** 2
-    return values / max(np.linalg.norm(values), 1e-30)
+                values[y, x] += 1.0 / (k + 1) ** {1: 4, 2: 2}[norm]
+    return values / max(size_of(values, norm), 1e-30)
 
 
-def bump_by_hand(side):
-    values = np.concatenate(
-        [rectangle(side // 2, side), -rectangle(side - side // 2, side)]
+def bump_by_hand(side, norm):
+    above, below = (
+        rectangle(side // 2, side, norm),
+        rectangle(-(-side // 2), side, norm),
     )
-    return values / np.linalg.norm(values)
+    values = np.concatenate([above, -below])
+    return values / size_of(values, norm)
 
 
+@pytest.mark.parametrize("norm", [1, 2])
 @pytest.mark.parametrize("side", range(1, 10))
-def test_the_bump_against_numpy(side):
+def test_the_bump_against_numpy(side, norm):
     """In the corner of a larger square of zeros."""
     expected = np.zeros((11, 11))
-    expected[:side, :side] = bump_by_hand(side)
-    np.testing.assert_allclose(square.bump(side, 11), expected, atol=1e-6)
+    expected[:side, :side] = bump_by_hand(side, norm)
+    np.testing.assert_allclose(bump(side, 11, norm), expected, atol=1e-6)
 
 
-def test_l2_starts_from_a_grid_of_bumps():
+def within_l1(delta, eps, image=0.5):
+    """Nearest perturbation in L1 ball and box: bisection on what is taken off all."""
+
+    def shrunk(amount):
+        room = np.where(delta > 0, 1.0 - image, image)
+        return np.minimum(np.maximum(np.abs(delta) - amount, 0.0), room)
+
+    low, high = 0.0, np.abs(delta).max()
+    if shrunk(0.0).sum() <= eps:
+        return np.sign(delta) * shrunk(0.0)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        over = shrunk(middle).sum() > eps
+        low, high = (middle, high) if over else (low, middle)
+    return np.sign(delta) * shrunk(high)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_starts_from_a_grid_of_bumps(norm):
     """5 x 5 tiles of 2 pixels, each a bump, turned or not, with a sign a channel."""
     images = np.full((2, 11, 10, 3), 0.5, np.float32)
     images[1] += 0.01
-    attack = Square(norm=2, eps=0.4, queries=1)
+    attack = Square(norm=norm, eps=0.4, queries=1)
     queries, _ = queries_of(attack, far_model((11, 10, 3)), images, [0, 0])
     delta = (queries[0] - images).astype(np.float64)
     np.testing.assert_array_equal(delta[:, 10], 0.0)
-    pattern = bump_by_hand(2) * 0.4 / math.sqrt(25 * 3)
+    pattern = bump_by_hand(2, norm)
+    if norm == 2:
+        pattern = pattern * 0.4 / math.sqrt(25 * 3)
+    else:  # 75 of them, all shrunk by what leaves 0.4
+        pattern = within_l1(np.tile(pattern, (75, 1)), 0.4)[:2]
     patterns = set()
     for row, y, x in itertools.product(range(2), range(0, 10, 2), range(0, 10, 2)):
         tile = delta[row, y : y + 2, x : x + 2]
@@ -258,11 +294,11 @@ def test_l2_starts_from_a_grid_of_bumps():
     assert len(patterns) > 8
 
 
-def l2_candidates(delta, eps, side):
-    """Every outcome of one step of algorithm 3, in float64."""
+def candidates(image, delta, eps, side, norm):
+    """Every outcome of one step of algorithm 3, or of its L1 version, in float64."""
     height, width, channels = delta.shape
-    pattern = bump_by_hand(side)
-    unused = max(eps**2 - np.sum(delta**2), 0.0)
+    pattern = bump_by_hand(side, norm)
+    unused = max(eps**norm - np.sum(np.abs(delta) ** norm), 0.0)
     corners = list(itertools.product(range(height - side + 1), range(width - side + 1)))
     windows = []
     for top, left in corners:
@@ -271,36 +307,37 @@ def l2_candidates(delta, eps, side):
         windows.append(window)
     for (top, left), first in zip(corners, windows, strict=True):
         here = delta[top : top + side, left : left + side]
-        norms = np.linalg.norm(here, axis=(0, 1))
+        norms = size_of(here, norm)
         kept = here / np.where(norms > 0, norms, 1.0)
         for second in windows:
             both = np.where((first | second)[..., None], delta, 0.0)
-            norm = np.sqrt(np.sum(both**2, axis=(0, 1)) + unused / channels)
+            budget = size_of(both, norm) ** norm + unused / channels
+            length = budget ** (1 / norm) * (channels if norm == 1 else 1)
             for turned in (False, True):
                 for signs in itertools.product([-1, 1], repeat=channels):
                     eta = pattern.T if turned else pattern
                     added = eta[..., None] * np.array(signs)
                     new = added + kept
                     # Not the paper's: where the two cancel, the bump alone.
-                    size = np.linalg.norm(new, axis=(0, 1))
-                    new = np.where(size > 1e-3, new, added)
-                    new = new / np.linalg.norm(new, axis=(0, 1)) * norm
+                    new = np.where(size_of(new, norm) > 1e-3, new, added)
+                    new = new / size_of(new, norm) * length
                     result = np.where(second[..., None], 0.0, delta)
                     result[top : top + side, left : left + side] = new
-                    yield result
+                    yield within_l1(result, eps, image) if norm == 1 else result
 
 
-def test_l2_proposals_against_all_that_the_algorithm_allows():
+@pytest.mark.parametrize("norm", [1, 2])
+def test_proposals_against_all_that_the_algorithm_allows(norm):
     """Images in the middle of the range, and one at its bounds, where norm is lost."""
     images = random_images(2)
     images[0] = 0.5
-    queries, eps = 25, 0.4
+    queries, eps = 25, {1: 1.5, 2: 0.4}[norm]
     model = far_model()
-    attack = Square(norm=2, eps=eps, queries=queries, p_init=0.3)
+    attack = Square(norm=norm, eps=eps, queries=queries, p_init=0.3)
     points, _ = queries_of(attack, model, images, [0, 0])
     for row in range(2):
         values = margins(model, points[:, row], 0)
-        for number in range(0, queries - 1, 4):
+        for number in range(0, queries - 1, {1: 8, 2: 4}[norm]):
             side = side_by_hand(number, queries, 0.3, *SHAPE[:2])
             assert side <= 3  # so that it is 3, the least
             best = np.argmax(values[: number + 1])
@@ -308,10 +345,10 @@ def test_l2_proposals_against_all_that_the_algorithm_allows():
             delta = points[best, row] - image
             apart = min(
                 np.abs(np.clip(image + step, 0, 1) - points[number + 1, row]).max()
-                for step in l2_candidates(delta, eps, 3)
+                for step in candidates(image, delta, eps, 3, norm)
             )
             assert apart < 1e-5
-    moved = distances(images[:1], points[-1][:1], 2)
+    moved = distances(images[:1], points[-1][:1], norm)
     assert moved[0] == pytest.approx(eps, rel=1e-4)
 
 
@@ -332,6 +369,7 @@ def queries_of_a_call(attack, model, image):
     attack(counting, image, [0])
     counting.count.assign(0)
     result = attack(counting, image, [0])
+    assert int(result.queries[0]) == int(counting.count) - 3
     return int(counting.count), bool(result.success[0])
 
 
@@ -373,6 +411,7 @@ def test_images_that_are_done_cost_no_queries():
     assert int(tf.reduce_sum(tf.cast(result.success, tf.int32))) == 15
     # A batch shrinks in eighths: 2 images in each of the 40 queries that follow.
     assert int(counting.count) == 16 + 40 * 2 + 3 * 16
+    np.testing.assert_array_equal(np.sort(result.queries), [1] * 15 + [41])
 
 
 def edge_of(norm, seed):
@@ -382,7 +421,7 @@ def edge_of(norm, seed):
     image = np.full((1, *shape), 0.5, np.float32)
     model.bias += [0.4 - np.subtract(*model.logits(image)[0]), 0.0]
     normal = model.weights[:, 0] - model.weights[:, 1]
-    return model, image, 0.4 / np.linalg.norm(normal, ord={2: 2, "inf": 1}[norm])
+    return model, image, 0.4 / np.linalg.norm(normal, ord=DUAL[norm])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -396,12 +435,13 @@ def test_finds_what_the_fast_gradient_sign_finds(seed):
         assert float(result.distortion[0]) == pytest.approx(share * distance, rel=1e-4)
 
 
+@pytest.mark.parametrize(("norm", "far"), [(1, 5), (2, 3)])
 @pytest.mark.parametrize("seed", range(3))
-def test_l2_search_on_either_side_of_the_boundary(seed):
+def test_search_with_bumps_on_either_side_of_the_boundary(seed, norm, far):
     """Squares of 3 pixels cannot follow random weights far, and never beat the best."""
-    model, image, distance = edge_of(2, seed)
-    assert not Square(norm=2, eps=0.99 * distance)(model, image, [0]).success[0]
-    assert Square(norm=2, eps=3 * distance)(model, image, [0]).success[0]
+    model, image, distance = edge_of(norm, seed)
+    assert not Square(norm=norm, eps=0.99 * distance)(model, image, [0]).success[0]
+    assert Square(norm=norm, eps=far * distance)(model, image, [0]).success[0]
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -410,7 +450,8 @@ def test_targets_are_reached_by_the_cross_entropy(norm):
     model = affine(3, (3, 4, 2))
     model.bias = np.array([0.5, 0.0, 0.0]) - 0.5 * model.weights.sum(axis=0)
     image = np.full((1, 3, 4, 2), 0.5, np.float32)
-    attack = Square(norm=norm, eps=0.3 if norm == "inf" else 1.5, queries=300)
+    eps = {1: 5.0, 2: 1.5, "inf": 0.3}[norm]
+    attack = Square(norm=norm, eps=eps, queries=300)
     for target in (1, 2):
         result = attack(model, image, [0], [target])
         assert result.success[0]
@@ -456,30 +497,9 @@ def test_seeds_and_images_draw_for_themselves(norm):
         )[0][0]
         for seed in (0, 1)
     ]
-    assert np.abs(starts[0][0] - starts[0][1]).max() > 0.01
+    assert np.abs(starts[0][0] - starts[0][1]).max() > 1e-3
     np.testing.assert_array_equal(starts[0][0], starts[0][2])
-    assert np.abs(starts[0][0] - starts[1][0]).max() > 0.01
-
-
-def test_draws_are_uniform_and_unrelated():
-    """Chi-square over bins, over the pairs of neighbours too: in place, query, image"""
-    keys = square._keys_of(
-        tf.stack([tf.range(40, dtype=tf.int64) + 2**40, tf.zeros(40, tf.int64)], 1)
-    )
-    draws = np.array([square._draws(keys, query, 12) for query in range(60)])
-    assert draws.min() >= 0 and draws.max() < 2**31
-    bins = np.array(square._below(tf.constant(draws), tf.constant(6)))
-    assert set(bins.ravel()) == set(range(6))
-    counts = np.bincount(bins.ravel())
-    assert scipy.stats.chisquare(counts).pvalue > 1e-3
-    for axis in range(3):
-        before = np.delete(bins, 0, axis).ravel()
-        other = np.delete(bins, -1, axis).ravel()
-        pairs = np.bincount(6 * before + other, minlength=36)
-        assert scipy.stats.chisquare(pairs).pvalue > 1e-3
-    for bit in range(31):
-        set_bits = int(np.sum(draws >> bit & 1))
-        assert scipy.stats.binomtest(set_bits, draws.size).pvalue > 1e-4
+    assert np.abs(starts[0][0] - starts[1][0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 3), (9, 2, 1), (3, 7, 4)])
@@ -538,7 +558,7 @@ def test_a_model_without_gradient_is_attacked():
 
 
 SETTINGS = [
-    ({"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
+    ({"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
     ({"eps": -1}, "`eps` must be finite and at least 0. Received: eps=-1"),
     (
         {"queries": 0},

@@ -232,7 +232,7 @@ def remeasure(
             comes back as an `AttackResult`: the radius of its threat is not of this
             norm.
         images: `[B,H,W,C]` within the bounds in any form, the originals.
-        norm: 1, 2, `"inf"` or `math.inf`.
+        norm: 0, 1, 2, `"inf"` or `math.inf`.
         bounds: The range of the pixels, of the originals and of the result's images, as
             the attack had it; `(0, 1)` by default.
 

@@ -142,6 +142,11 @@ class APGD(FixedBudget):
             allowed = "at least 3 with `large_radii`, one for each radius"
             require(self.steps >= 3, "steps", self.steps, allowed)
 
+    @property
+    def averages(self) -> bool:
+        """Whether each gradient is a mean over several answers of the model."""
+        return self.samples > 1
+
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The loss that is climbed, float32 `[B]`."""
         ratio = self.loss == "dlr" and not self._fallback(logits, goal)

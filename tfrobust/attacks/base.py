@@ -4,6 +4,9 @@ An attack is `run`, the search, and its settings; it belongs to one of two famil
 `FixedBudget` and `MinimumNorm`. Whether an image fools the model and how far it is from
 the original is decided here, from the image the search returns, so that no attack
 reports its own success.
+
+Longer than other files: a call, its two families and their contract are one thing, most
+of it the text of what may be given.
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
-from tfrobust.attacks import validation
+from tfrobust.attacks import constraints, validation
 from tfrobust.attacks.constraints import Constraint
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem
@@ -30,6 +33,7 @@ from tfrobust.core.errors import ExtensionError, warn_caller
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import Pixels, check_classes, pixels_in
 from tfrobust.core.pixels import Bounds
+from tfrobust.settings import require
 
 _GRAPHS = GraphCache()
 
@@ -40,7 +44,16 @@ class Attack(Configured, abc.ABC):
 
     A subclass is a frozen dataclass too. It derives from `FixedBudget` or from
     `MinimumNorm`, gives `run`, and may override `score`.
+
+    Attributes:
+        needs_gradient: Whether the search asks for gradients of the model; an attribute
+            of the class.
+        needs_logits: Whether it asks for more than the class that the model answers
+            with, so that a model that answers with classes alone is of no use to it.
     """
+
+    needs_gradient: ClassVar[bool] = True
+    needs_logits: ClassVar[bool] = True
 
     @property
     @abc.abstractmethod
@@ -170,6 +183,7 @@ class Attack(Configured, abc.ABC):
                 classes of the model, a target equals its label, or the logits of the
                 clean images are not finite.
         """
+        self._check_model(model)
         pixels = pixels_in(images, model, bounds)
         images = pixels.images
         labels = check_classes("labels", labels, images)
@@ -236,6 +250,7 @@ class Attack(Configured, abc.ABC):
             >>> result.numpy().ravel().tolist()
             [0.375, 0.375, 0.375, 0.375]
         """
+        self._check_model(model)
         pixels = pixels_in(images, model, bounds, checked=False)
         images = tf.stop_gradient(pixels.images)
         labels = check_classes("labels", labels, images)
@@ -252,6 +267,11 @@ class Attack(Configured, abc.ABC):
         with layers_named(model):
             point, _ = self.for_training()._find(problem)
         return pixels.restored(self.threat.project(images, point, problem.eps))
+
+    def _check_model(self, model: Any) -> None:
+        """Before anything is asked of a model that may lack what the search needs."""
+        name = type(self).__name__
+        validation.check_model(model, name, self.needs_gradient, self.needs_logits)
 
     def _find(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
         """What the search returns, finite, in [0, 1] and without a gradient.
@@ -311,11 +331,13 @@ class FixedBudget(Attack):
     off in training.
 
     Attributes:
-        norm: 1, 2, `"inf"` or `math.inf`.
+        norm: One of `norms`, or `math.inf`.
         eps: Radius of the ball in pixel units of [0, 1], for instance `8 / 255`.
+        norms: What `norm` may be, an attribute of the class: 1, 2 and `"inf"`. A
+            subclass whose search respects a number of changed entries adds 0.
 
     Raises:
-        ValueError: If `norm` is unknown, or `eps` negative or not finite.
+        ValueError: If `norm` is none of `norms`, or `eps` negative or not finite.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -327,11 +349,15 @@ class FixedBudget(Attack):
         'Linf eps 0.1'
     """
 
+    norms: ClassVar[tuple[float | str, ...]] = (1, 2, "inf")
+
     norm: float | str
     eps: float
 
     def __post_init__(self) -> None:
         """Check the settings."""
+        norm = "inf" if self.norm == math.inf else self.norm
+        require(norm in self.norms, "norm", self.norm, constraints.listed(self.norms))
         _ = self.threat
         if self.norm in ("inf", math.inf) and self.eps > 1:
             warn_caller(
@@ -394,7 +420,7 @@ def _restored(result: AttackResult, pixels: Pixels) -> AttackResult:
 def _compiled(attack: Attack, model: Any, pixels: Pixels, goal: Goal) -> Any:
     """The attack's search on this model as a graph for any batch size."""
     images, bounds = pixels.images, pixels.bounds
-    if not _GRAPHS.knows(model):
+    if not _GRAPHS.knows(model) and getattr(model, "has_gradient", True):
         classifier = as_classifier(model, bounds)
         validation.check_gradients(classifier, images, goal)
         if not attack.averages:

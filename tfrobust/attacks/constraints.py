@@ -234,14 +234,65 @@ class L1(Constraint):
         return tf.reshape(signed, tf.concat([[-1], shape], axis=0)) * (eps * _INSIDE)
 
 
+@dataclasses.dataclass(frozen=True)
+class L0(Constraint):
+    """The number of changed entries, pixels times channels, however far they change.
+
+    No norm in the strict sense, and without a direction: a perturbation may be as long
+    as pixels allow. An entry counts as changed where it differs from 0 at all.
+
+    Example:
+        >>> delta = tf.reshape(tf.constant([0.5, 0.0, -0.25]), [1, 1, 3, 1])
+        >>> L0().distance(delta).numpy().tolist()
+        [2.0]
+        >>> L0().project(delta, 1.0).numpy().ravel().tolist()
+        [0.5, 0.0, 0.0]
+    """
+
+    def distance(self, delta: tf.Tensor) -> tf.Tensor:
+        """How many entries of each perturbation are not 0, `[B]`."""
+        changed = tf.cast(tf.not_equal(delta, 0.0), tf.float32)
+        return tf.reduce_sum(changed, axis=[1, 2, 3])
+
+    def normalize(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The sign of the entry with the largest gradient, zeros elsewhere."""
+        gradient = zero_where_not_finite(gradient)
+        return tf.sign(_largest(gradient, tf.abs(gradient), 1.0))
+
+    def project(self, delta: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
+        """Keep the largest `floor(eps)` entries; of equal ones those that come first.
+
+        It is what stays nearest to the perturbation in every other norm.
+        """
+        return _largest(delta, tf.abs(delta), eps)
+
+    def random_start(
+        self, shape: tf.Tensor, seeds: tf.Tensor, eps: float | tf.Tensor
+    ) -> tf.Tensor:
+        """`floor(eps)` entries at random, each uniform in [-1, 1), independently.
+
+        There is no uniform draw from a ball without a bound; these are perturbations
+        of images in [0, 1].
+        """
+        size = _size(shape)
+
+        def draw(seed: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_uniform([2 * size], seed, alg="philox")
+
+        uniform = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+        whole = tf.concat([[-1], shape], axis=0)
+        values = tf.reshape(2.0 * uniform[:, :size] - 1.0, whole)
+        return _largest(values, tf.reshape(uniform[:, size:], whole), eps)
+
+
 def from_norm(norm: float | str) -> Constraint:
     """The constraint a norm stands for.
 
     Args:
-        norm: 1, 2, `"inf"` or `math.inf`.
+        norm: 0, 1, 2, `"inf"` or `math.inf`.
 
     Returns:
-        `L1()`, `L2()` or `Linf()`.
+        `L0()`, `L1()`, `L2()` or `Linf()`.
 
     Raises:
         ValueError: If the norm is none of these.
@@ -250,13 +301,38 @@ def from_norm(norm: float | str) -> Constraint:
         >>> from_norm("inf")
         Linf()
     """
+    if norm == 0:
+        return L0()
     if norm == 1:
         return L1()
     if norm == 2:
         return L2()
     if norm == "inf" or norm == math.inf:
         return Linf()
-    raise ValueError(f'`norm` must be 1, 2 or "inf". Received: norm={norm!r}')
+    raise ValueError(f'`norm` must be 0, 1, 2 or "inf". Received: norm={norm!r}')
+
+
+def listed(norms: tuple[float | str, ...]) -> str:
+    """Norms as a message lists them.
+
+    Example:
+        >>> listed((1, 2, "inf"))
+        '1, 2 or "inf"'
+    """
+    words = [f'"{norm}"' if isinstance(norm, str) else f"{norm:g}" for norm in norms]
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _largest(delta: tf.Tensor, sizes: tf.Tensor, eps: float | tf.Tensor) -> tf.Tensor:
+    """The entries of the `floor(eps)` largest sizes, zeros elsewhere, `[B,H,W,C]`."""
+    shape = tf.shape(delta)
+    sizes = tf.reshape(sizes, [shape[0], -1])
+    count = tf.reshape(tf.floor(tf.cast(eps, tf.float32)), [-1, 1])
+    # The rank of each entry: where it stands once they are sorted.
+    order = tf.argsort(sizes, axis=1, direction="DESCENDING", stable=True)
+    rank = tf.cast(tf.argsort(order, axis=1, stable=True), tf.float32)
+    return tf.where(tf.reshape(rank < count, shape), delta, tf.zeros_like(delta))
 
 
 def _size(shape: tf.Tensor) -> tf.Tensor | int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -15,7 +16,7 @@ from tfrobust.attacks.pgd import PGD, Direction
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
 from tfrobust.attacks.spaces import Smoothed, Space
-from tfrobust.settings import require, require_not_negative, require_steps
+from tfrobust.settings import require_not_negative, require_steps
 from tfrobust.smoothing import Smoother, iterations_for
 from tfrobust.smoothing import checks as smoothing_checks
 
@@ -98,12 +99,9 @@ class SmoothPGD(_Smooth, PGD):
         (True, True)
     """
 
-    random_start: bool = False
+    norms: ClassVar[tuple[float | str, ...]] = (2, "inf")
 
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        super().__post_init__()
-        require(self.norm in (2, "inf", math.inf), "norm", self.norm, '2 or "inf"')
+    random_start: bool = False
 
     def _direction(self, problem: Problem) -> Direction:
         smoother = self.smoother(problem.images)

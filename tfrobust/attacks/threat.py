@@ -24,8 +24,9 @@ class ThreatModel:
     of images in [0, 1] whatever the model does with them.
 
     Attributes:
-        norm: 1, 2, `"inf"` or `math.inf`.
-        eps: Largest distance allowed, for instance `8 / 255`; `None` for no limit.
+        norm: 0, 1, 2, `"inf"` or `math.inf`.
+        eps: Largest distance allowed, for instance `8 / 255`, or a number of entries in
+            norm 0; `None` for no limit.
 
     Raises:
         ValueError: If `norm` is unknown, or `eps` negative or not finite.

@@ -45,6 +45,28 @@ def check_eps(
     return eps
 
 
+def check_model(model: Any, name: str, gradient: bool, logits: bool) -> None:
+    """Raises `ValueError` if a model says that it lacks what an attack asks for.
+
+    Args:
+        model: As for an attack's call.
+        name: Of the attack.
+        gradient: Whether it needs gradients.
+        logits: Whether it needs more than the class that is answered with.
+    """
+    kind = type(model).__name__
+    if gradient and not getattr(model, "has_gradient", True):
+        raise ValueError(
+            f"`model` must be differentiable in its images for {name}. Received: a "
+            f"{kind}, which has no gradient; Square and HopSkipJump ask for none"
+        )
+    if logits and not getattr(model, "has_logits", True):
+        raise ValueError(
+            f"`model` must answer with logits or probabilities for {name}. Received: a "
+            f"{kind} that answers with classes; HopSkipJump asks for no more"
+        )
+
+
 def check_values(
     labels: tf.Tensor,
     targets: tf.Tensor | None,

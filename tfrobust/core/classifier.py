@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust.core.answers import are_probabilities, read_answer
+from tfrobust.core.black_box import BlackBox, untraceable
 from tfrobust.core.errors import warn_caller
 from tfrobust.core.float_input import for_floats
 from tfrobust.core.graphs import GraphCache
@@ -38,6 +39,8 @@ class AskedClassifier:
 
     Attributes:
         bounds: The range of the pixels that the model takes.
+        has_gradient: Whether it may have gradients; `False` of a `BlackBox`.
+        has_logits: Whether it answers with more than a class.
         is_doubtful: Whether, as far as asked, the model may have answered with
             probabilities that nothing in its graph shows to be such.
     """
@@ -46,6 +49,8 @@ class AskedClassifier:
         self._model = model
         self._ask = _caller(model)
         self.bounds = bounds_of(model, bounds)
+        self.has_gradient: bool = getattr(model, "has_gradient", True)
+        self.has_logits: bool = getattr(model, "has_logits", True)
         self.is_doubtful = False
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
@@ -72,14 +77,25 @@ class AskedClassifier:
             self(images[:_LOOKED_AT])
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        answer = self._ask(from_unit(images, self.bounds))
-        if isinstance(self._model, UnitNetwork | AskedClassifier):
+        answer = self._answer(from_unit(images, self.bounds))
+        if isinstance(self._model, UnitNetwork | AskedClassifier | BlackBox):
             return answer  # logits already
         output = getattr(self._model, "output_name", None)
         names = getattr(network_of(self._model), "output_names", None) or ()
         read = read_answer(answer, output, names)
         self.is_doubtful |= read.is_doubtful
         return read.logits
+
+    def _answer(self, images: tf.Tensor) -> Any:
+        """What the model answers; `ValueError` of a function that cannot be traced."""
+        try:
+            return self._ask(images)
+        except Exception as error:
+            is_function = not isinstance(self._model, keras.layers.Layer | BlackBox)
+            sentence = untraceable(error) if is_function else None
+            if sentence is None or vars(error).get("missing"):
+                raise
+            raise sentence from error
 
 
 def as_classifier(model: Any, bounds: Any = None) -> AskedClassifier:
