@@ -295,7 +295,7 @@ def test_one_sign_is_enough():
 
 
 ERRORS = [
-    ({"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
+    ({"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
     ({"eps": 0}, "`eps` must be a finite number above 0. Received: eps=0"),
     (
         {"restarts": 0},
