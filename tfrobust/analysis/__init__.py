@@ -32,6 +32,7 @@ from tfrobust.analysis.filters import (
     low_pass,
     swap_high,
 )
+from tfrobust.analysis.judging import Check, Judgement, judge
 from tfrobust.analysis.kernels import (
     KernelSmoothness,
     kernel_smoothness,
@@ -63,6 +64,8 @@ __all__ = [
     "Agreement",
     "Alignment",
     "Characteristic",
+    "Check",
+    "Judgement",
     "KernelSmoothness",
     "LayerMean",
     "LocalResponse",
@@ -82,6 +85,7 @@ __all__ = [
     "frequency_radius",
     "high_frequency_share",
     "high_pass",
+    "judge",
     "kernel_smoothness",
     "kernel_variation",
     "local_response",

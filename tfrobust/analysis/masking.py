@@ -217,6 +217,7 @@ def measure(
     known: Mapping[str, np.ndarray] | None = None,
     searched: np.ndarray | None = None,
     batch_size: int = 128,
+    keep_images: bool = False,
     step: Callable[[str], Any] = str,
 ) -> MaskingReport:
     """The report of `masking_check`, of attacks that one chooses.
@@ -231,6 +232,7 @@ def measure(
         known: By name, which images other gradient attacks break, bool `[N]`.
         searched: Which images other random searches break, bool `[N]`.
         batch_size: How many images are attacked at once.
+        keep_images: Whether the evaluation keeps what the attacks find.
         step: Called with the name of each attack before it runs.
 
     Raises:
@@ -249,7 +251,9 @@ def measure(
     for name, attack in {**tried, **grown}.items():
         step(name)
         given = [(pixels.given[rows], labels[rows]) for rows in batches]
-        one = evaluate(model, given, {name: attack}, bounds=pixels.bounds)
+        one = evaluate(
+            model, given, {name: attack}, bounds=pixels.bounds, keep_images=keep_images
+        )
         if not one.clean_correct.any():
             raise ValueError(
                 "`images` must include some that `model` classifies correctly. "
