@@ -16,10 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfrobust.analysis.batching import any_number, traced
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
+from tfrobust.analysis.judging.drawing import draws_of
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.judging.rivals import draws
 from tfrobust.analysis.masking import speaks
 from tfrobust.attacks import evaluate
 from tfrobust.core.classifier import as_classifier
@@ -125,14 +126,17 @@ def planted(case: Case, rows: np.ndarray, features: Features) -> list[Readout]:
         rows: Indices of the images.
         features: Of the network.
     """
-    ask = tf.function(features, autograph=False, reduce_retracing=True)
-    images = tf.gather(case.images, rows)
+    images, draw = tf.gather(case.images, rows), draws_of(case, rows)
+    graph = traced(features, any_number(images))
+
+    def ask(number: int) -> np.ndarray:
+        return np.asarray(graph(draw(number)))
+
     # Even draws fill the ball, odd ones are at its edge: so is the planted one.
-    numbers = range(0, 2 * _INNER, 2)
-    inner = [np.asarray(ask(draws(case, rows, 1000 + number))) for number in numbers]
-    inner.append(np.asarray(ask(images)))
-    edge = np.asarray(ask(draws(case, rows, 999)))
-    fresh = [np.asarray(ask(draws(case, rows, 5000 + i))) for i in range(_FRESH)]
+    inner = [np.asarray(graph(images))]
+    inner += [ask(2 * number) for number in range(_INNER)]
+    edge = ask(2 * _INNER + 1)
+    fresh = [ask(2 * (_INNER + 1) + number) for number in range(_FRESH)]
     return [
         readout_of(
             np.stack([each[row] for each in inner]),

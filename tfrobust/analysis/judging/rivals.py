@@ -10,16 +10,14 @@ import tensorflow as tf
 
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
+from tfrobust.analysis.judging.drawing import draws_of
 from tfrobust.analysis.judging.results import Check, check, idle
 from tfrobust.analysis.masking import MaskingReport, speaks
 from tfrobust.core.estimates import mean
 from tfrobust.core.pixels import to_unit
-from tfrobust.core.seeds import seeds_of
 
-# Draws from the ball for each image, of which every other is moved to its edge.
+# From the ball of each image; every other is at the edge of it.
 _DRAWS = 32
-# A draw so many times as long as the ball is wide ends at its edge when projected.
-_FAR = 1e3
 _SEARCH = "black_box", "gradients break what a random search breaks"
 _NOISE = "noise", "gradients break what noise breaks"
 _TRANSFER = "transfer", "gradients break what images made on other models break"
@@ -43,23 +41,6 @@ def search_check(case: Case, report: MaskingReport, searched: bool) -> Check:
     return check(*_SEARCH, sign.reason, sign.present, reason)
 
 
-def draws(case: Case, rows: np.ndarray, number: int) -> tf.Tensor:
-    """One draw from the ball of each of some images, float32 `[M,H,W,C]` in [0, 1].
-
-    Args:
-        case: What is judged.
-        rows: Indices of the images.
-        number: Of the draw. Draws of odd numbers are at the edge of the ball.
-    """
-    images = tf.gather(case.images, rows)
-    threat, seeds = case.threat, seeds_of(images, case.assault.seed, number)
-    shape, eps = tf.constant(list(images.shape[1:])), case.assault.eps
-    delta = threat.constraint.random_start(shape, seeds, eps)
-    if number % 2:
-        delta = threat.constraint.project(_FAR * delta, eps)
-    return threat.project(images, images + delta)
-
-
 def noise_check(case: Case, broken: np.ndarray) -> tuple[Check, np.ndarray]:
     """Whether random draws from the ball break images that gradient attacks do not.
 
@@ -73,8 +54,9 @@ def noise_check(case: Case, broken: np.ndarray) -> tuple[Check, np.ndarray]:
     alone = np.zeros(len(case.labels), bool)
     rows = np.flatnonzero(case.correct & ~broken)
     if len(rows):
+        draw = draws_of(case, rows)
         for number in range(_DRAWS):
-            alone[rows] |= case.fooled(draws(case, rows, number), case.labels[rows])
+            alone[rows] |= case.fooled(draw(number), case.labels[rows])
     share = mean(alone[case.correct])
     evidence = (
         f"{_DRAWS} draws break {alone.sum()} of the {len(rows)} images that gradient "
