@@ -24,6 +24,8 @@ _RANDOM = 2
 _APART = 0.2
 # Rounding of float32 logits, some operations deep, as a share of the largest.
 _ROUNDING = 1e-6
+# What moves a value: so many times its rounding.
+_MOVES = 4.0
 _CHECK = "finite_differences", "gradients are those of finite differences"
 
 Values = Callable[[tf.Tensor], tf.Tensor]
@@ -71,8 +73,10 @@ def disagreement(
     """How far derivatives are from finite differences, float64 `[B]` from 0 to 1.
 
     Central differences along the gradient, its signs, and random directions. Of several
-    lengths of a step the one that agrees best counts, and of the directions the worst;
-    differences within the rounding of the values are none.
+    lengths of a step the one that agrees best counts, among those that move the value
+    by more than its rounding, and of the directions the worst. So a step that is too
+    short to leave a level of a rounded input does not make its gradient of 0 a true
+    one, and a gradient that is passed straight through such a step is not a wrong one.
 
     Args:
         values: From images `[B,H,W,C]` to a number for each.
@@ -94,15 +98,20 @@ def disagreement(
     for direction in directions:
         unit = _unit(direction)
         slope = np.sum(gradient * unit, axis=(1, 2, 3))
-        best = np.ones(len(gradient))
+        best, still = np.ones(len(gradient)), np.ones(len(gradient), bool)
         for step in _STEPS:
             ahead, behind = (
                 np.asarray(values(images + tf.constant(side * step * unit, tf.float32)))
                 for side in (1.0, -1.0)
             )
             found = (ahead.astype(np.float64) - behind) / (2.0 * step)
-            best = np.minimum(best, _relative(found, slope, noise / step))
-        worst = np.maximum(worst, best)
+            moves = np.abs(found) * step > _MOVES * noise
+            apart = _relative(found, slope, noise / step)
+            best = np.where(moves, np.minimum(best, apart), best)
+            still &= ~moves
+        # Along a direction in which nothing moves a gradient has to be as small.
+        apart = _relative(0.0 * slope, slope, _MOVES * noise / _STEPS[-1])
+        worst = np.maximum(worst, np.where(still, apart, best))
     return worst
 
 

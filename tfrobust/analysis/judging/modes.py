@@ -21,13 +21,13 @@ _COUNTERS = "seed_generator_state"
 def variables_check(case: Case) -> Check:
     """Whether asking the model changes any of its variables."""
     variables = list(_variables(case))
-    before = [np.array(each) for each in variables]
+    before = [np.copy(each.numpy()) for each in variables]
     for count in (_EXAMPLES, 1):
         case.classifier(case.images[:count])
     changed = [
         variable
         for variable, value in zip(variables, before, strict=True)
-        if not np.array_equal(np.array(variable), value, equal_nan=True)
+        if not np.array_equal(variable.numpy(), value, equal_nan=True)
     ]
     names = ", ".join(_name(each) for each in changed[:2])
     return check(
@@ -57,6 +57,7 @@ def inference_check(case: Case, at_random: bool, by_batch: bool) -> Check:
                 network(images), network(images, training=False)
             )
             reason = "called without `training` the model answers otherwise"
+            reason += _named(network, images) if failed else ""
         elif at_random or by_batch:
             answer = case.classifier(case.images[:_EXAMPLES])
             trained = network(images, training=True)
@@ -70,6 +71,19 @@ def inference_check(case: Case, at_random: bool, by_batch: bool) -> Check:
     outcome = "doubtful" if isinstance(case.given, keras.Model) else "wrong"
     title = "the model answers in inference"
     return check("inference", title, evidence, failed, reason, outcome)
+
+
+def _named(network: keras.Model, images: Any) -> str:
+    """The layer with which it begins that a mode differs, in brackets."""
+
+    def compare(wide: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        left, right = wide(images), wide(images, training=False)
+        return [np.array(each) for each in left], [np.array(each) for each in right]
+
+    layer = naming.differing_layer(network, compare)
+    if layer is None:
+        return ""
+    return f" (the layer {layer.name!r}, {type(layer).__name__})"
 
 
 def _variables(case: Case) -> list[Any]:

@@ -89,8 +89,12 @@ def differing_layer(network: keras.Model, compare: Differ) -> Any | None:
 
     try:
         plain = keras.Model(network.inputs, network.outputs)
-        copy = keras.models.clone_model(plain, call_function=watched)
+        copy = keras.models.clone_model(
+            plain, clone_function=_cloned, call_function=watched, recursive=True
+        )
         copy.set_weights(plain.get_weights())
+        outer = {id(layer) for layer in copy.layers}
+        calls = [call for call in calls if id(call[0]) in outer]
         tensors = [(layer, args, t) for layer, args, t in calls if _is_one(t)]
         wide = keras.Model(copy.inputs, [tensor for *_, tensor in tensors])
         first, second = compare(wide)
@@ -100,6 +104,11 @@ def differing_layer(network: keras.Model, compare: Differ) -> Any | None:
         if differ(one, other):
             return _within(network, layer, compare)
     return None
+
+
+def _cloned(layer: Any) -> Any:
+    """A layer of the same settings, whether its class is registered or not."""
+    return type(layer).from_config(layer.get_config())
 
 
 def _within(network: keras.Model, layer: Any, compare: Differ) -> Any:

@@ -20,7 +20,7 @@ _EXAMPLES = 8
 _SAME, _BATCH, _HALF = 1e-5, 1e-3, 3e-2
 _RANDOM = "random", "the same image gets the same answer"
 _COMPANY = "batch", "answers do not depend on the rest of the batch"
-_RAND = 'AutoAttack(version="rand") is for such models'
+_RAND = 'which AutoAttack(version="rand") is for'
 
 
 class Repeats(NamedTuple):
@@ -47,7 +47,7 @@ def repeats_check(case: Case) -> Repeats:
     evidence = f"of {len(images)} images answers differ by up to {apart:.3g}"
     part = _random_part(case, images) if at_random else ""
     reason = "the model answers at random" + (f" ({part})" if part else "")
-    random = check(*_RANDOM, evidence, at_random, f"{reason}; {_RAND}")
+    random = check(*_RANDOM, evidence, at_random, f"{reason}, {_RAND}")
     if at_random:
         company = idle(*_COMPANY, "the model answers at random")
         return Repeats((random, company), True, False)
