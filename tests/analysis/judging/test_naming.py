@@ -29,14 +29,20 @@ def pixels(count=3):
     return tf.random.stateless_uniform([count, *SHAPE], [1, 2])
 
 
-def twice(wide, training=False):
-    left, right = (wide(pixels(), training=training) for _ in range(2))
-    return [np.array(each) for each in left], [np.array(each) for each in right]
+def arrays(outputs):
+    several = outputs if isinstance(outputs, list) else [outputs]
+    return [np.array(each) for each in several]
 
 
-def alone(wide):
-    whole, one = wide(pixels(), training=True), wide(pixels()[:1], training=True)
-    return [np.array(each[:1]) for each in whole], [np.array(each) for each in one]
+def twice(wide, enter):
+    left, right = (arrays(wide(enter(pixels()), training=False)) for _ in range(2))
+    return left, right
+
+
+def alone(wide, enter):
+    given = enter(pixels())
+    whole = arrays(wide(given, training=True))
+    return [each[:1] for each in whole], arrays(wide(given[:1], training=True))
 
 
 def test_the_layer_that_draws():
@@ -64,7 +70,8 @@ def test_sequential_and_nested_networks():
     )
     assert naming.differing_layer(plain, twice).name == "sequential_mc"
     inputs = keras.Input(SHAPE)
-    nested = keras.Model(inputs, network(MonteCarlo(0.5, name="deep"))(inputs))
+    small = keras.layers.AveragePooling2D(1)(inputs)
+    nested = keras.Model(inputs, network(MonteCarlo(0.5, name="deep"))(small))
     assert naming.differing_layer(nested, twice).name == "deep"
 
 

@@ -61,7 +61,7 @@ def measured(outcome: AttackOutcome, given: np.ndarray, bounds: Bounds) -> Kept:
     start = (np.asarray(given, np.float64) - low) / (high - low)
     rows = (found - start).reshape(len(found), -1)
     norm = outcome.threat.norm
-    order = np.inf if norm in ("inf", np.inf) else norm
+    order = np.inf if norm == "inf" else float(norm)
     distance = np.linalg.norm(rows, ord=order, axis=1)
     flat = found.reshape(len(found), -1)
     # Written so that NaN is outside.
@@ -69,7 +69,8 @@ def measured(outcome: AttackOutcome, given: np.ndarray, bounds: Bounds) -> Kept:
     if outcome.threat.eps is not None:
         inside &= distance <= outcome.threat.eps * (1.0 + _ROUNDING) + _ROUNDING
     apart = np.abs(distance - outcome.distortion)
-    return Kept(~inside, ~(apart <= 1e-4 * (1.0 + outcome.distortion)))
+    same = np.asarray(apart <= 1e-4 * (1.0 + outcome.distortion))
+    return Kept(~inside, ~same)
 
 
 def audit_check(

@@ -76,9 +76,10 @@ def inference_check(case: Case, at_random: bool, by_batch: bool) -> Check:
 def _named(network: keras.Model, images: Any) -> str:
     """The layer with which it begins that a mode differs, in brackets."""
 
-    def compare(wide: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        left, right = wide(images), wide(images, training=False)
-        return [np.array(each) for each in left], [np.array(each) for each in right]
+    def compare(wide: keras.Model, enter: naming.Enter) -> tuple[Any, Any]:
+        given = enter(images)
+        left, right = wide(given), wide(given, training=False)
+        return [np.asarray(each) for each in left], [np.asarray(each) for each in right]
 
     layer = naming.differing_layer(network, compare)
     if layer is None:

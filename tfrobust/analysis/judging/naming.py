@@ -21,9 +21,12 @@ _RANDOM = ("Random", "Multinomial", "ParameterizedTruncatedNormal")
 _LOOKED_AT = 200
 _NO_DRAW = ("RandomGet", "RandomShuffleDataset")
 
-Differ = Callable[[keras.Model], tuple[list[np.ndarray], list[np.ndarray]]]
-"""Calls a network twice and returns all of its outputs, of which equal ones should be
-equal."""
+Enter = Callable[[Any], Any]
+"""Maps images to what a network in a network is given for them."""
+
+Differ = Callable[[keras.Model, Enter], tuple[list[np.ndarray], list[np.ndarray]]]
+"""Calls a network of many outputs twice, on what images become, and returns both times
+all of its outputs, which should be equal."""
 
 
 def networks_in(model: Any) -> list[keras.Model]:
@@ -65,7 +68,9 @@ def _at_hand(part: Any, module: str | None) -> list[Any]:
     return [*names.nonlocals.values(), *names.globals.values()]
 
 
-def differing_layer(network: keras.Model, compare: Differ) -> Any | None:
+def differing_layer(
+    network: Any, compare: Differ, enter: Enter = lambda images: images
+) -> Any | None:
     """The first layer of a functional network whose outputs differ.
 
     The network is copied, as looking into it would leave traces in it.
@@ -73,10 +78,11 @@ def differing_layer(network: keras.Model, compare: Differ) -> Any | None:
     Args:
         network: Any Keras model.
         compare: Calls a network of many outputs twice.
+        enter: What images become before they get to the network.
 
     Returns:
-        The layer of the network, or `None` where none is found, as of a network that is
-        not functional.
+        The layer, the innermost one where networks are nested; `None` where none is
+        found, as of a network that is not functional.
     """
     if not isinstance(network, keras.Model) or not is_graph(network):
         return None
@@ -97,27 +103,28 @@ def differing_layer(network: keras.Model, compare: Differ) -> Any | None:
         calls = [call for call in calls if id(call[0]) in outer]
         tensors = [(layer, args, t) for layer, args, t in calls if _is_one(t)]
         wide = keras.Model(copy.inputs, [tensor for *_, tensor in tensors])
-        first, second = compare(wide)
+        first, second = compare(wide, enter)
     except Exception:  # Of a layer of somebody's own, which may raise anything.
         return None
-    for (layer, _, _), one, other in zip(tensors, first, second, strict=True):
+    for (layer, given, _), one, other in zip(tensors, first, second, strict=True):
         if differ(one, other):
-            return _within(network, layer, compare)
+            own = network.get_layer(layer.name)
+            if not given or not _is_one(given[0]):
+                return own
+            before = keras.Model(copy.inputs, given[0])
+            # None where the layer is no network.
+            inner = differing_layer(own, compare, _after(before, enter))
+            return own if inner is None else inner
     return None
+
+
+def _after(before: keras.Model, enter: Enter) -> Enter:
+    return lambda images: before(enter(images), training=False)
 
 
 def _cloned(layer: Any) -> Any:
     """A layer of the same settings, whether its class is registered or not."""
     return type(layer).from_config(layer.get_config())
-
-
-def _within(network: keras.Model, layer: Any, compare: Differ) -> Any:
-    """The layer of that name, or the one in it where it is a network of one's own."""
-    own = next((each for each in network.layers if each.name == layer.name), layer)
-    if not isinstance(own, keras.Model):
-        return own
-    known = [each for each in _leaves(own) if _draws(each)]
-    return known[0] if known else own
 
 
 def differ(one: Any, other: Any, least: float = _SAME) -> bool:
@@ -240,11 +247,6 @@ def _words(layer: Any, graph: Any) -> str:
     if "Dropout" in kind or "GaussianNoise" in kind:
         return f"{words} with training left on"
     return f"{words}, a random resize" if resizes_at_random(graph) else words
-
-
-def _draws(layer: Any) -> bool:
-    kind = type(layer).__name__
-    return kind.startswith("Random") or "Dropout" in kind or "Noise" in kind
 
 
 def _leaves(network: keras.Model) -> Iterator[Any]:

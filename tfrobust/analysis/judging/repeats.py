@@ -68,41 +68,52 @@ def repeats_check(case: Case) -> Repeats:
 
 
 def _random_part(case: Case, images: tf.Tensor) -> str:
-    own, training = _own(case, images), not isinstance(case.given, keras.Model)
-
-    def twice(wide: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return _all(wide(own, training=False)), _all(wide(own, training=False))
-
-    def trained(wide: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return _all(wide(own, training=True)), _all(wide(own, training=True))
-
-    found = naming.random_part(case.given, case.graph.graph, twice)
-    if training and not found.startswith(("the layer", "dropout")):
-        for network in naming.networks_in(case.given):
-            layer = naming.differing_layer(network, trained)
-            if _is_dropout(layer):
-                name = f"the layer {layer.name!r} ({type(layer).__name__})"
-                return f"{name} with training left on"
+    found = naming.random_part(case.given, case.graph.graph, _again(case, images))
+    if isinstance(case.given, keras.Model) or found.startswith("the layer"):
+        return found
+    # A function may call its network in training.
+    trained = _again(case, images, training=True)
+    for network in naming.networks_in(case.given):
+        layer = naming.differing_layer(network, trained)
+        if layer is not None and _is_dropout(layer):
+            name = f"the layer {layer.name!r} ({type(layer).__name__})"
+            return f"{name} with training left on"
     return found
 
 
 def _batch_part(case: Case, images: tf.Tensor) -> str:
-    own = _own(case, images)
     modes = (False,) if isinstance(case.given, keras.Model) else (False, True)
+    part = ""
     for training in modes:
-
-        def compare(
-            wide: keras.Model, training: bool = training
-        ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-            whole = _all(wide(own, training=training))
-            alone = _all(wide(own[:1], training=training))
-            return [each[:1] for each in whole], alone
-
-        part = naming.batch_part(case.given, compare)
+        part = naming.batch_part(case.given, _alone(case, images, training))
         if part and not part.startswith("perhaps"):
             return part
     scope = naming.batch_moments(case.graph.graph)
     return f"batch statistics in use in {scope!r}" if scope else part
+
+
+def _again(case: Case, images: tf.Tensor, training: bool = False) -> naming.Differ:
+    """Asks a network of many outputs twice."""
+    own = _own(case, images)
+
+    def compare(wide: keras.Model, enter: naming.Enter) -> tuple[Any, Any]:
+        given = enter(own)
+        first, again = (_all(wide(given, training=training)) for _ in range(2))
+        return first, again
+
+    return compare
+
+
+def _alone(case: Case, images: tf.Tensor, training: bool) -> naming.Differ:
+    """Asks a network of many outputs about an image in its batch, and alone."""
+    own = _own(case, images)
+
+    def compare(wide: keras.Model, enter: naming.Enter) -> tuple[Any, Any]:
+        given = enter(own)
+        whole = _all(wide(given, training=training))
+        return [each[:1] for each in whole], _all(wide(given[:1], training=training))
+
+    return compare
 
 
 def _own(case: Case, images: tf.Tensor) -> tf.Tensor:

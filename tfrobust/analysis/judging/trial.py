@@ -17,7 +17,7 @@ from tfrobust.analysis.judging.aligned import aligned_check
 from tfrobust.analysis.judging.assault import Assault
 from tfrobust.analysis.judging.audit import audit_check, rounding_check
 from tfrobust.analysis.judging.case import Case, case_of
-from tfrobust.analysis.judging.claims import claims_of
+from tfrobust.analysis.judging.claims import Claims, claims_of
 from tfrobust.analysis.judging.convergence import convergence_check, steps_check
 from tfrobust.analysis.judging.differences import differences_check
 from tfrobust.analysis.judging.modes import inference_check, variables_check
@@ -44,7 +44,7 @@ Step = Callable[[str], Any]
 
 # How many steps of progress a judgement of most networks takes.
 _STEPS = 22
-# Between an evaluation's own attacks of larger radii and what stands in for one.
+# What stands in for an evaluation, of all that is run: not what has another radius.
 _OWN = ("pgd", "bim", "fgsm", "pgd_margin", "pgd_dlr", "square")
 
 
@@ -178,10 +178,9 @@ def _checks(case: Case, whole: Any, surrogate: Any, step: Step) -> list[Check]:
     if whole is not None:
         step("audit")
         # Every image, not only those that are drawn.
-        checks.insert(0, audit_check(case, *whole, repeats.at_random))
-    if not case.correct.any() or checks[-1].name == "finite":
-        return checks
-    if any(each.name == "finite" and each.failed for each in checks):
+        checks.insert(0, audit_check(case, whole[0], whole[1], repeats.at_random))
+    finite = not any(each.name == "finite" and each.failed for each in checks)
+    if not (finite and case.correct.any()):
         return checks
     return checks + _attacked(case, whole, surrogate, repeats, step)
 
@@ -214,12 +213,12 @@ def _attacked(
     step("sharper copies")
     checks.append(sharper_check(case, broken))
     step("alignment")
-    by_search = _by_search(claims, report)
+    by_search = _by_search(case, claims, report)
     checks.append(aligned_check(case, (by_search & ~broken) | alone))
     return checks
 
 
-def _measured(case: Case, step: Step) -> tuple[MaskingReport, Any, bool]:
+def _measured(case: Case, step: Step) -> tuple[MaskingReport, Claims, bool]:
     """What attacks leave, what is claimed of them, and whether a search was run."""
     assault, given = case.assault, case.evaluation
     claims = None
@@ -242,17 +241,17 @@ def _measured(case: Case, step: Step) -> tuple[MaskingReport, Any, bool]:
         keep_images=True,
         step=step,
     )
-    if claims is None and report.evaluation is not None:
+    if claims is None:
+        assert report.evaluation is not None  # noqa: S101  It was just measured.
         names = [name for name in report.evaluation.results if name in _OWN]
         claims = claims_of(report.evaluation, assault.norm, assault.eps, names)
     return report, claims, searched is not None or "square" in tried
 
 
-def _by_search(claims: Any, report: MaskingReport) -> np.ndarray:
+def _by_search(case: Case, claims: Claims, report: MaskingReport) -> np.ndarray:
     """What random searches break, of the evaluation or of the report, bool `[N]`."""
     found = claims.by_search()
     if report.evaluation is not None and "square" in report.evaluation.results:
         own = report.evaluation.results["square"].success
         found = own if found is None else found | own
-    correct = report.evaluation.clean_correct if report.evaluation is not None else []
-    return np.zeros(len(correct), bool) if found is None else found
+    return np.zeros_like(case.correct) if found is None else found
