@@ -294,6 +294,21 @@ def test_one_sign_is_enough():
     assert report.table() == [("pgd", estimate), ("pgd at eps 0.25", estimate)]
 
 
+@pytest.mark.slow
+def test_the_l1_ball_has_no_search(capsys):
+    """What a linear model withstands there: a step into the largest weight."""
+    w = weights()
+    images, labels = some_images(12, w)
+    report = check(
+        functools.partial(linear, w=w), images, labels, norm=1, eps=0.3, progress=True
+    )
+    assert "square" not in report.robust_accuracy and not report.masked
+    assert report.only_search == 0 and list(report.growth)[-1] == SIZE
+    assert set(report.evaluation.results) >= {"pgd", "pgd at eps 12"}
+    assert len(report.evaluation.labels) == 12
+    assert "masking: 100%" in capsys.readouterr().err
+
+
 ERRORS = [
     ({"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
     ({"eps": 0}, "`eps` must be a finite number above 0. Received: eps=0"),

@@ -142,25 +142,14 @@ def test_an_honest_network_of_digits(tfds_dir, capsys):
 
 @pytest.mark.slow
 def test_an_honest_adversarially_trained_network(tfds_dir):
-    pixels, labels = gather(
-        data.load("cifar10_jpeg", "test[:60]", tfds_dir, download=False),
-        None,
-        "images",
-        labeled=True,
-    )
-    network = models.pretrained("cifar10_adversarial_linf")
+    """Of 40 images 24 are drawn."""
+    network = models.pretrained("mnist_c4_fgsm")
+    pixels, labels = digits(tfds_dir, 40)
     judgement = judge(
-        network,
-        pixels,
-        labels,
-        norm="inf",
-        eps=4 / 255,
-        steps=10,
-        queries=100,
-        examples=40,
+        network, pixels, labels, norm="inf", eps=EPS, steps=10, queries=100, examples=24
     )
     assert judgement.sentence == "Trustworthy", str(judgement)
-    assert "of 40 images" in judgement["accuracy"].evidence
+    assert "of 24 images" in judgement["accuracy"].evidence
 
 
 TINY = {"norm": 2, "eps": 0.1, "steps": 5, "queries": 20}
@@ -240,35 +229,20 @@ def test_labels_of_something_else():
 
 @pytest.mark.slow
 def test_probabilities_in_place_of_logits():
-    """A function's are judged, and a network's too, which attacks refuse."""
     pixels, plain = images(12), linear(3, scale=40.0)
-    inputs = keras.Input(pixels.shape[1:])
-    dense = keras.layers.Dense(3)
-    x = keras.layers.Softmax()(dense(keras.layers.Flatten()(inputs)))
-    network = keras.Model(inputs, keras.ops.clip(x, 0.0, 1.0))
-    labels = answers(network, pixels)
-    assert "probabilities for logits" in judge(network, pixels, labels, **TINY).sentence
     shares = lambda x: tf.nn.softmax(plain(x)) * 1.0  # noqa: E731
     judgement = judge(shares, pixels, answers(plain, pixels), **TINY)
     assert judgement.verdict == "Wrong"
     assert "probabilities for logits" in judgement.sentence
-    # A softmax that is seen is left out, and nothing is lost.
-    seen = keras.Model(inputs, x)
-    judgement = judge(seen, pixels, labels, **TINY)
-    assert judgement["logits"].outcome == "passed"
-    assert "read before the softmax" in judgement["logits"].evidence
 
 
 @pytest.mark.slow
 def test_every_norm_and_any_bounds():
     pixels, model = images(12), linear(3)
     labels = answers(model, pixels)
-    for norm in (1, "inf"):
-        judgement = judge(model, pixels, labels, **{**TINY, "norm": norm, "eps": 0.02})
-        assert judgement.sentence == "Trustworthy", str(judgement)
-    none = "there is no random search in this norm"
     found = judge(model, pixels, labels, **{**TINY, "norm": 1, "eps": 0.02})
-    assert found["black_box"].evidence == none
+    assert found.sentence == "Trustworthy", str(found)
+    assert found["black_box"].evidence == "there is no random search in this norm"
     wide = judge(
         lambda x: model(x / 255.0), 255.0 * pixels, labels, bounds=(0, 255), **TINY
     )

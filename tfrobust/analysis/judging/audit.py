@@ -65,12 +65,14 @@ def measured(outcome: AttackOutcome, given: np.ndarray, bounds: Bounds) -> Kept:
     distance = np.linalg.norm(rows, ord=order, axis=1)
     flat = found.reshape(len(found), -1)
     # Written so that NaN is outside.
-    inside = ((flat >= -_ROUNDING) & (flat <= 1.0 + _ROUNDING)).all(axis=1)
+    within = (flat >= -_ROUNDING) & (flat <= 1.0 + _ROUNDING)
+    inside = np.asarray(within.all(axis=1))
     if outcome.threat.eps is not None:
         inside &= distance <= outcome.threat.eps * (1.0 + _ROUNDING) + _ROUNDING
     apart = np.abs(distance - outcome.distortion)
-    same = np.asarray(apart <= 1e-4 * (1.0 + outcome.distortion))
-    return Kept(~inside, ~same)
+    # Written so that NaN has moved.
+    moved = np.logical_not(apart <= 1e-4 * (1.0 + outcome.distortion))
+    return Kept(np.logical_not(inside), moved)
 
 
 def audit_check(
