@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.analysis import MaskingReport, Sign, masking, masking_check
+from tfrobust.analysis import MaskingReport, Sign, masking_check
+from tfrobust.analysis.masking_report import search_sign
 from tfrobust.attacks import PGD, Square, ThreatModel
 from tfrobust.core.estimates import Estimate
 
@@ -273,7 +274,7 @@ def test_the_attacks_are_those_that_one_would_run_oneself():
 def test_a_few_images_are_no_sign(count, size, counts):
     """By hand: more than 1 in 100, and more than twice `sqrt(p (1 - p) / (n - 1))`."""
     alone = np.arange(size) < count
-    sign = masking._search(alone)
+    sign = search_sign(alone)
     assert sign.present == counts
     assert sign.reason.startswith(f"{count} of {size} correctly classified images are")
 

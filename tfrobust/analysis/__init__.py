@@ -40,7 +40,8 @@ from tfrobust.analysis.kernels import (
 )
 from tfrobust.analysis.layers import default_layers
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
-from tfrobust.analysis.masking import MaskingReport, Sign, masking_check
+from tfrobust.analysis.masking import masking_check
+from tfrobust.analysis.masking_report import MaskingReport, Sign
 from tfrobust.analysis.perturbation import (
     PerturbationMeans,
     PerturbationStatistics,

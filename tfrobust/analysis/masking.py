@@ -11,97 +11,30 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tqdm
 
 from tfrobust.analysis.batching import gathered
-from tfrobust.attacks import (
-    BIM,
-    FGSM,
-    PGD,
-    Attack,
-    Evaluation,
-    Goal,
-    Square,
-    ThreatModel,
-    evaluate,
+from tfrobust.analysis.masking_attacks import (
+    gradient_attacks,
+    growing_radii,
+    growth_name,
+    search_attacks,
 )
+from tfrobust.analysis.masking_report import MaskingReport, report_of
+from tfrobust.attacks import PGD, Attack, Evaluation, Goal, evaluate
 from tfrobust.core.classifier import as_classifier
-from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.gradients import has_gradient, values_and_gradient
 from tfrobust.core.images import Pixels, check_classes
 from tfrobust.core.pixels import UNIT, Bounds
 from tfrobust.core.terminal import columns
 from tfrobust.settings import require, require_positive, require_steps
 
-# The share of images that may speak for masking without there being any: a gradient
-# attack on an honest model now and then heads for the wrong class.
-_BY_CHANCE = 0.01
-_GROWTH = (2, 4, 8, 16)
-_SEARCH = "square"
 # The norm of gradients that belongs to a norm of images.
 _DUAL = {1: np.inf, 2: 2}
-
-
-class Sign(NamedTuple):
-    """One sign of masked gradients.
-
-    Attributes:
-        present: Whether it was seen.
-        reason: The numbers behind it, in one line.
-    """
-
-    present: bool
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskingReport:
-    """What several attacks leave of a model, and which signs of masking there are.
-
-    Attributes:
-        threat: Norm and radius of all attacks but those of `growth`.
-        robust_accuracy: Share of all images that are classified correctly and withstand
-            an attack: `"clean"` for none, `"pgd"`, `"bim"`, `"fgsm"`, `"pgd_margin"`,
-            `"pgd_dlr"` (from 3 classes on), `"square"` (not in L1), and `"union"` for
-            those that withstand each of them.
-        growth: The same for `"pgd"` at larger radii, by radius in rising order. The
-            last is the size of the box [0, 1], within which any image may be shown.
-        vanishing: Share of the correctly classified images with a vanishing gradient of
-            the margin: 0, not finite, or so small that along it not even the size of
-            the box would change the class.
-        only_search: How many images the random search breaks and no gradient attack.
-        signs: By name, whether each sign of masking was seen and why:
-            `"single_step_beats_iterative"`, `"search_beats_gradients"`,
-            `"unbounded_attack_fails"` and `"gradients_vanish"`.
-        evaluation: What each attack did to each image, those of `growth` by
-            `growth_name` of their radius; left out of comparisons.
-
-    Reference: Athalye et al. 2018, section 3.1; Carlini et al. 2019, section 4.
-    """
-
-    threat: ThreatModel
-    robust_accuracy: dict[str, Estimate]
-    growth: dict[float, Estimate]
-    vanishing: Estimate
-    only_search: int
-    signs: dict[str, Sign]
-    evaluation: Evaluation | None = dataclasses.field(
-        default=None, compare=False, repr=False
-    )
-
-    @property
-    def masked(self) -> bool:
-        """Whether any sign was seen. None is no proof of robustness."""
-        return any(sign.present for sign in self.signs.values())
-
-    def table(self) -> list[tuple[str, Estimate]]:
-        """Rows of a name and a robust accuracy, larger radii last."""
-        grown = [(f"pgd at eps {eps:.4g}", left) for eps, left in self.growth.items()]
-        return [*self.robust_accuracy.items(), *grown]
 
 
 def masking_check(
@@ -275,50 +208,7 @@ def measure(
             for rows in batches
         ]
     )
-    return _report(plain.threat, evaluation, known or {}, searched, radii, vanishing)
-
-
-def gradient_attacks(plain: PGD, classes: int, restarts: int) -> dict[str, Attack]:
-    """The gradient attacks of `masking_check` by name.
-
-    Example:
-        >>> sorted(gradient_attacks(PGD(norm=2, eps=0.5), 2, 1))
-        ['bim', 'fgsm', 'pgd', 'pgd_margin']
-    """
-    often = dataclasses.replace(plain, loss="margin", restarts=restarts)
-    attacks: dict[str, Attack] = {
-        "pgd": plain,
-        "bim": BIM(norm=plain.norm, eps=plain.eps, steps=plain.steps),
-        "fgsm": FGSM(norm=plain.norm, eps=plain.eps),
-        "pgd_margin": often,
-    }
-    if classes >= 3:
-        attacks["pgd_dlr"] = dataclasses.replace(often, loss="dlr")
-    return attacks
-
-
-def search_attacks(
-    norm: float | str, eps: float, queries: int, seed: int
-) -> dict[str, Attack]:
-    """The random search of `masking_check` by name; none in L1.
-
-    Example:
-        >>> list(search_attacks(2, 0.5, 10, 0)), search_attacks(1, 0.5, 10, 0)
-        (['square'], {})
-    """
-    if norm == 1:
-        return {}
-    return {_SEARCH: Square(norm=norm, eps=eps, queries=queries, seed=seed)}
-
-
-def growth_name(radius: float) -> str:
-    """What the attack of a larger radius is called in `MaskingReport.evaluation`.
-
-    Example:
-        >>> growth_name(0.25)
-        'pgd at eps 0.25'
-    """
-    return f"pgd at eps {radius:.4g}"
+    return report_of(plain.threat, evaluation, known or {}, searched, radii, vanishing)
 
 
 def _step(shown: tqdm.tqdm) -> Callable[[str], None]:
@@ -331,18 +221,6 @@ def _step(shown: tqdm.tqdm) -> Callable[[str], None]:
         shown.set_postfix_str(name)
 
     return step
-
-
-def growing_radii(norm: float | str, eps: float, images: tf.Tensor) -> list[float]:
-    """Growing radii, the last that of the box [0, 1].
-
-    Example:
-        >>> growing_radii(2, 0.5, tf.zeros([1, 2, 2, 1]))
-        [1.0, 2.0]
-    """
-    size = math.prod(images.shape[1:])
-    box = {1: float(size), 2: math.sqrt(size)}.get(norm, 1.0)  # type: ignore[call-overload]
-    return [*(times * eps for times in _GROWTH if times * eps < box), box]
 
 
 def with_gradient(model: Any, pixels: Pixels) -> tuple[Any, Pixels]:
@@ -389,94 +267,3 @@ def _vanishing(
     sizes = np.linalg.norm(rows, ord=dual, axis=1)
     # Written so that NaN vanishes too.
     return ~(np.isfinite(sizes) & (sizes * box > -margin.numpy()))
-
-
-def _report(
-    threat: ThreatModel,
-    evaluation: Evaluation,
-    known: Mapping[str, np.ndarray],
-    searched: np.ndarray | None,
-    radii: list[float],
-    vanishing: np.ndarray,
-) -> MaskingReport:
-    grown = {radius: growth_name(radius) for radius in radii}
-    names = [name for name in evaluation.results if name not in grown.values()]
-    correct = evaluation.clean_correct
-    broken = {name: evaluation.results[name].success for name in names} | dict(known)
-    remaining = {"clean": evaluation.accuracy()}
-    remaining.update({name: mean(correct & ~lost) for name, lost in broken.items()})
-    by_gradient = np.any([broken[name] for name in broken if name != _SEARCH], axis=0)
-    by_search = broken.get(_SEARCH, np.zeros_like(correct))
-    if searched is not None:
-        by_search = by_search | searched
-    remaining["union"] = mean(correct & ~by_gradient & ~by_search)
-    growth = {
-        radius: evaluation.robust_accuracy([name]) for radius, name in grown.items()
-    }
-    alone = by_search & ~by_gradient
-    # What is wrong from the start counts as broken by both, and so for neither.
-    iterated = broken["pgd"] | broken["bim"]
-    ahead = mean(broken["fgsm"].astype(int) - iterated.astype(int))
-    lost = mean(vanishing[correct])
-    return MaskingReport(
-        threat=threat,
-        robust_accuracy=remaining,
-        growth=growth,
-        vanishing=lost,
-        only_search=int(alone.sum()),
-        signs={
-            "single_step_beats_iterative": _single_step(ahead),
-            "search_beats_gradients": _search(alone[correct]),
-            "unbounded_attack_fails": _unbounded(growth),
-            "gradients_vanish": _vanish(lost),
-        },
-        evaluation=evaluation,
-    )
-
-
-def speaks(share: Estimate, least: float = _BY_CHANCE) -> bool:
-    """Whether a share of images is more than chance; never of a single image.
-
-    Args:
-        share: A mean over images.
-        least: What it must be above, beside two standard errors.
-
-    Example:
-        >>> speaks(mean([1] * 4 + [0] * 96)), speaks(mean([1] * 3 + [0] * 97))
-        (True, False)
-    """
-    sure = share.value > 2.0 * share.standard_error  # False where that is NaN
-    return sure and share.value > least
-
-
-def _single_step(ahead: Estimate) -> Sign:
-    more = "more" if ahead.value > 0 else "fewer"
-    return Sign(
-        speaks(ahead),
-        f"one step breaks {abs(ahead.value):.1%} {more} of the images than PGD and BIM",
-    )
-
-
-def _search(alone: np.ndarray) -> Sign:
-    return Sign(
-        speaks(mean(alone)),
-        f"{alone.sum()} of {alone.size} correctly classified images are broken by "
-        "random search and by no gradient attack",
-    )
-
-
-def _unbounded(growth: dict[float, Estimate]) -> Sign:
-    radius, remaining = list(growth.items())[-1]
-    return Sign(
-        speaks(remaining),
-        f"{remaining.value:.1%} of the images withstand PGD at eps {radius:.4g}, where "
-        "any image may be shown",
-    )
-
-
-def _vanish(lost: Estimate) -> Sign:
-    return Sign(
-        speaks(lost),
-        f"{lost.value:.1%} of the correctly classified images have a gradient of 0, or "
-        "one too small to lead anywhere",
-    )

@@ -81,6 +81,7 @@ def test_a_network_of_its_features():
     assert "are found, by a boundary in the features" in found.evidence
 
 
+@pytest.mark.filterwarnings("ignore:`model` has gradients of exactly 0")
 def test_an_attack_without_gradients_finds_nothing():
     found = planted_check(given(network(quantum=1e-3)), NOTHING, False)
     assert found.outcome == "doubtful", found.evidence

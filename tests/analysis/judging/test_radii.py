@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tfrobust.analysis.judging.radii import growth_check, unbounded_check
-from tfrobust.analysis.masking import MaskingReport, Sign, growth_name
+from tfrobust.analysis.masking_attacks import growth_name
+from tfrobust.analysis.masking_report import MaskingReport, Sign
 from tfrobust.attacks import AttackOutcome, Evaluation, ThreatModel
 from tfrobust.core.estimates import Estimate, mean
 

@@ -6,7 +6,7 @@ import math
 
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.core.estimates import mean
 
 # Of the normal distribution, for an interval that holds 95 times in 100.

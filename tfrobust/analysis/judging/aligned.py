@@ -7,7 +7,7 @@ import numpy as np
 from tfrobust.analysis.alignments import alignment
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.core.estimates import mean
 from tfrobust.pag import OneImage
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfrobust.analysis.masking import gradient_attacks, search_attacks
+from tfrobust.analysis.masking_attacks import gradient_attacks, search_attacks
 from tfrobust.attacks import PGD, Attack
 
 # Parts of the names under which evaluations hold attacks that ask for no gradient.

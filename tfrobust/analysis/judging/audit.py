@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.attacks import AttackOutcome, Evaluation
 from tfrobust.core.estimates import mean
 from tfrobust.core.images import Pixels

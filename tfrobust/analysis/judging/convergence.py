@@ -7,7 +7,7 @@ import numpy as np
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
 from tfrobust.analysis.judging.results import Check, check
-from tfrobust.analysis.masking import MaskingReport, speaks
+from tfrobust.analysis.masking_report import MaskingReport, speaks
 from tfrobust.core.estimates import mean
 
 # By so much a result may move, as a share of the images.

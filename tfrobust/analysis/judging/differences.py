@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.attacks import Goal
 from tfrobust.core.classifier import split_logits
 from tfrobust.core.estimates import mean

@@ -147,6 +147,7 @@ def random_operations(graph: Any) -> list[tuple[str, str]]:
     """Types and names of what draws at random in a traced graph, functions included.
 
     Example:
+        >>> import tensorflow as tf
         >>> graph = tf.function(lambda x: x + tf.random.normal([2])
         ...     ).get_concrete_function(tf.TensorSpec([2]))
         >>> [kind for kind, _ in random_operations(graph.graph)]
@@ -165,6 +166,7 @@ def resizes_at_random(graph: Any) -> bool:
     """Whether a size that an image is brought to is drawn at random.
 
     Example:
+        >>> import tensorflow as tf
         >>> def resized(x):
         ...     size = tf.random.uniform([2], 4, 8, tf.int32)
         ...     return tf.image.resize(x, size)

@@ -21,7 +21,7 @@ from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
 from tfrobust.analysis.judging.drawing import draws_of
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.attacks import evaluate
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import mean

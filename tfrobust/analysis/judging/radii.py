@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import MaskingReport, growth_name, speaks
+from tfrobust.analysis.masking_attacks import growth_name
+from tfrobust.analysis.masking_report import MaskingReport, speaks
 from tfrobust.core.estimates import mean
 
 # From so large a share of the box on accuracy must have fallen.

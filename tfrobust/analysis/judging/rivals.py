@@ -12,7 +12,7 @@ from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.claims import Claims
 from tfrobust.analysis.judging.drawing import draws_of
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import MaskingReport, speaks
+from tfrobust.analysis.masking_report import MaskingReport, speaks
 from tfrobust.core.estimates import mean
 from tfrobust.core.pixels import to_unit
 

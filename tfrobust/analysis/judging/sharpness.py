@@ -10,7 +10,7 @@ import numpy as np
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check, idle
 from tfrobust.analysis.judging.rivals import shown
-from tfrobust.analysis.masking import speaks
+from tfrobust.analysis.masking_report import speaks
 from tfrobust.core.estimates import mean
 from tfrobust.layers import CenteredSoftplus, LipschitzBatchNormalization, find_layers
 

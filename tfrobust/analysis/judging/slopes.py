@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfrobust.analysis.batching import any_number, in_batches, traced
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check, idle
-from tfrobust.analysis.masking import MaskingReport, speaks
+from tfrobust.analysis.masking_report import MaskingReport, speaks
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import mean
 from tfrobust.core.gradients import values_and_gradient

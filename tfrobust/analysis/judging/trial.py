@@ -34,7 +34,8 @@ from tfrobust.analysis.judging.rivals import (
 )
 from tfrobust.analysis.judging.sharpness import sharper_check
 from tfrobust.analysis.judging.slopes import cross_entropy_check, margin_check
-from tfrobust.analysis.masking import MaskingReport, measure
+from tfrobust.analysis.masking import measure
+from tfrobust.analysis.masking_report import MaskingReport
 from tfrobust.attacks import Evaluation
 from tfrobust.core.terminal import columns
 from tfrobust.settings import require, require_positive, require_steps
