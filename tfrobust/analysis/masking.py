@@ -129,7 +129,7 @@ def masking_check(
         ncols=columns(sys.stderr),
         disable=not progress,
     ) as shown:
-        return measure(
+        report = measure(
             model,
             pixels,
             labels,
@@ -138,6 +138,8 @@ def masking_check(
             batch_size=batch_size,
             step=_step(shown),
         )
+        shown.update(1)
+    return report
 
 
 def measure(

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfrobust.analysis.judging.assault import Assault
 from tfrobust.analysis.judging.case import case_of
+from tfrobust.core.images import pixels_in
 
 SHAPE = (4, 3, 1)
 SIZE = 12
@@ -38,4 +39,5 @@ def answers(model, pixels):
 def case(model, pixels, labels, norm="inf", eps=0.05, evaluation=None, **changes):
     settings = {"steps": 10, "queries": 50, "seed": 0, **changes}
     assault = Assault(norm=norm, eps=eps, **settings)
-    return case_of(model, pixels, labels, None, assault, evaluation, 1000, 64)
+    own = pixels_in(pixels, model)
+    return case_of(model, own, labels, assault, evaluation, 1000, 64)

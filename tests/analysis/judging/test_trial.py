@@ -193,7 +193,9 @@ def test_an_evaluation_is_taken_at_its_word_and_not_run_again(monkeypatch):
 
     monkeypatch.setattr(Square, "run", no_search)
     fresh = linear(3)  # without any compiled attack
-    judgement = judge(fresh, pixels, labels, evaluation=evaluation, **TINY)
+    # Batches that can be read but once.
+    batches = iter([(pixels[:10], labels[:10]), (pixels[10:], labels[10:])])
+    judgement = judge(fresh, batches, evaluation=evaluation, **TINY)
     assert judgement.sentence == "Trustworthy", str(judgement)
     assert judgement["audit"].outcome == "passed"
     assert judgement["audit"].evidence.startswith("of 32 images 0 are outside")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrobust.analysis.batching import gathered, traced
+from tfrobust.analysis.batching import traced
 from tfrobust.analysis.judging.assault import Assault
 from tfrobust.analysis.judging.claims import Claims
 from tfrobust.analysis.masking import with_gradient
@@ -123,9 +123,8 @@ class Case:
 
 def case_of(
     model: Any,
-    images: Any,
+    own: Pixels,
     labels: Any,
-    bounds: Any,
     assault: Assault,
     evaluation: Evaluation | None,
     examples: int,
@@ -133,10 +132,18 @@ def case_of(
 ) -> Case:
     """The case of some images, of which so many are drawn.
 
+    Args:
+        model: As for an attack's call.
+        own: The images for it.
+        labels: Of them.
+        assault: The attacks.
+        evaluation: Of the images, if there is one.
+        examples: How many are drawn at most.
+        batch_size: Images at a time.
+
     Raises:
         ValueError: If images, labels or the evaluation do not go together.
     """
-    own, labels = gathered(images, labels, model, bounds, labeled=True)
     labels = check_classes("labels", labels, own.images).numpy()
     if not len(labels):
         raise ValueError("`images` must hold at least one image. Received: none")

@@ -157,12 +157,9 @@ def judge(
     with shown, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         step("images")
-        case = case_of(
-            model, images, labels, bounds, assault, evaluation, examples, batch_size
-        )
-        whole = None
-        if evaluation is not None:
-            whole = evaluation, gathered(images, labels, model, bounds, labeled=True)[0]
+        pixels, labels = gathered(images, labels, model, bounds, labeled=True)
+        case = case_of(model, pixels, labels, assault, evaluation, examples, batch_size)
+        whole = None if evaluation is None else (evaluation, pixels)
         checks = _checks(case, whole, surrogate, step)
         shown.update(_STEPS - shown.n)
     return judged(checks)
