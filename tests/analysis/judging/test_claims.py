@@ -1,5 +1,7 @@
 """What an evaluation says of a ball that may not be its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,21 @@ def test_an_attack_of_the_norm_is_needed():
     assert str(caught.value) == (
         "`evaluation` must hold an attack of the norm 2. Received: attacks of inf"
     )
+
+
+def test_each_stage_of_an_ensemble_counts_by_itself():
+    """What only its random search breaks is no success of gradients; by hand."""
+    whole = dataclasses.replace(
+        outcome("inf", 0.1, [True, True, True], [0.1, 0.1, 0.0]),
+        broken_by=np.array(["apgd-ce", "square", ""]),
+        already=np.array([False, False, True]),
+        seconds={"apgd-ce": 1.0, "apgd-t": 2.0, "square": 3.0},
+    )
+    claims = claims_of(evaluation(aa=whole), "inf", 0.1)
+    assert {name: rows.tolist() for name, rows in claims.broken.items()} == {
+        "aa, apgd-ce": [True, False, True],
+        "aa, apgd-t": [False, False, True],
+        "aa, square": [False, True, True],
+    }
+    assert claims.by_search().tolist() == [False, True, True]
+    assert claims.union().all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def claims_of(
     """What an evaluation claims of a ball.
 
     An attack counts that is of this norm: one of a smaller radius as it is, one of a
-    larger radius or of none for its successes within this one.
+    larger radius or of none for its successes within this one. Each stage of an
+    ensemble is an attack of its own.
 
     Args:
         evaluation: Of N images.
@@ -73,6 +75,7 @@ def claims_of(
             f"`evaluation` must hold an attack of the norm {norm!r}. Received: "
             + (f"attacks of {', '.join(norms)}" if norms else "no attack")
         )
+    chosen = dict(_stages(chosen))
     limit = eps + _ROUNDING * (1.0 + eps)
     broken = {name: _within(outcome, limit) for name, outcome in chosen.items()}
     rounded = {
@@ -81,6 +84,30 @@ def claims_of(
         for name, outcome in chosen.items()
     }
     return Claims(broken=broken, rounded=rounded)
+
+
+def _stages(
+    outcomes: dict[str, AttackOutcome],
+) -> Iterator[tuple[str, AttackOutcome]]:
+    """The outcomes, one for each stage of an attack that has some.
+
+    An image that only the random search of an ensemble breaks speaks against the
+    gradients that were followed before it.
+    """
+    for name, outcome in outcomes.items():
+        if outcome.broken_by is None:
+            yield name, outcome
+            continue
+        for stage in outcome.seconds:
+            own = outcome.already | (outcome.broken_by == stage)
+            yield (
+                f"{name}, {stage}",
+                dataclasses.replace(
+                    outcome,
+                    success=outcome.success & own,
+                    success_rounded=outcome.success_rounded & own,
+                ),
+            )
 
 
 def _within(outcome: AttackOutcome, limit: float) -> np.ndarray:
