@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.analysis import MaskingReport, Sign, masking, masking_check
+from tfrobust.analysis import MaskingReport, Sign, masking_check
+from tfrobust.analysis.masking_report import search_sign
 from tfrobust.attacks import PGD, Square, ThreatModel
 from tfrobust.core.estimates import Estimate
 
@@ -273,7 +274,7 @@ def test_the_attacks_are_those_that_one_would_run_oneself():
 def test_a_few_images_are_no_sign(count, size, counts):
     """By hand: more than 1 in 100, and more than twice `sqrt(p (1 - p) / (n - 1))`."""
     alone = np.arange(size) < count
-    sign = masking._search(alone)
+    sign = search_sign(alone)
     assert sign.present == counts
     assert sign.reason.startswith(f"{count} of {size} correctly classified images are")
 
@@ -294,8 +295,23 @@ def test_one_sign_is_enough():
     assert report.table() == [("pgd", estimate), ("pgd at eps 0.25", estimate)]
 
 
+@pytest.mark.slow
+def test_the_l1_ball_has_no_search(capsys):
+    """What a linear model withstands there: a step into the largest weight."""
+    w = weights()
+    images, labels = some_images(12, w)
+    report = check(
+        functools.partial(linear, w=w), images, labels, norm=1, eps=0.3, progress=True
+    )
+    assert "square" not in report.robust_accuracy and not report.masked
+    assert report.only_search == 0 and list(report.growth)[-1] == SIZE
+    assert set(report.evaluation.results) >= {"pgd", "pgd at eps 12"}
+    assert len(report.evaluation.labels) == 12
+    assert "masking: 100%" in capsys.readouterr().err
+
+
 ERRORS = [
-    ({"norm": 1}, '`norm` must be 2 or "inf". Received: norm=1'),
+    ({"norm": 3}, '`norm` must be 1, 2 or "inf". Received: norm=3'),
     ({"eps": 0}, "`eps` must be a finite number above 0. Received: eps=0"),
     (
         {"restarts": 0},

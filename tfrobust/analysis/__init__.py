@@ -32,6 +32,7 @@ from tfrobust.analysis.filters import (
     low_pass,
     swap_high,
 )
+from tfrobust.analysis.judging import Check, Judgement, judge
 from tfrobust.analysis.kernels import (
     KernelSmoothness,
     kernel_smoothness,
@@ -39,7 +40,8 @@ from tfrobust.analysis.kernels import (
 )
 from tfrobust.analysis.layers import default_layers
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
-from tfrobust.analysis.masking import MaskingReport, Sign, masking_check
+from tfrobust.analysis.masking import masking_check
+from tfrobust.analysis.masking_report import MaskingReport, Sign
 from tfrobust.analysis.perturbation import (
     PerturbationMeans,
     PerturbationStatistics,
@@ -63,6 +65,8 @@ __all__ = [
     "Agreement",
     "Alignment",
     "Characteristic",
+    "Check",
+    "Judgement",
     "KernelSmoothness",
     "LayerMean",
     "LocalResponse",
@@ -82,6 +86,7 @@ __all__ = [
     "frequency_radius",
     "high_frequency_share",
     "high_pass",
+    "judge",
     "kernel_smoothness",
     "kernel_variation",
     "local_response",

@@ -9,88 +9,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from tfrobust.analysis.batching import gathered
-from tfrobust.attacks import (
-    BIM,
-    FGSM,
-    PGD,
-    Attack,
-    Evaluation,
-    Goal,
-    Square,
-    ThreatModel,
-    evaluate,
+from tfrobust.analysis.masking_attacks import (
+    gradient_attacks,
+    growing_radii,
+    growth_name,
+    search_attacks,
 )
+from tfrobust.analysis.masking_report import MaskingReport, report_of
+from tfrobust.attacks import PGD, Attack, Evaluation, Goal, evaluate
 from tfrobust.core.classifier import as_classifier
-from tfrobust.core.estimates import Estimate, mean
 from tfrobust.core.gradients import has_gradient, values_and_gradient
 from tfrobust.core.images import Pixels, check_classes
 from tfrobust.core.pixels import UNIT, Bounds
+from tfrobust.core.terminal import columns
 from tfrobust.settings import require, require_positive, require_steps
 
-# The share of images that may speak for masking without there being any: a gradient
-# attack on an honest model now and then heads for the wrong class.
-_BY_CHANCE = 0.01
-_GROWTH = (2, 4, 8, 16)
-_GRADIENT = ("pgd", "bim", "fgsm", "pgd_margin", "pgd_dlr")
-
-
-class Sign(NamedTuple):
-    """One sign of masked gradients.
-
-    Attributes:
-        present: Whether it was seen.
-        reason: The numbers behind it, in one line.
-    """
-
-    present: bool
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskingReport:
-    """What several attacks leave of a model, and which signs of masking there are.
-
-    Attributes:
-        threat: Norm and radius of all attacks but those of `growth`.
-        robust_accuracy: Share of all images that are classified correctly and withstand
-            an attack: `"clean"` for none, `"pgd"`, `"bim"`, `"fgsm"`, `"pgd_margin"`,
-            `"pgd_dlr"` (from 3 classes on), `"square"`, and `"union"` for those that
-            withstand each of them.
-        growth: The same for `"pgd"` at larger radii, by radius in rising order. The
-            last is the size of the box [0, 1], within which any image may be shown.
-        vanishing: Share of the correctly classified images with a vanishing gradient of
-            the margin: 0, not finite, or so small that along it not even the size of
-            the box would change the class.
-        only_search: How many images the random search breaks and no gradient attack.
-        signs: By name, whether each sign of masking was seen and why:
-            `"single_step_beats_iterative"`, `"search_beats_gradients"`,
-            `"unbounded_attack_fails"` and `"gradients_vanish"`.
-
-    Reference: Athalye et al. 2018, section 3.1; Carlini et al. 2019, section 4.
-    """
-
-    threat: ThreatModel
-    robust_accuracy: dict[str, Estimate]
-    growth: dict[float, Estimate]
-    vanishing: Estimate
-    only_search: int
-    signs: dict[str, Sign]
-
-    @property
-    def masked(self) -> bool:
-        """Whether any sign was seen. None is no proof of robustness."""
-        return any(sign.present for sign in self.signs.values())
-
-    def table(self) -> list[tuple[str, Estimate]]:
-        """Rows of a name and a robust accuracy, larger radii last."""
-        grown = [(f"pgd at eps {eps:.4g}", left) for eps, left in self.growth.items()]
-        return [*self.robust_accuracy.items(), *grown]
+# The norm of gradients that belongs to a norm of images.
+_DUAL = {1: np.inf, 2: 2}
 
 
 def masking_check(
@@ -106,6 +50,7 @@ def masking_check(
     seed: int = 0,
     batch_size: int = 128,
     bounds: Any = None,
+    progress: bool = False,
 ) -> MaskingReport:
     """Attacks a model in ways that agree on an honest one, and says where they differ.
 
@@ -132,7 +77,8 @@ def masking_check(
         model: As for an attack's call.
         images: `[N,H,W,C]` within the bounds in any form; see `tfrobust.analysis`.
         labels: As for an attack's call, unless `images` brings them.
-        norm: 2, `"inf"` or `math.inf`.
+        norm: 1, 2, `"inf"` or `math.inf`. In L1 there is no random search, and so no
+            sign of it.
         eps: Radius in units of images in [0, 1], above 0.
         restarts: Of PGD on the margin and on the difference of logits ratio.
         steps: Of every PGD.
@@ -140,6 +86,7 @@ def masking_check(
         seed: Of all draws, in [0, 2**31).
         batch_size: How many images are attacked at once.
         bounds: The range of the pixels, as for an attack's call.
+        progress: Whether to show a progress bar with the time left on standard error.
 
     Returns:
         A `MaskingReport`.
@@ -159,7 +106,7 @@ def masking_check(
         >>> report.masked, report.robust_accuracy["union"].value
         (False, 1.0)
     """
-    require(norm in (2, "inf", math.inf), "norm", norm, '2 or "inf"')
+    require(norm in (1, 2, "inf", math.inf), "norm", norm, '1, 2 or "inf"')
     require_positive("eps", eps)
     counts = {"steps": steps, "restarts": restarts, "queries": queries}
     for name, value in {**counts, "batch_size": batch_size}.items():
@@ -169,59 +116,125 @@ def masking_check(
     if not len(labels):
         raise ValueError("`images` must hold at least one image. Received: none")
     classes = int(as_classifier(model, pixels.bounds)(pixels.images[:1]).shape[-1])
-    model, pixels = _with_gradient(model, pixels)
-    images, bounds = pixels.images, pixels.bounds
-    batches, in_unit = (
-        [
-            (whole[first : first + batch_size], labels[first : first + batch_size])
-            for first in range(0, len(labels), batch_size)
-        ]
-        for whole in (pixels.given, images)
-    )
     plain = PGD(norm=norm, eps=eps, steps=steps, seed=seed)
-    radii = _radii(norm, eps, images)
-    tried = _attacks(plain, classes, restarts, queries)
-    grown = {str(radius): dataclasses.replace(plain, eps=radius) for radius in radii}
-    evaluation = evaluate(model, batches, {**tried, **grown}, bounds=bounds)
-    if not evaluation.clean_correct.any():
-        raise ValueError(
-            "`images` must include some that `model` classifies correctly. "
-            "Received: none"
-        )
-    growth = {radius: evaluation.robust_accuracy([str(radius)]) for radius in radii}
-    vanishing = np.concatenate(
-        [_vanishing(model, bounds, *batch, norm, radii[-1]) for batch in in_unit]
-    )
-    return _report(plain.threat, evaluation, list(tried), growth, vanishing)
-
-
-def _attacks(
-    plain: PGD, classes: int, restarts: int, queries: int
-) -> dict[str, Attack]:
-    """The attacks by name."""
-    often = dataclasses.replace(plain, loss="margin", restarts=restarts)
-    attacks: dict[str, Attack] = {
-        "pgd": plain,
-        "bim": BIM(norm=plain.norm, eps=plain.eps, steps=plain.steps),
-        "fgsm": FGSM(norm=plain.norm, eps=plain.eps),
-        "pgd_margin": often,
+    tried = {
+        **gradient_attacks(plain, classes, restarts),
+        **search_attacks(norm, eps, queries, seed),
     }
-    if classes >= 3:
-        attacks["pgd_dlr"] = dataclasses.replace(often, loss="dlr")
-    attacks["square"] = Square(
-        norm=plain.norm, eps=plain.eps, queries=queries, seed=plain.seed
+    total = len(tried) + len(growing_radii(norm, eps, pixels.images))
+    with tqdm.tqdm(
+        desc="masking",
+        unit="attack",
+        total=total,
+        ncols=columns(sys.stderr),
+        disable=not progress,
+    ) as shown:
+        report = measure(
+            model,
+            pixels,
+            labels,
+            plain,
+            tried,
+            batch_size=batch_size,
+            step=_step(shown),
+        )
+        shown.update(1)
+    return report
+
+
+def measure(
+    model: Any,
+    pixels: Pixels,
+    labels: tf.Tensor,
+    plain: PGD,
+    tried: Mapping[str, Attack],
+    *,
+    known: Mapping[str, np.ndarray] | None = None,
+    searched: np.ndarray | None = None,
+    batch_size: int = 128,
+    keep_images: bool = False,
+    step: Callable[[str], Any] = str,
+) -> MaskingReport:
+    """The report of `masking_check`, of attacks that one chooses.
+
+    Args:
+        model: As for an attack's call.
+        pixels: The images.
+        labels: int32 `[N]`.
+        plain: What grows: its radius is that of the report.
+        tried: The attacks to run, by name, of the radius of `plain`. `"pgd"`, `"bim"`
+            and `"fgsm"` are among them; all but `"square"` climb gradients.
+        known: By name, which images other gradient attacks break, bool `[N]`.
+        searched: Which images other random searches break, bool `[N]`.
+        batch_size: How many images are attacked at once.
+        keep_images: Whether the evaluation keeps what the attacks find.
+        step: Called with the name of each attack before it runs.
+
+    Raises:
+        ValueError: If the model gets every image wrong.
+    """
+    model, pixels = with_gradient(model, pixels)
+    batches = [
+        (slice(first, first + batch_size))
+        for first in range(0, len(labels), batch_size)
+    ]
+    radii = growing_radii(plain.norm, plain.eps, pixels.images)
+    grown = {
+        growth_name(radius): dataclasses.replace(plain, eps=radius) for radius in radii
+    }
+    evaluation: Evaluation | None = None
+    for name, attack in {**tried, **grown}.items():
+        step(name)
+        given = [(pixels.given[rows], labels[rows]) for rows in batches]
+        one = evaluate(
+            model, given, {name: attack}, bounds=pixels.bounds, keep_images=keep_images
+        )
+        if not one.clean_correct.any():
+            raise ValueError(
+                "`images` must include some that `model` classifies correctly. "
+                "Received: none"
+            )
+        results = {} if evaluation is None else evaluation.results
+        evaluation = dataclasses.replace(one, results={**results, **one.results})
+    assert evaluation is not None  # noqa: S101 - `tried` holds at least `pgd`
+    vanishing = np.concatenate(
+        [
+            _vanishing(
+                model,
+                pixels.bounds,
+                pixels.images[rows],
+                labels[rows],
+                plain,
+                radii[-1],
+            )
+            for rows in batches
+        ]
     )
-    return attacks
+    return report_of(plain.threat, evaluation, known or {}, searched, radii, vanishing)
 
 
-def _radii(norm: float | str, eps: float, images: tf.Tensor) -> list[float]:
-    """Growing radii, the last that of the box."""
-    box = math.sqrt(math.prod(images.shape[1:])) if norm == 2 else 1.0
-    return [*(times * eps for times in _GROWTH if times * eps < box), box]
+def _step(shown: tqdm.tqdm) -> Callable[[str], None]:
+    """Shows which attack runs; the bar moves on as one is over."""
+    started: list[str] = []
+
+    def step(name: str) -> None:
+        shown.update(1 if started else 0)
+        started.append(name)
+        shown.set_postfix_str(name)
+
+    return step
 
 
-def _with_gradient(model: Any, pixels: Pixels) -> tuple[Any, Pixels]:
-    """The model and its images, or the same with a gradient of 0 if it has none."""
+def with_gradient(model: Any, pixels: Pixels) -> tuple[Any, Pixels]:
+    """The model and its images, or the same with a gradient of 0 if it has none.
+
+    Example:
+        >>> images = tf.zeros([1, 2, 1, 1])
+        >>> model, _ = with_gradient(
+        ...     lambda x: tf.round(x[:, :, 0, 0]), Pixels(images, images, UNIT))
+        >>> has_gradient(model, images)
+        True
+    """
     classifier = as_classifier(model, pixels.bounds)
     if has_gradient(classifier, pixels.images[:1]):
         return model, pixels
@@ -238,7 +251,7 @@ def _vanishing(
     bounds: Bounds,
     images: tf.Tensor,
     labels: tf.Tensor,
-    norm: float | str,
+    plain: PGD,
     box: float,
 ) -> np.ndarray:
     """Where the margin's gradient leads nowhere within the box, bool `[B]`.
@@ -252,78 +265,7 @@ def _vanishing(
     margin, gradient = values_and_gradient(lambda x: goal.margin(classifier(x)), images)
     rows = np.asarray(gradient, np.float64)
     rows = rows.reshape(len(rows), -1)
-    sizes = np.linalg.norm(rows, ord=2 if norm == 2 else 1, axis=1)
+    dual = _DUAL.get(plain.norm, 1)  # type: ignore[call-overload]
+    sizes = np.linalg.norm(rows, ord=dual, axis=1)
     # Written so that NaN vanishes too.
     return ~(np.isfinite(sizes) & (sizes * box > -margin.numpy()))
-
-
-def _report(
-    threat: ThreatModel,
-    evaluation: Evaluation,
-    names: list[str],
-    growth: dict[float, Estimate],
-    vanishing: np.ndarray,
-) -> MaskingReport:
-    remaining = {"clean": evaluation.accuracy()}
-    remaining.update({name: evaluation.robust_accuracy([name]) for name in names})
-    remaining["union"] = evaluation.robust_accuracy(names)
-    correct = evaluation.clean_correct
-    broken = {name: evaluation.results[name].success for name in names}
-    by_gradient = np.any([broken[name] for name in names if name in _GRADIENT], axis=0)
-    alone = broken["square"] & ~by_gradient
-    # What is wrong from the start counts as broken by both, and so for neither.
-    iterated = broken["pgd"] | broken["bim"]
-    ahead = mean(broken["fgsm"].astype(int) - iterated.astype(int))
-    lost = mean(vanishing[correct])
-    return MaskingReport(
-        threat=threat,
-        robust_accuracy=remaining,
-        growth=growth,
-        vanishing=lost,
-        only_search=int(alone.sum()),
-        signs={
-            "single_step_beats_iterative": _single_step(ahead),
-            "search_beats_gradients": _search(alone[correct]),
-            "unbounded_attack_fails": _unbounded(growth),
-            "gradients_vanish": _vanish(lost),
-        },
-    )
-
-
-def _speaks(share: Estimate) -> bool:
-    """Whether a share of images is more than chance; never of a single image."""
-    sure = share.value > 2.0 * share.standard_error  # False where that is NaN
-    return sure and share.value > _BY_CHANCE
-
-
-def _single_step(ahead: Estimate) -> Sign:
-    more = "more" if ahead.value > 0 else "fewer"
-    return Sign(
-        _speaks(ahead),
-        f"one step breaks {abs(ahead.value):.1%} {more} of the images than PGD and BIM",
-    )
-
-
-def _search(alone: np.ndarray) -> Sign:
-    return Sign(
-        _speaks(mean(alone)),
-        f"{alone.sum()} of {alone.size} correctly classified images are broken by "
-        "random search and by no gradient attack",
-    )
-
-
-def _unbounded(growth: dict[float, Estimate]) -> Sign:
-    radius, remaining = list(growth.items())[-1]
-    return Sign(
-        _speaks(remaining),
-        f"{remaining.value:.1%} of the images withstand PGD at eps {radius:.4g}, where "
-        "any image may be shown",
-    )
-
-
-def _vanish(lost: Estimate) -> Sign:
-    return Sign(
-        _speaks(lost),
-        f"{lost.value:.1%} of the correctly classified images have a gradient of 0, or "
-        "one too small to lead anywhere",
-    )

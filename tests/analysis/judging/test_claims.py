@@ -1,0 +1,77 @@
+"""What an evaluation says of a ball that may not be its own."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfrobust.analysis.judging.claims import claims_of
+from tfrobust.attacks import AttackOutcome, Evaluation, ThreatModel
+
+
+def outcome(norm, eps, success, distortion, rounded=None):
+    count = len(success)
+    return AttackOutcome(
+        threat=ThreatModel(norm, eps),
+        success=np.array(success, bool),
+        distortion=np.array(distortion, np.float32),
+        success_rounded=np.array(success if rounded is None else rounded, bool),
+        distortion_rounded=np.array(distortion, np.float32),
+        already=np.zeros(count, bool),
+        queries=np.zeros(count, np.int32),
+        adversarial=None,
+    )
+
+
+def evaluation(**results):
+    return Evaluation(
+        labels=np.zeros(3, np.int32), clean_correct=np.ones(3, bool), results=results
+    )
+
+
+def test_successes_within_the_ball_count():
+    given = evaluation(
+        pgd=outcome("inf", 0.1, [True, False, False], [0.1, 0.1, 0.1], [False] * 3),
+        farther=outcome(np.inf, 0.5, [True, True, True], [0.5, 0.1, 0.11]),
+        square_l2=outcome(2, 0.5, [True, True, True], [0.1, 0.1, 0.1]),
+        square=outcome("inf", None, [True, True, True], [0.2, 0.2, 0.05]),
+    )
+    claims = claims_of(given, "inf", 0.1)
+    assert {name: rows.tolist() for name, rows in claims.broken.items()} == {
+        "pgd": [True, False, False],
+        "farther": [False, True, False],
+        "square": [False, False, True],
+    }
+    assert claims.union().all()
+    assert claims.union(rounded=True).tolist() == [False, True, True]
+    assert list(claims.by_gradient()) == ["pgd", "farther"]
+    assert claims.by_search().tolist() == [False, False, True]
+    alone = claims_of(given, "inf", 0.1, ["pgd"])
+    assert alone.by_search() is None and list(alone.broken) == ["pgd"]
+
+
+def test_an_attack_of_the_norm_is_needed():
+    given = evaluation(pgd=outcome("inf", 0.1, [True] * 3, [0.1] * 3))
+    with pytest.raises(ValueError) as caught:
+        claims_of(given, 2, 0.1)
+    assert str(caught.value) == (
+        "`evaluation` must hold an attack of the norm 2. Received: attacks of inf"
+    )
+
+
+def test_each_stage_of_an_ensemble_counts_by_itself():
+    """What only its random search breaks is no success of gradients; by hand."""
+    whole = dataclasses.replace(
+        outcome("inf", 0.1, [True, True, True], [0.1, 0.1, 0.0]),
+        broken_by=np.array(["apgd-ce", "square", ""]),
+        already=np.array([False, False, True]),
+        seconds={"apgd-ce": 1.0, "apgd-t": 2.0, "square": 3.0},
+    )
+    claims = claims_of(evaluation(aa=whole), "inf", 0.1)
+    assert {name: rows.tolist() for name, rows in claims.broken.items()} == {
+        "aa, apgd-ce": [True, False, True],
+        "aa, apgd-t": [False, False, True],
+        "aa, square": [False, True, True],
+    }
+    assert claims.by_search().tolist() == [False, True, True]
+    assert claims.union().all()

@@ -1,0 +1,63 @@
+"""Derivatives that are right, wrong, partial and straight through."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.analysis.judging.cases import answers, case, images, linear
+from tfrobust.analysis.judging.differences import differences_check, disagreement
+
+
+def through(x, forward):
+    """`forward(x)` whose gradient is that of x."""
+    return x + tf.stop_gradient(forward - x)
+
+
+def halved(x):
+    """The gradient is half of what it should be."""
+    return 0.5 * x + tf.stop_gradient(0.5 * x)
+
+
+def partial(x):
+    """Without the gradient of the upper rows."""
+    return tf.concat([tf.stop_gradient(x[:, :2]), x[:, 2:]], axis=1)
+
+
+def total(x):
+    return tf.reduce_sum(tf.sin(3.0 * x) * tf.range(1.0, 4.0)[:, None], axis=[1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (total, 0.0, 1e-2),
+        (lambda x: total(halved(x)), 0.49, 0.51),
+        (lambda x: total(partial(x)), 0.2, 1.0),
+        (lambda x: total(tf.stop_gradient(x)) + 0.0 * total(x), 0.9, 1.0),
+        (lambda x: total(through(x, tf.round(100 * x) / 100)), 0.0, 0.2),
+        (lambda x: 0.0 * total(x), 0.0, 0.0),
+    ],
+    ids=["right", "halved", "partial", "stopped", "straight through", "constant"],
+)
+def test_how_far_they_are_apart(values, low, high):
+    found = disagreement(values, tf.constant(images(3)), 1e-6)
+    assert found.shape == (3,)
+    assert np.all((low <= found) & (found <= high)), found
+
+
+def test_models():
+    pixels, model = images(10), linear(3)
+    labels = answers(model, pixels)
+    assert differences_check(case(model, pixels, labels), False).outcome == "passed"
+    found = differences_check(case(lambda x: model(halved(x)), pixels, labels), False)
+    assert found.reason == (
+        "gradients are not those of finite differences on 8 of 8 images"
+    )
+    idle = differences_check(case(model, pixels, labels), True)
+    assert idle.outcome == "not applicable"
+
+
+def test_a_rounded_input():
+    pixels, model = images(10), linear(2, quantum=0.05)
+    found = differences_check(case(model, pixels, answers(model, pixels)), False)
+    assert found.failed

@@ -1,0 +1,118 @@
+"""What an evaluation says of each image, within the ball that is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfrobust.analysis.judging.assault import is_search
+from tfrobust.attacks import AttackOutcome, Evaluation
+
+# Float32 distances are as far off as `ThreatModel.allows` forgives.
+_ROUNDING = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claims:
+    """Which of N images an evaluation breaks.
+
+    Attributes:
+        broken: By attack, bool `[N]`: broken within the ball.
+        rounded: The same for images rounded to 8 bits.
+    """
+
+    broken: dict[str, np.ndarray]
+    rounded: dict[str, np.ndarray]
+
+    def by_gradient(self) -> dict[str, np.ndarray]:
+        """Those of attacks that are no random searches."""
+        return {name: rows for name, rows in self.broken.items() if not is_search(name)}
+
+    def by_search(self) -> np.ndarray | None:
+        """What random searches break together, or `None` if there is none."""
+        rows = [rows for name, rows in self.broken.items() if is_search(name)]
+        return np.any(rows, axis=0) if rows else None
+
+    def union(self, rounded: bool = False) -> np.ndarray:
+        """What any attack breaks, bool `[N]`."""
+        rows = self.rounded if rounded else self.broken
+        return np.any(list(rows.values()), axis=0)
+
+
+def claims_of(
+    evaluation: Evaluation,
+    norm: float | str,
+    eps: float,
+    names: list[str] | None = None,
+) -> Claims:
+    """What an evaluation claims of a ball.
+
+    An attack counts that is of this norm: one of a smaller radius as it is, one of a
+    larger radius or of none for its successes within this one. Each stage of an
+    ensemble is an attack of its own.
+
+    Args:
+        evaluation: Of N images.
+        norm: Of the ball.
+        eps: Its radius.
+        names: The attacks that may count; all if `None`.
+
+    Raises:
+        ValueError: If none of its attacks is of this norm.
+    """
+    chosen = {
+        name: outcome
+        for name, outcome in evaluation.results.items()
+        if _norm(outcome.threat.norm) == _norm(norm)
+        and (names is None or name in names)
+    }
+    if not chosen:
+        norms = sorted({str(each.threat.norm) for each in evaluation.results.values()})
+        raise ValueError(
+            f"`evaluation` must hold an attack of the norm {norm!r}. Received: "
+            + (f"attacks of {', '.join(norms)}" if norms else "no attack")
+        )
+    chosen = dict(_stages(chosen))
+    limit = eps + _ROUNDING * (1.0 + eps)
+    broken = {name: _within(outcome, limit) for name, outcome in chosen.items()}
+    rounded = {
+        # Rounding moves a pixel by up to half a level, and counts all the same.
+        name: broken[name] & outcome.success_rounded
+        for name, outcome in chosen.items()
+    }
+    return Claims(broken=broken, rounded=rounded)
+
+
+def _stages(
+    outcomes: dict[str, AttackOutcome],
+) -> Iterator[tuple[str, AttackOutcome]]:
+    """The outcomes, one for each stage of an attack that has some.
+
+    An image that only the random search of an ensemble breaks speaks against the
+    gradients that were followed before it.
+    """
+    for name, outcome in outcomes.items():
+        if outcome.broken_by is None:
+            yield name, outcome
+            continue
+        for stage in outcome.seconds:
+            own = outcome.already | (outcome.broken_by == stage)
+            yield (
+                f"{name}, {stage}",
+                dataclasses.replace(
+                    outcome,
+                    success=outcome.success & own,
+                    success_rounded=outcome.success_rounded & own,
+                ),
+            )
+
+
+def _within(outcome: AttackOutcome, limit: float) -> np.ndarray:
+    return outcome.success & (outcome.distortion <= limit)
+
+
+def _norm(norm: float | str) -> float:
+    return math.inf if norm == "inf" else float(norm)
