@@ -16,6 +16,7 @@ from tfrobust.cli.program import CheckFailed
 from tfrobust.cli.records import Record, Records
 from tfrobust.core.estimates import Estimate
 from trainers.suites.standard import measure as standard
+from trainers.suites.standard.fallen import fell_first
 
 EPS = 8 / 255
 SMALL = (
@@ -373,7 +374,7 @@ def test_the_images_that_fell_first_were_asked_about_least(attacked, again, chea
     model = types.SimpleNamespace(name="second", call=network)
     made = standard.make_attacks(run, suite.own)
     evaluation = attacks.evaluate(network, (images, labels), made, keep_images=True)
-    fallen = standard.fell_first(model, images, labels, evaluation.results[TITLE])
+    fallen = fell_first(model, images, labels, evaluation.results[TITLE])
     columns = attacked["second"]
     broken = (columns[robust(TITLE)] == 0) & (
         columns["accuracy split=test attacked=True"] == 1

@@ -27,6 +27,7 @@ from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.partial import Partial, Room, fingerprint
+from trainers.suites.standard.fallen import Fallen, fell_first
 from trainers.suites.standard.suite import TRUSTWORTHY, StandardSettings
 
 QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
@@ -35,31 +36,8 @@ QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
 # Where the cheap attacks are run, in units of the radius, until nothing is left.
 _GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 _NOTHING = 0.01
-# Images that are shown of each model.
-_SHOWN = 6
 # Of the attack on a model that has no gradient: as many as AutoAttack's Square asks.
 _QUERIES = 5000
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fallen:
-    """The images that fell first: the fewest questions were asked of the model.
-
-    Args:
-        images: float32 `[S,H,W,C]` in [0, 1].
-        adversarial: float32 `[S,H,W,C]`, what they became.
-        labels: int `[S]`.
-        answers: int `[S]`, what the model takes the adversarial images for.
-        queries: int `[S]`, how often it was asked.
-        broken_by: Part of the attack that broke each; empty if it has no parts.
-    """
-
-    images: np.ndarray
-    adversarial: np.ndarray
-    labels: np.ndarray
-    answers: np.ndarray
-    queries: np.ndarray
-    broken_by: tuple[str, ...]
 
 
 def ball_of(run: EvaluateConfig, own: StandardSettings) -> tuple[Any, Eps]:
@@ -390,37 +368,6 @@ class Measurer:
         )
         content: dict[str, Any] = judgement.to_json()
         return content
-
-
-def fell_first(
-    model: Loaded,
-    images: np.ndarray,
-    labels: np.ndarray,
-    outcome: attacks.AttackOutcome,
-) -> Fallen:
-    """The images that an attack broke by the fewest questions, none if it broke none.
-
-    Args:
-        model: The model.
-        images: float32 `[N,H,W,C]` in [0, 1].
-        labels: int `[N]`.
-        outcome: Of the attack on them, with its images.
-    """
-    fell = np.flatnonzero(outcome.success & ~outcome.already)
-    first = fell[np.argsort(outcome.queries[fell], kind="stable")][:_SHOWN]
-    adversarial = np.asarray(outcome.adversarial)[first]
-    answers = first
-    if len(first):
-        answers = np.argmax(parts.logits_of(model, adversarial), axis=-1)
-    by = outcome.broken_by
-    return Fallen(
-        images[first],
-        adversarial,
-        labels[first],
-        answers,
-        outcome.queries[first],
-        () if by is None else tuple(by[first].tolist()),
-    )
 
 
 def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
