@@ -17,6 +17,7 @@ from tfrobust.cli.records import Record, Records
 from tfrobust.core.estimates import Estimate
 from trainers.suites.standard import measure as standard
 from trainers.suites.standard.fallen import fell_first
+from trainers.suites.standard.gradient import why_no_gradient
 
 EPS = 8 / 255
 SMALL = (
@@ -482,7 +483,7 @@ def test_a_model_without_gradient_is_attacked_by_questions_alone(tmp_path):
         module, path, {"serving_default": module.run.get_concrete_function()}
     )
     loaded = load_classifier(path)
-    reason = standard.why_no_gradient(loaded, np.zeros((1, 32, 32, 3), np.float32))
+    reason = why_no_gradient(loaded, np.zeros((1, 32, 32, 3), np.float32))
     assert "`model` must be differentiable in its images" in reason
     ended = call(*SMALL, f"--model={path}", f"--out={tmp_path}/out")
     assert ended.code == 0, ended.err
@@ -496,4 +497,4 @@ def test_a_model_without_gradient_is_attacked_by_questions_alone(tmp_path):
 
 def test_a_network_has_a_gradient(places):
     loaded = load_classifier(places / "second.keras")
-    assert standard.why_no_gradient(loaded, np.zeros((1, 32, 32, 3), np.float32)) == ""
+    assert why_no_gradient(loaded, np.zeros((1, 32, 32, 3), np.float32)) == ""

@@ -13,21 +13,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfrobust import analysis, attacks, data, geometry
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import Record, measured
 from tfrobust.cli.run_folder import versions
-from tfrobust.core.classifier import as_classifier
-from tfrobust.core.differentiable import missing_gradient, require_gradient
 from tfrobust.core.fractions import Eps, format_fraction
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.partial import Partial, Room, fingerprint
 from trainers.suites.standard.fallen import Fallen, fell_first
+from trainers.suites.standard.gradient import why_no_gradient
 from trainers.suites.standard.suite import TRUSTWORTHY, StandardSettings
 
 QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
@@ -368,33 +366,6 @@ class Measurer:
         )
         content: dict[str, Any] = judgement.to_json()
         return content
-
-
-def why_no_gradient(model: Loaded, images: np.ndarray) -> str:
-    """Why no gradient leads from a model's answer to its images; empty if one does.
-
-    Args:
-        model: The model.
-        images: float32 `[B,H,W,C]`, of which the shape is looked at.
-    """
-    classifier = as_classifier(model.call)
-
-    def gradient(points: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(points)
-            logits = classifier(points)
-        require_gradient(points, logits)
-        found = tape.gradient(logits, points)
-        if found is None:
-            raise missing_gradient(classifier, points)
-        return found
-
-    spec = tf.TensorSpec(images.shape, tf.float32)
-    try:
-        tf.function(gradient, autograph=False).get_concrete_function(spec)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _ball(attack: attacks.Attack) -> str:
