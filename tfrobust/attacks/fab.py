@@ -109,8 +109,8 @@ class FAB(MinimumNorm):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        allowed = (1, 2, "inf", math.inf)
-        require(self.norm in allowed, "norm", self.norm, '1, 2 or "inf"')
+        norms = (1, 2, "inf", math.inf)
+        require(self.norm in norms, "norm", self.norm, '1, 2 or "inf"')
         _ = self.threat
         require_steps("steps", self.steps)
         require_steps("restarts", self.restarts)

@@ -156,7 +156,8 @@ class FMN(MinimumNorm):
     @property
     def _dual(self) -> Constraint:
         """The norm in which a gradient says how far a linear boundary is."""
-        return {1: Linf(), 2: L2()}.get(self.norm, L1())
+        duals: dict[float | str, Constraint] = {1: Linf(), 2: L2()}
+        return duals.get(self.norm, L1())
 
     def _decay(self, number: tf.Tensor, least: float) -> tf.Tensor:
         """Half a cosine over the search, from 1 to `least`."""

@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from tfrobust.analysis.judging.case import Case
 from tfrobust.analysis.judging.results import Check, check
 from tfrobust.analysis.masking_report import speaks
-from tfrobust.core.estimates import mean
+from tfrobust.core.estimates import mean, share_interval
 
-# Of the normal distribution, for an interval that holds 95 times in 100.
-_QUANTILE = 1.959963984540054
 _NAME, _TITLE = "accuracy", "clean images are classified better than by chance"
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The interval of a share that holds 95 times in 100, by Wilson's score.
-
-    Unlike the share plus and minus its error it stays in [0, 1], and is not empty where
-    all or none are hits.
-
-    Args:
-        hits: At least 0.
-        count: At least `hits`, and 1.
-
-    Reference: Wilson (1927), Journal of the American Statistical Association 22.
-
-    Example:
-        >>> [round(bound, 3) for bound in wilson(0, 10)]
-        [0.0, 0.278]
-    """
-    square = _QUANTILE**2
-    middle = (hits + square / 2.0) / (count + square)
-    spread = hits * (count - hits) / count + square / 4.0
-    width = _QUANTILE * math.sqrt(spread) / (count + square)
-    return max(0.0, middle - width), min(1.0, middle + width)
 
 
 def accuracy_check(case: Case) -> Check:
@@ -44,7 +17,7 @@ def accuracy_check(case: Case) -> Check:
         case: What is judged.
     """
     count, hits = len(case.correct), int(case.correct.sum())
-    low, high = wilson(hits, count)
+    low, high = share_interval(hits, count)
     chance = 1.0 / case.classes
     evidence = (
         f"{hits / count:.1%} of {count} images ({low:.1%} to {high:.1%}), "
