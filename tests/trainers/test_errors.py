@@ -108,7 +108,7 @@ CASES = {
     ),
     "unknown adversary": (
         ["--adversary=pdg:norm=2,eps=0.1"],
-        r"--adversary=pdg:norm=2,eps=0\.1: `attack` must be one of bim, .*, square",
+        r"--adversary=pdg:norm=2,eps=0\.1: `attack` must be one of apgd, .*, square",
     ),
     "unknown setting": (
         ["--adversary=fgsm:eps=0.1,steps=3"],
