@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.attacks.common import brightness, gray
 from tfrobust.attacks import FixedBudget, evaluate
-from tfrobust.attacks.store import Store, coarse, digest
+from tfrobust.attacks.store import Store, digest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,6 +152,10 @@ def test_other_settings_and_damaged_files_are_not_taken(tmp_path):
         file.write_bytes(file.read_bytes()[:100])
     interrupted(100, tmp_path)
     assert len(CALLS) == 8
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
+    interrupted(100, tmp_path)
+    assert len(CALLS) == 8
 
 
 def test_a_store_without_a_folder_keeps_nothing():
@@ -161,11 +165,25 @@ def test_a_store_without_a_folder_keeps_nothing():
 
 
 def test_digests_tell_arrays_apart():
-    """By their numbers, their shapes and their dtypes; logits up to rounding."""
+    """By their numbers, their shapes and their dtypes."""
     one = np.arange(4, dtype=np.float32)
     several = [[one], [one.reshape(2, 2)], [one.astype(np.int32)], [one[:2], one[2:]]]
     several += [["pgd", one], ["fgsm", one], [one[::-1]]]
     assert len(set(map(digest, several))) == len(several)
-    near = one + np.float32(1e-5)
-    np.testing.assert_array_equal(coarse(near), coarse(one))
-    assert digest([coarse(-0.0 * one)]) == digest([coarse(0.0 * one)])
+    assert digest(["pgd", one]) == digest(["pgd", one.copy()])
+
+
+def test_a_name_is_found_again_up_to_rounding(tmp_path):
+    """Three probes, of which the last is the first but for its last digits."""
+    store, exact = Store(tmp_path), "model"
+    logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    first = store.name_of(exact, {"logits": logits})
+    second = store.name_of(exact, {"logits": 1.1 * logits})
+    third = store.name_of(exact, {"logits": logits, "slopes": logits})
+    assert len({first, second, third}) == 3
+    nearly = np.nextafter(logits, np.float32(9))
+    assert store.name_of(exact, {"logits": nearly}) == first
+    assert store.name_of("other", {"logits": logits}) not in (first, second, third)
+    # However small the numbers are.
+    tiny = store.name_of(exact, {"logits": 1e-6 * logits})
+    assert store.name_of(exact, {"logits": 1.1e-6 * logits}) != tiny

@@ -13,7 +13,7 @@ from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
 from tfrobust.attacks.square import Square
-from tfrobust.settings import require
+from tfrobust.settings import require, require_seed
 
 VERSIONS = ("standard", "plus", "rand", "fast")
 
@@ -88,7 +88,7 @@ class AutoAttack(FixedBudget):
         )
         super().__post_init__()
         require(self.version in VERSIONS, "version", self.version, f"one of {VERSIONS}")
-        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
+        require_seed(self.seed)
 
     def stages(self) -> dict[str, Attack]:
         """The attacks by name, in the order in which they run."""

@@ -21,7 +21,8 @@ def keys_of(seeds: tf.Tensor) -> tf.Tensor:
     key = tf.zeros_like(seeds[:, 0])
     for half in (seeds[:, 0], seeds[:, 1]):
         key = _stirred(key + half % 2**31)
-        key = _stirred(key + half // 2**31 % 2**31)
+        # The last bit of 63 is 0 but of large seeds; any odd place for it will do.
+        key = _stirred(key + half // 2**31 % 2**31 + half // 2**62 * 0x2C1B3C6D)
     return key
 
 

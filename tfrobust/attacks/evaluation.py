@@ -11,6 +11,7 @@ import numpy as np
 import tqdm
 
 from tfrobust.attacks.base import Attack
+from tfrobust.attacks.identity import identity_of
 from tfrobust.attacks.outcomes import Evaluation
 from tfrobust.attacks.store import Store
 from tfrobust.attacks.trial import Given, Trial
@@ -55,9 +56,13 @@ def evaluate(
         bounds: The range of the pixels, as for an attack's call.
         folder: Where to keep what is done. After an interruption the same call with the
             same folder goes on where it was: the result of a batch is read from there
-            if the images, the labels, the model's answers to them and the attack's
-            settings are the same. It is made if it does not exist, and left to you to
-            remove.
+            if the images, the labels, the attack's settings, this library's version and
+            the model are the same. A Keras model is known by its weights, its
+            configuration and its answers and gradients on the first images, a
+            `BlackBox` by its `key`, anything else by answers and gradients. Nothing is
+            kept of a function that answers at random. The folder is made if it does not
+            exist, and left to you to remove; do so after a change of an attack of your
+            own.
 
     Returns:
         The outcome for every image and attack.
@@ -104,6 +109,11 @@ def evaluate(
         labels.append(classes.numpy())
         correct.append(np.argmax(logits, axis=-1) == labels[-1])
         given = Given(np.asarray(images), labels[-1], logits.numpy())
+        if store and len(labels) == 1:
+            identity = identity_of(model, classifier, pixels, classes)
+            for trial in trials.values():
+                trial.model_name = store.name_of(*identity)
+                trial.at_random = identity.probe is None
         for name, trial in trials.items():
             shown.set_postfix_str(f"{trial.left}{name}")
             trial.add(given)

@@ -126,26 +126,31 @@ class FMN(MinimumNorm):
         point, images = state.point, problem.images
         gradient, logits = problem.gradient(point, self.score, problem.active)
         gradient = zero_where_not_finite(gradient)
-        eps = self._radius(problem, state, gradient, logits)
+        crossed = tf.math.is_finite(state.distance)
         state = self._kept(problem, state, logits)
-        eps = tf.clip_by_value(tf.minimum(eps, state.distance), 0.0, _FAR)
+        eps = self._radius(problem, state, gradient, logits, crossed)
+        eps = tf.clip_by_value(eps, 0.0, _FAR)
         size = self._first * self._decay(state.number, _LEAST_STEP)
         moved = point + size * L2().normalize(inward(gradient, point))
         moved = self.threat.project(images, moved, eps)
         return state._replace(number=state.number + 1, point=moved, eps=eps)
 
     def _radius(
-        self, problem: Problem, state: _State, gradient: tf.Tensor, logits: tf.Tensor
+        self,
+        problem: Problem,
+        state: _State,
+        gradient: tf.Tensor,
+        logits: tf.Tensor,
+        crossed: tf.Tensor,
     ) -> tf.Tensor:
-        """The radius of the next ball, but for the smallest distance so far, `[B]`."""
+        """The radius of the next ball, float32 `[B]`."""
         gamma = self.gamma * self._decay(state.number, _LEAST_GAMMA)
         lead = tf.abs(problem.goal.margin(logits))
         ahead = tf.math.divide_no_nan(lead, self._dual.distance(gradient))
         linear = self.threat.distance(problem.images, state.point) + ahead
-        crossed = tf.math.is_finite(state.distance)
         # A little beyond, or the search of a linear network ends on the boundary.
         larger = tf.where(crossed, state.eps, linear) * (1.0 + gamma)
-        smaller = state.eps * (1.0 - gamma)
+        smaller = tf.minimum(state.eps * (1.0 - gamma), state.distance)
         return tf.where(problem.goal.reached(logits), smaller, larger)
 
     @property

@@ -21,7 +21,7 @@ from tfrobust.settings import require, require_seed, require_steps
 _STARTS = 200
 # Probes of one direction at most, as published.
 _MOST_PROBES = 10_000
-# Probes of an image that are asked about at once, which bounds memory.
+# Probes of an image that are asked about at once: so many times the batch is in memory.
 _AT_ONCE = 8
 # Length of the first probes, in pixel units.
 _FIRST_PROBE = 0.1

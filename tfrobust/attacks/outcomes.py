@@ -34,6 +34,8 @@ class AttackOutcome:
             `None` of other attacks.
         seconds: How long each stage took, in seconds, by name; an attack without stages
             is one of the name `""`. The first call on a model includes compiling.
+        gradient_free: Names of the stages that ask for no gradient; `""` of an attack
+            without stages.
     """
 
     threat: ThreatModel
@@ -46,6 +48,7 @@ class AttackOutcome:
     adversarial: np.ndarray | None
     broken_by: np.ndarray | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gradient_free: tuple[str, ...] = ()
 
     def mean_distortion(self, rounded: bool = False) -> Estimate:
         """Distortion over the successes on images that were classified correctly."""
@@ -110,7 +113,9 @@ class Evaluation:
             names: The attacks that count; all if `None`.
             rounded: Whether adversarial images are rounded to 8 bits before they are
                 shown to the model. Rounding may take one out of its ball, by up to
-                half a level in a pixel; it counts all the same.
+                half a level in a pixel; it counts all the same. An image that a stage
+                has broken is shown to no later one, so that of an attack in stages this
+                is an upper bound.
             eps: Count successes up to this distortion only, which is what makes a
                 robust accuracy of attacks that look for the smallest perturbation. At
                 most the radius of each attack that has one.

@@ -15,7 +15,7 @@ from tfrobust.attacks.registry import register
 from tfrobust.attacks.square_bumps import Bumps, SharpBumps
 from tfrobust.attacks.square_moves import Moves, Squares
 from tfrobust.core.loops import loop
-from tfrobust.settings import require, require_steps
+from tfrobust.settings import require, require_seed, require_steps
 
 
 class _State(NamedTuple):
@@ -95,7 +95,7 @@ class Square(FixedBudget):
         super().__post_init__()
         require_steps("queries", self.queries)
         require(0 < self.p_init <= 1, "p_init", self.p_init, "above 0 and at most 1")
-        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2**31)")
+        require_seed(self.seed)
 
     def score(self, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
         """The margin; with targets the log-odds, which order as the cross-entropy."""

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfrobust.core.files import replacing
 
-# Decimals of the logits that tell one model from another. The rest is what another
-# number of threads may change.
-_DECIMALS = 3
+# Share of the spread of an array by which two may differ and be the same: another
+# number of threads adds up in another order.
+_ROUNDING = 1e-3
 
 
 class Store:
-    """Arrays by a digest of everything that they depend on.
+    """Arrays by a digest of what they depend on.
 
     Args:
         folder: Where the files lie; made when the first is written. `None` stores
@@ -39,7 +41,14 @@ class Store:
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as content:
                 return dict(content)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            KeyError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ):
             # Missing, or damaged when a machine went down: computed again.
             return None
 
@@ -50,6 +59,27 @@ class Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         with replacing(self._folder / f"{key}.npz", sync=True) as partial:
             np.savez(partial, **arrays)
+
+    def name_of(self, exact: str, probe: Mapping[str, np.ndarray] | None) -> str:
+        """A name for what has this digest and this probe, the same each time.
+
+        Args:
+            exact: The digest.
+            probe: Arrays that are equal up to rounding where it is the same; kept
+                under the name when they are first seen. `None` compares nothing.
+        """
+        if probe is None:
+            return exact
+        for number in itertools.count():
+            name = f"{exact}-{number}"
+            kept = self.get(name)
+            if kept is None:
+                self.put(name, **probe)
+                return name
+            alike = kept.keys() == probe.keys()
+            if alike and all(close(kept[each], probe[each]) for each in probe):
+                return name
+        raise AssertionError  # Counting has no end.
 
 
 def digest(parts: Iterable[Any]) -> str:
@@ -69,12 +99,18 @@ def digest(parts: Iterable[Any]) -> str:
     return whole.hexdigest()[:32]
 
 
-def coarse(logits: np.ndarray) -> np.ndarray:
-    """Logits without the digits that rounding may change.
+def close(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are equal up to rounding, whatever the size of their numbers.
 
     Example:
-        >>> coarse(np.array([0.12349, -2.0])).tolist()
-        [0.123, -2.0]
+        >>> close(np.array([0.0, 1e-6]), np.array([0.0, 1.0001e-6]))
+        True
+        >>> close(np.array([0.0, 1e-6]), np.array([0.0, 1.1e-6]))
+        False
     """
-    # Without this, -0.0 and 0.0 would have different bytes.
-    return np.round(logits.astype(np.float64), _DECIMALS) + 0.0
+    if one.shape != other.shape or not one.size:
+        return one.shape == other.shape
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return bool(np.array_equal(one, other, equal_nan=True))
+    apart = np.max(np.abs(one.astype(np.float64) - other))
+    return bool(apart <= _ROUNDING * np.ptp(one.astype(np.float64)))

@@ -12,7 +12,7 @@ import tqdm
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.outcomes import AttackOutcome
-from tfrobust.attacks.store import Store, coarse, digest
+from tfrobust.attacks.store import Store, close, digest
 from tfrobust.attacks.verdicts import AttackResult
 from tfrobust.core.terminal import columns
 
@@ -45,6 +45,10 @@ class Trial:
         bounds: As for its call.
         keep_images: Whether to keep the adversarial images.
         store: What has been done before.
+
+    Attributes:
+        model_name: What the store has the model's results under.
+        at_random: Whether the model answers at random.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Trial:
         self._name, self._attack = name, attack
         self._model, self._bounds = model, bounds
         self._keep_images, self._store = keep_images, store
+        self.model_name, self.at_random = "", False
         self._stages: Mapping[str, Attack] = attack.stages() or {"": attack}
         self._seconds = dict.fromkeys(self._stages, 0.0)
         self._parts: list[AttackResult] = []
@@ -99,7 +104,8 @@ class Trial:
             for stage in list(self._stages)[1:]:
                 found = self._finish(stage, waiting, batch_size, progress)
                 _update(whole, found, places)
-                broken_by[places[found.success]] = stage
+                # A model that answers at random may be wrong of a clean image now.
+                broken_by[places[found.success & ~found.already]] = stage
                 standing = ~found.success
                 waiting, places = waiting.rows(standing), places[standing]
         self._waiting, self._places = [], []
@@ -134,12 +140,11 @@ class Trial:
         """A stage on a batch, from the store where it has been done before."""
         attack, key = self._stages[stage], ""
         if self._store:
-            about = [repr(attack), repr(self._bounds), repr(self._keep_images)]
-            logits = coarse(given.logits)
-            key = digest([*about, given.images, given.labels, logits])
-            if (kept := self._store.get(key)) is not None:
-                self._seconds[stage] += float(kept.pop("seconds"))
-                return AttackResult(**kept)
+            about = [self.model_name, repr(attack), repr(self._keep_images)]
+            key = digest([*about, given.images, given.labels])
+            if (kept := self._kept(key, given)) is not None:
+                self._seconds[stage] += float(kept["seconds"])
+                return AttackResult(*(kept[name] for name in AttackResult._fields))
         began = time.perf_counter()
         found = attack(self._model, given.images, given.labels, bounds=self._bounds)
         if not self._keep_images:
@@ -147,8 +152,17 @@ class Trial:
         found = AttackResult(*map(np.asarray, found))
         seconds = time.perf_counter() - began
         self._seconds[stage] += seconds
-        self._store.put(key, seconds=seconds, **found._asdict())
+        self._store.put(key, seconds=seconds, logits=given.logits, **found._asdict())
         return found
+
+    def _kept(self, key: str, given: Given) -> dict[str, np.ndarray] | None:
+        """What the store has of a batch, if the model answered it alike then."""
+        kept = self._store.get(key)
+        needed = {*AttackResult._fields, "seconds", "logits"}
+        if kept is None or not needed <= kept.keys():
+            return None
+        alike = self.at_random or close(kept["logits"], given.logits)
+        return kept if alike else None
 
     def outcome(self) -> AttackOutcome:
         """What the attack did to each image, once it has finished."""
@@ -161,6 +175,9 @@ class Trial:
             threat=self._attack.threat,
             broken_by=broken_by if staged else None,
             seconds=dict(self._seconds),
+            gradient_free=tuple(
+                name for name, each in self._stages.items() if not each.needs_gradient
+            ),
             **fields,
         )
 

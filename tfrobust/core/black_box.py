@@ -48,6 +48,8 @@ class BlackBox:
         batch_size: At most so many images are asked about at once; all if `None`.
         bounds: The least and largest value of a pixel as `ask` takes it, such as
             `(0, 255)`; (0, 1) by default.
+        key: What tells this model from any other, such as a path with a version;
+            `attacks.evaluate` needs it where it keeps results in a folder.
 
     Attributes:
         queries: How many images `ask` was given so far. An attack counts what it makes
@@ -79,6 +81,7 @@ class BlackBox:
         answers: Answers = "logits",
         batch_size: int | None = None,
         bounds: tuple[float, float] | None = None,
+        key: str | None = None,
     ) -> None:
         if not callable(ask):
             raise ValueError(
@@ -100,6 +103,7 @@ class BlackBox:
         self.batch_size = batch_size
         self.bounds: Bounds | None = None if bounds is None else check_bounds(bounds)
         self.queries = 0
+        self.key = key
         self._classes = classes
         self._has_warned = False
 
