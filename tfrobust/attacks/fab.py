@@ -73,7 +73,8 @@ class FAB(MinimumNorm):
         steps: Steps from each start towards each boundary. AutoAttack has 100.
         restarts: Searches for each boundary; all but the first from random points.
         target_classes: Classes that are tried, at most all that there are; `None` for
-            the nearest boundary in each step. Idle with targets.
+            the nearest boundary in each step, which holds a gradient for each class at
+            once: of 1,000 classes only a few images at a time. Idle with targets.
         alpha_max: Largest weight of the original image's projection, in [0, 1].
         eta: Steps are so many times as long as to the boundary, at least 1.
         beta: Share of the perturbation that is kept after a success, in (0, 1).

@@ -21,7 +21,7 @@ from tfrobust.settings import require, require_seed, require_steps
 _STARTS = 200
 # Probes of one direction at most, as published.
 _MOST_PROBES = 10_000
-# Probes of an image that are asked about at once: so many times the batch is in memory.
+# Probes of an image that are asked about at once; memory grows with it.
 _AT_ONCE = 8
 # Length of the first probes, in pixel units.
 _FIRST_PROBE = 0.1
@@ -64,8 +64,9 @@ class HopSkipJump(MinimumNorm):
 
     The draws depend on the image and `seed` alone, not on the batch around it, and are
     the same under XLA. Costs at most `queries + 3` forward passes for an image and no
-    gradient; what is used is in `AttackResult.queries`. Where no image of noise is of
-    another class, the attack fails.
+    gradient; what is used is in `AttackResult.queries`. The model is asked about eight
+    times the batch at once. Where no image of noise is of another class, the attack
+    fails.
 
     Attributes:
         norm: 2, `"inf"` or `math.inf`.

@@ -101,7 +101,7 @@ class SigmaZero(MinimumNorm):
         """0: changes are counted, not measured."""
         return 0
 
-    def run(self, problem: Problem) -> tf.Tensor:
+    def run(self, problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
         """Step, undo what is small, and keep the success with the fewest changes."""
         images = problem.images
         zeros = tf.zeros_like(images)
@@ -130,7 +130,8 @@ class SigmaZero(MinimumNorm):
         )
         succeeded = tf.math.is_finite(last.count)
         point = self._point(problem, last.delta)
-        return tf.where(spread(succeeded, point), last.best, point)
+        asked = tf.where(problem.active, self.steps + 1, 0)
+        return tf.where(spread(succeeded, point), last.best, point), asked
 
     def _step(self, problem: Problem, state: _State) -> _State:
         point = self._point(problem, state.delta)

@@ -12,6 +12,8 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,11 +112,15 @@ class Room:
         import numpy as np
 
         file = self.path / f"{name}.npz"
-        if not file.is_file():
-            with replacing(file) as partial:
-                np.savez(partial, **dict(measure()))  # type: ignore[arg-type]
-        with np.load(file) as kept:
-            return {key: kept[key] for key in kept.files}
+        try:
+            with np.load(file, allow_pickle=False) as kept:
+                return dict(kept)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            pass  # Missing, or damaged when the machine went down.
+        measured = dict(measure())
+        with replacing(file, sync=True) as partial:
+            np.savez(partial, **measured)  # type: ignore[arg-type]
+        return {key: np.asarray(value) for key, value in measured.items()}
 
     def content(self, name: str, measure: Callable[[], dict[str, Any]]) -> Any:
         """The same of an object that JSON has.
@@ -124,7 +130,9 @@ class Room:
             measure: Measures it.
         """
         file = self.path / f"{name}.json"
-        if not file.is_file():
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             write_json(file, measure())
         return json.loads(file.read_text(encoding="utf-8"))
 

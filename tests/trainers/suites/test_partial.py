@@ -32,6 +32,21 @@ def test_arrays_and_objects_are_measured_once(tmp_path):
         assert room.content("second", measure) == content
 
 
+@pytest.mark.parametrize("left", [0, 2, 100])
+def test_what_was_damaged_is_measured_again(tmp_path, left):
+    """Files cut short when a machine went down, of no length too."""
+    room = Partial(tmp_path / "out", LINES).room("model")
+    array = np.random.default_rng(0).random(99)
+    room.arrays("first", lambda: {"a": array})
+    room.content("second", lambda: {"x": "y" * 200})
+    for file in room.path.iterdir():
+        file.write_bytes(file.read_bytes()[:left])
+    np.testing.assert_array_equal(
+        room.arrays("first", lambda: {"a": array})["a"], array
+    )
+    assert room.content("second", lambda: {"x": "new"}) == {"x": "new"}
+
+
 def test_a_measurement_that_fails_leaves_nothing(tmp_path):
     room = Partial(tmp_path / "out", LINES).room("model")
 
