@@ -410,3 +410,32 @@ def test_attacks_are_given_by_name():
     assert str(caught.value) == (
         "`attacks` must be a dictionary of attacks by name. Received: a list"
     )
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("inf", 0.1), ("inf", 8 / 255), (2, 0.3)])
+def test_the_attacks_own_radius_counts_all_of_its_successes(norm, eps):
+    """Distortions in float32 may lie a little above it."""
+    images, labels = conv_images(24)
+    evaluation = evaluate(
+        convnet(), (images, labels), {"a": PGD(norm=norm, eps=eps, steps=5)}
+    )
+    left = evaluation.robust_accuracy().value
+    assert left < 1.0
+    assert evaluation.robust_accuracy(eps=eps).value == left
+
+
+def test_an_evaluation_needs_an_attack():
+    with pytest.raises(ValueError, match="`attacks` must hold at least one attack"):
+        evaluate(brightness, [(gray(0.4), [0])], {})
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_one_hot_labels_are_as_wide_as_the_answers(width):
+    """Of three classes; in a call and over a data set."""
+    images, _ = conv_images(3)
+    labels = np.eye(width)[[0, 1, 0]]
+    message = r"`labels` must have a column for each of the 3 classes.*\(3, "
+    with pytest.raises(ValueError, match=message):
+        FGSM(eps=0.1)(convnet(), images, labels)
+    with pytest.raises(ValueError, match=message):
+        evaluate(convnet(), (images, labels), {"a": FGSM(eps=0.1)})

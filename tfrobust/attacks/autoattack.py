@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
@@ -13,7 +12,7 @@ from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
 from tfrobust.attacks.square import Square
-from tfrobust.settings import require, require_seed
+from tfrobust.settings import require, require_positive, require_seed
 
 VERSIONS = ("standard", "plus", "rand", "fast")
 
@@ -58,8 +57,8 @@ class AutoAttack(FixedBudget):
 
     Attributes:
         norm: 1, 2, `"inf"` or `math.inf`.
-        eps: Radius of the ball in pixel units of [0, 1]. A call may give one for each
-            image instead.
+        eps: Radius of the ball in pixel units of [0, 1], above 0. A call may give one
+            for each image instead.
         version: `"standard"`, `"plus"`, `"rand"` or `"fast"`.
         seed: Of all draws, in [0, 2**31).
 
@@ -83,10 +82,8 @@ class AutoAttack(FixedBudget):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        require(
-            self.norm in (1, 2, "inf", math.inf), "norm", self.norm, '1, 2 or "inf"'
-        )
         super().__post_init__()
+        require_positive("eps", self.eps)
         require(self.version in VERSIONS, "version", self.version, f"one of {VERSIONS}")
         require_seed(self.seed)
 

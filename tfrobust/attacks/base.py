@@ -31,7 +31,7 @@ from tfrobust.core.configs import Configured
 from tfrobust.core.differentiable import layers_named
 from tfrobust.core.errors import ExtensionError, warn_caller
 from tfrobust.core.graphs import GraphCache
-from tfrobust.core.images import Pixels, check_classes, pixels_in
+from tfrobust.core.images import Pixels, check_classes, check_width, pixels_in
 from tfrobust.core.pixels import Bounds
 from tfrobust.settings import require
 
@@ -186,6 +186,7 @@ class Attack(Configured, abc.ABC):
         self._check_model(model)
         pixels = pixels_in(images, model, bounds)
         images = pixels.images
+        given = {"labels": labels, "targets": targets}
         labels = check_classes("labels", labels, images)
         if targets is not None:
             targets = check_classes("targets", targets, images)
@@ -205,6 +206,9 @@ class Attack(Configured, abc.ABC):
         with layers_named(model):
             search = _compiled(self, model, pixels, goal)
         result, logits = search(images, goal.classes, eps)
+        for name, classes in given.items():
+            if classes is not None:
+                check_width(name, classes, int(logits.shape[1]))
         validation.check_logits(logits, labels, targets)
         return _restored(result, pixels)
 

@@ -17,7 +17,7 @@ from tfrobust.attacks.store import Store
 from tfrobust.attacks.trial import Given, Trial
 from tfrobust.core.classifier import as_classifier
 from tfrobust.core.examples import Batches
-from tfrobust.core.images import check_classes, check_range, pixels_in
+from tfrobust.core.images import check_classes, check_range, check_width, pixels_in
 from tfrobust.core.terminal import columns
 
 
@@ -87,6 +87,8 @@ def evaluate(
             "`attacks` must be a dictionary of attacks by name. "
             f"Received: a {type(attacks).__name__}"
         )
+    if not attacks:
+        raise ValueError("`attacks` must hold at least one attack. Received: none")
     classifier = as_classifier(model, bounds)
     store = Store(folder)
     trials = {
@@ -103,8 +105,10 @@ def evaluate(
     )
     for images, classes in shown:
         pixels = pixels_in(images, model, bounds).images
+        given_classes = classes
         classes = check_classes("labels", classes, pixels)
         logits = classifier(pixels)
+        check_width("labels", given_classes, int(logits.shape[-1]))
         check_range("labels", classes, int(logits.shape[-1]))
         labels.append(classes.numpy())
         correct.append(np.argmax(logits, axis=-1) == labels[-1])

@@ -26,10 +26,15 @@ class Store:
     Args:
         folder: Where the files lie; made when the first is written. `None` stores
             nothing.
+
+    Raises:
+        ValueError: If `folder` is a file.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
+        if self._folder is not None and self._folder.is_file():
+            raise ValueError(f"`folder` must be a folder. Received: the file {folder}")
 
     def __bool__(self) -> bool:
         return self._folder is not None

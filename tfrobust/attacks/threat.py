@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 
 import tensorflow as tf
 
 from tfrobust.attacks import constraints
 
 # Rounding x + delta to float32 moves a distance by about this much.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 # Between neighbouring float32 numbers just below 1.
 _SPACING = 2.0**-24
 
@@ -45,7 +46,11 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         constraints.from_norm(self.norm)
-        if self.eps is not None and not 0 <= self.eps < math.inf:
+        if self.eps is None:
+            return
+        if not isinstance(self.eps, numbers.Real):
+            raise ValueError(f"`eps` must be a number. Received: eps={self.eps!r}")
+        if not 0 <= self.eps < math.inf:
             raise ValueError(
                 f"`eps` must be finite and at least 0. Received: eps={self.eps}"
             )
@@ -74,7 +79,7 @@ class ThreatModel:
         if limit is None:
             return inside
         distance = self.distance(images, others)
-        return inside & (distance <= limit + _ROUNDING * (1.0 + limit))
+        return inside & (distance <= limit + ROUNDING * (1.0 + limit))
 
     def project(
         self, images: tf.Tensor, others: tf.Tensor, eps: tf.Tensor | None = None

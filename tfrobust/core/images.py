@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrobust.core.pixels import (
@@ -257,6 +258,22 @@ def _from_one_hot(name: str, rows: tf.Tensor) -> tf.Tensor:
             f"Received: shape={rows.shape} with other rows"
         )
     return tf.argmax(numbers, axis=1, output_type=tf.int32)
+
+
+def check_width(name: str, classes: Any, count: int) -> None:
+    """Raises `ValueError` where one-hot rows are not as wide as a model's answers.
+
+    Args:
+        name: Of the argument.
+        classes: As for `check_classes`.
+        count: How many classes the model tells apart.
+    """
+    shape = tf.TensorShape(getattr(classes, "shape", np.shape(classes)))
+    if shape.rank == 2 and shape[1] not in (None, 1, count):
+        raise ValueError(
+            f"`{name}` must have a column for each of the {count} classes of the "
+            f"model. Received: shape={tuple(shape)}"
+        )
 
 
 def check_range(name: str, classes: tf.Tensor, count: int) -> None:
