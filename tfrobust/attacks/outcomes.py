@@ -34,6 +34,8 @@ class AttackOutcome:
             `None` of other attacks.
         seconds: How long each stage took, in seconds, by name; an attack without stages
             is one of the name `""`. The first call on a model includes compiling.
+        gradient_free: Names of the stages that ask for no gradient; `""` of an attack
+            without stages.
     """
 
     threat: ThreatModel
@@ -46,6 +48,7 @@ class AttackOutcome:
     adversarial: np.ndarray | None
     broken_by: np.ndarray | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gradient_free: tuple[str, ...] = ()
 
     def mean_distortion(self, rounded: bool = False) -> Estimate:
         """Distortion over the successes on images that were classified correctly."""

@@ -161,6 +161,9 @@ class Trial:
             threat=self._attack.threat,
             broken_by=broken_by if staged else None,
             seconds=dict(self._seconds),
+            gradient_free=tuple(
+                name for name, stage in self._stages.items() if not stage.needs_gradient
+            ),
             **fields,
         )
 
