@@ -257,11 +257,10 @@ def test_a_search_that_was_too_weak_spares_none(weak):
         eps=EPS,
         evaluation=evaluation,
         steps=10,
-        queries=1000,
+        queries=300,
     )
-    assert judgement.sentence == (
-        "Doubtful: a random search breaks 24 of 24 images that gradient attacks miss"
-    ), str(judgement)
+    assert failed(judgement) == {"black_box"}, str(judgement)
+    assert judgement.verdict == "Doubtful"
 
 
 @pytest.mark.slow
@@ -276,18 +275,14 @@ def test_a_network_that_overflows_off_the_data():
 
 @pytest.mark.slow
 def test_one_image_says_nothing():
-    """Not of a model that rounds, not of an honest one; what is known without a share
-    is said all the same."""
-    for model, names in (
-        (linear(10), {"sample"}),
-        (linear(10, quantum=0.1), {"sample", "gradients"}),
-    ):
-        pixels = images(1)
-        judgement = judge(model, pixels, answers(model, pixels), **TINY)
-        assert judgement.verdict == "Doubtful"
-        assert failed(judgement) >= names
-        assert judgement["gradients"].failed == ("gradients" in names)
-    assert "there is no gradient at all" in judgement.sentence
+    """That is said, and so is what is known without any share."""
+    model, pixels = linear(10, quantum=0.1), images(1)
+    judgement = judge(model, pixels, answers(model, pixels), **TINY)
+    assert judgement.sentence == (
+        "Doubtful: too few images are classified correctly to tell (1, where 20 are "
+        "the least): no fault can show; there is no gradient at all, as of an input "
+        "that is rounded"
+    )
 
 
 @pytest.mark.slow
