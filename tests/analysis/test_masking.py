@@ -295,16 +295,37 @@ def test_one_sign_is_enough():
     assert report.table() == [("pgd", estimate), ("pgd at eps 0.25", estimate)]
 
 
+def left_in_l1_by_hand(images, labels, w, radius):
+    """Images of a linear model that no L1 ball breaks: largest weights move first."""
+    normal = (w[:, 1] - w[:, 0]).astype(np.float64)
+    left = []
+    for row, label in zip(images.reshape(len(images), SIZE), labels, strict=True):
+        toward = normal if label == 0 else -normal
+        room = np.where(toward > 0, 1.0 - row, row)
+        lead, budget = -float((row - 0.5) @ toward), radius
+        for pixel in np.argsort(-np.abs(toward)):
+            moved = min(room[pixel], budget)
+            lead, budget = lead - abs(toward[pixel]) * moved, budget - moved
+        left.append(lead > 0)
+    return np.array(left)
+
+
 @pytest.mark.slow
-def test_the_l1_ball_has_no_search(capsys):
-    """What a linear model withstands there: a step into the largest weight."""
+def test_the_l1_ball_is_searched_too(capsys):
+    """Gradients reach what a linear model withstands there; no search goes beyond."""
     w = weights()
     images, labels = some_images(12, w)
     report = check(
         functools.partial(linear, w=w), images, labels, norm=1, eps=0.3, progress=True
     )
-    assert "square" not in report.robust_accuracy and not report.masked
-    assert report.only_search == 0 and list(report.growth)[-1] == SIZE
+    left = left_in_l1_by_hand(images, labels, w, 0.3)
+    assert 0 < left.sum() < 12
+    searched = ~report.evaluation.results["square"].success
+    assert np.all(searched[left]) and not searched.all()
+    assert report.robust_accuracy["square"].value == searched.mean()
+    assert report.robust_accuracy["union"].value == left.mean()
+    assert report.only_search == 0 and not report.masked
+    assert list(report.growth)[-1] == SIZE
     assert set(report.evaluation.results) >= {"pgd", "pgd at eps 12"}
     assert len(report.evaluation.labels) == 12
     assert "masking: 100%" in capsys.readouterr().err

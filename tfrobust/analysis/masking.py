@@ -77,8 +77,7 @@ def masking_check(
         model: As for an attack's call.
         images: `[N,H,W,C]` within the bounds in any form; see `tfrobust.analysis`.
         labels: As for an attack's call, unless `images` brings them.
-        norm: 1, 2, `"inf"` or `math.inf`. In L1 there is no random search, and so no
-            sign of it.
+        norm: 1, 2, `"inf"` or `math.inf`.
         eps: Radius in units of images in [0, 1], above 0.
         restarts: Of PGD on the margin and on the difference of logits ratio.
         steps: Of every PGD.

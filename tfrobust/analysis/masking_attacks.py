@@ -37,14 +37,12 @@ def gradient_attacks(plain: PGD, classes: int, restarts: int) -> dict[str, Attac
 def search_attacks(
     norm: float | str, eps: float, queries: int, seed: int
 ) -> dict[str, Attack]:
-    """The random search of `masking_check` by name; none in L1.
+    """The random search of `masking_check` by name.
 
     Example:
-        >>> list(search_attacks(2, 0.5, 10, 0)), search_attacks(1, 0.5, 10, 0)
-        (['square'], {})
+        >>> list(search_attacks(1, 0.5, 10, 0))
+        ['square']
     """
-    if norm == 1:
-        return {}
     return {SEARCH: Square(norm=norm, eps=eps, queries=queries, seed=seed)}
 
 

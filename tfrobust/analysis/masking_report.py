@@ -37,8 +37,8 @@ class MaskingReport:
         threat: Norm and radius of all attacks but those of `growth`.
         robust_accuracy: Share of all images that are classified correctly and withstand
             an attack: `"clean"` for none, `"pgd"`, `"bim"`, `"fgsm"`, `"pgd_margin"`,
-            `"pgd_dlr"` (from 3 classes on), `"square"` (not in L1), and `"union"` for
-            those that withstand each of them.
+            `"pgd_dlr"` (from 3 classes on), `"square"`, and `"union"` for those that
+            withstand each of them.
         growth: The same for `"pgd"` at larger radii, by radius in rising order. The
             last is the size of the box [0, 1], within which any image may be shown.
         vanishing: Share of the correctly classified images with a vanishing gradient of

@@ -36,8 +36,10 @@ def answers(model, pixels):
     return np.argmax(model(tf.constant(pixels)), axis=1).astype(np.int32)
 
 
-def case(model, pixels, labels, norm="inf", eps=0.05, evaluation=None, **changes):
+def case(
+    model, pixels, labels, norm="inf", eps=0.05, evaluation=None, bounds=None, **changes
+):
     settings = {"steps": 10, "queries": 50, "seed": 0, **changes}
     assault = Assault(norm=norm, eps=eps, **settings)
-    own = pixels_in(pixels, model)
+    own = pixels_in(pixels, model, bounds)
     return case_of(model, own, labels, assault, evaluation, 1000, 64)

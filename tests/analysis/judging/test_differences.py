@@ -27,6 +27,12 @@ def total(x):
     return tf.reduce_sum(tf.sin(3.0 * x) * tf.range(1.0, 4.0)[:, None], axis=[1, 2, 3])
 
 
+def far(values, radius, x):
+    """Infinite at a distance from the images that `test_how_far_they_are_apart` has."""
+    distance = tf.norm(tf.reshape(x - images(3), [3, -1]), axis=1)
+    return tf.where(distance > radius, np.inf, values(x))
+
+
 @pytest.mark.parametrize(
     ("values", "low", "high"),
     [
@@ -36,8 +42,21 @@ def total(x):
         (lambda x: total(tf.stop_gradient(x)) + 0.0 * total(x), 0.9, 1.0),
         (lambda x: total(through(x, tf.round(100 * x) / 100)), 0.0, 0.2),
         (lambda x: 0.0 * total(x), 0.0, 0.0),
+        (lambda x: far(total, 1e-2, x), 0.0, 1e-2),
+        (lambda x: far(lambda x: total(halved(x)), 1e-2, x), 0.49, 0.51),
+        (lambda x: far(lambda x: total(halved(x)), 1e-5, x), 0.0, 0.0),
     ],
-    ids=["right", "halved", "partial", "stopped", "straight through", "constant"],
+    ids=[
+        "right",
+        "halved",
+        "partial",
+        "stopped",
+        "straight through",
+        "constant",
+        "right up to an overflow",
+        "halved up to an overflow",
+        "an overflow everywhere",
+    ],
 )
 def test_how_far_they_are_apart(values, low, high):
     found = disagreement(values, tf.constant(images(3)), 1e-6)

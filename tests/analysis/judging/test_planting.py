@@ -45,6 +45,7 @@ def test_what_cannot_be_parted():
     cloud = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     assert not readout_of(cloud, np.zeros(2) + 0.01, cloud).parts
     assert not readout_of(np.ones((4, 2)), np.zeros(2), cloud).parts
+    assert not readout_of(cloud, np.array([np.inf, 0.0]), cloud).parts
     edge = np.array([3.0, 0.0])
     assert readout_of(cloud, edge, cloud).parts
     # A fresh draw beyond the boundary is one too many.
@@ -78,15 +79,15 @@ def test_a_network_of_its_features():
     assert sum(each.parts for each in planted(built, np.arange(4), features)) >= 2
     found = planted_check(built, NOTHING, False)
     assert found.outcome == "passed", found.evidence
-    assert "are found, by a boundary in the features" in found.evidence
+    assert "behind a boundary in the features" in found.evidence
 
 
 @pytest.mark.filterwarnings("ignore:`model` has gradients of exactly 0")
 def test_an_attack_without_gradients_finds_nothing():
     found = planted_check(given(network(quantum=1e-3)), NOTHING, False)
     assert found.outcome == "doubtful", found.evidence
-    assert found.reason.startswith("the attack misses ")
-    assert found.evidence.startswith("0 of ")
+    assert found.reason.startswith("PGD misses ")
+    assert found.evidence.startswith("the judge's own PGD finds 0 of ")
 
 
 def test_a_function_has_logits_only():

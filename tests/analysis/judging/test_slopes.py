@@ -7,7 +7,11 @@ from tests.analysis.judging.cases import SIZE, answers, case, images, linear, we
 from tfrobust.analysis.judging.slopes import (
     cross_entropy_check,
     cross_entropy_gradients,
+    margin_check,
 )
+from tfrobust.analysis.masking_report import MaskingReport, Sign
+from tfrobust.attacks import ThreatModel
+from tfrobust.core.estimates import mean
 
 
 def test_they_are_those_of_the_formula():
@@ -50,3 +54,22 @@ def test_without_a_gradient_there_is_nothing_to_say():
     model = linear(2, quantum=0.25)
     found = cross_entropy_check(case(model, pixels, answers(model, pixels)))
     assert found.outcome == "not applicable"
+
+
+def test_no_gradient_at_all_needs_no_statistics():
+    """Of one image no share speaks."""
+    for model, outcome in (
+        (linear(2), "passed"),
+        (linear(2, quantum=0.1), "doubtful"),
+    ):
+        report = MaskingReport(
+            threat=ThreatModel(2, 0.1),
+            robust_accuracy={},
+            growth={},
+            vanishing=mean([1.0]),
+            only_search=0,
+            signs={"gradients_vanish": Sign(False, "the numbers")},
+        )
+        found = margin_check(case(model, images(1), np.zeros(1, np.int32)), report)
+        assert found.outcome == outcome and found.evidence == "the numbers"
+    assert found.reason == "there is no gradient at all, as of an input that is rounded"

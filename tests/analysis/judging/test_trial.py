@@ -10,14 +10,17 @@ import tensorflow as tf
 
 from tests.analysis.judging.cases import answers, images, linear
 from tests.analysis.judging.test_naming import MonteCarlo
+from tests.analysis.judging.test_nearby import PIXELS, overflowing
 from tfrobust import data, models
 from tfrobust.analysis import judge
+from tfrobust.analysis.judging.case import Case
 from tfrobust.attacks import FGSM, PGD, Evaluation, Square, evaluate
 from tfrobust.core.examples import gather
 
 COUNT, EPS = 24, 0.1
 NAMES = [
     "accuracy",
+    "sample",
     "finite",
     "logits",
     "classes",
@@ -25,6 +28,7 @@ NAMES = [
     "batch",
     "variables",
     "inference",
+    "finite_nearby",
     "audit",
     "rounding",
     "gradients",
@@ -179,26 +183,106 @@ def test_a_forged_evaluation():
 
 
 @pytest.mark.slow
-def test_an_evaluation_is_taken_at_its_word_and_not_run_again(monkeypatch):
-    pixels, model = images(16), linear(3)
+def test_an_evaluation_is_taken_at_its_word_and_what_it_leaves_is_searched(monkeypatch):
+    """By the judge's own random search, of which the one that is given spares none."""
+    pixels, model = images(24), linear(3)
     labels = answers(model, pixels)
     attacks = {
         "pgd": PGD(norm=2, eps=0.1),
         "square": Square(norm=2, eps=0.1, queries=50),
     }
     evaluation = evaluate(model, (pixels, labels), attacks, keep_images=True)
+    searched, run = [], Case.attacked
 
-    def no_search(self, problem):
-        raise AssertionError("the evaluation holds a random search")
+    def attacked(self, attack, rows, *rest):
+        if isinstance(attack, Square):
+            searched.append((attack, rows.tolist()))
+        return run(self, attack, rows, *rest)
 
-    monkeypatch.setattr(Square, "run", no_search)
-    fresh = linear(3)  # without any compiled attack
+    monkeypatch.setattr(Case, "attacked", attacked)
     # Batches that can be read but once.
     batches = iter([(pixels[:10], labels[:10]), (pixels[10:], labels[10:])])
-    judgement = judge(fresh, batches, evaluation=evaluation, **TINY)
+    judgement = judge(model, batches, evaluation=evaluation, **TINY)
     assert judgement.sentence == "Trustworthy", str(judgement)
     assert judgement["audit"].outcome == "passed"
-    assert judgement["audit"].evidence.startswith("of 32 images 0 are outside")
+    assert judgement["audit"].evidence.startswith("of 48 images 0 are outside")
+    left = np.flatnonzero(evaluation.withstood())
+    assert 0 < len(left) < 24
+    assert searched == [(Square(norm=2, eps=0.1, queries=20), left.tolist())]
+
+
+SIDE, WAVE, DEPTH = 8, 0.03, 0.03
+
+
+def wiggly():
+    """A linear model whose every pixel waves near grey, and images near its boundary.
+
+    The waves are 6 times as steep as the slope below them, so that gradients say
+    nothing of it, and they move a pixel's share by less than the ball does.
+    """
+    rng = np.random.default_rng(0)
+    signs = np.where(rng.random(SIDE**2) < 0.5, -1.0, 1.0)
+
+    def model(x):
+        rows = tf.reshape(x, [-1, SIDE**2]) - 0.5
+        wave = DEPTH * tf.sin(2 * np.pi / WAVE * rows)
+        rows += tf.where(tf.abs(rows) < 9 * WAVE, wave, 0.0)
+        lead = tf.linalg.matvec(rows, tf.constant(signs, tf.float32))
+        return tf.stack([-lead, lead], axis=1)
+
+    rows = rng.uniform(-0.1, 0.1, (COUNT, SIDE**2))
+    # 0.045 a pixel on either side of the boundary, but for the waves.
+    wanted = np.where(np.arange(COUNT) % 2, 0.045, -0.045) * SIDE**2
+    rows += np.outer(wanted - rows @ signs, signs) / SIDE**2
+    pixels = (rows + 0.5).reshape(COUNT, SIDE, SIDE, 1).astype(np.float32)
+    return model, pixels, answers(model, pixels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weak", [{"eps": EPS, "queries": 1}, {"eps": 1e-4}])
+def test_a_search_that_was_too_weak_spares_none(weak):
+    """One of a query, and one of a tiny radius, on a model that a search breaks."""
+    model, pixels, labels = wiggly()
+    attacks = {
+        "pgd": PGD(norm="inf", eps=EPS, steps=20, restarts=2),
+        "square": Square(norm="inf", **{"queries": 5, **weak}),
+    }
+    evaluation = evaluate(model, (pixels, labels), attacks)
+    assert evaluation.robust_accuracy().value == 1.0
+    judgement = judge(
+        model,
+        pixels,
+        labels,
+        norm="inf",
+        eps=EPS,
+        evaluation=evaluation,
+        steps=10,
+        queries=300,
+    )
+    assert failed(judgement) == {"black_box"}, str(judgement)
+    assert judgement.verdict == "Doubtful"
+
+
+@pytest.mark.slow
+def test_a_network_that_overflows_off_the_data():
+    """No attack can break it, since no answer of it is one."""
+    plain = linear(3)
+    labels = answers(plain, PIXELS)
+    judgement = judge(overflowing(plain, PIXELS), PIXELS, labels, **TINY)
+    assert judgement.verdict == "Doubtful"
+    assert "answers in the ball of 24 of 24 images are not finite" in judgement.sentence
+
+
+@pytest.mark.slow
+def test_one_image_says_nothing():
+    """That is said, and so is what is known without any share."""
+    model, pixels = linear(10, quantum=0.1), images(1)
+    judgement = judge(model, pixels, answers(model, pixels), **TINY)
+    assert judgement.sentence == (
+        "Doubtful: too few images are classified correctly to tell (1, where 20 are "
+        "the least): no fault can show; there is no gradient at all, as of an input "
+        "that is rounded"
+    )
 
 
 @pytest.mark.slow
@@ -226,7 +310,7 @@ def test_labels_of_something_else():
     pixels, model = images(12), linear(2)
     judgement = judge(model, pixels, 1 - answers(model, pixels), **TINY)
     assert judgement.sentence == ("Wrong: a clean accuracy of 0% is at chance (50%)")
-    assert [check.name for check in judgement.checks] == NAMES[:8]
+    assert [check.name for check in judgement.checks] == NAMES[:9]
 
 
 @pytest.mark.slow
@@ -240,11 +324,11 @@ def test_probabilities_in_place_of_logits():
 
 @pytest.mark.slow
 def test_every_norm_and_any_bounds():
-    pixels, model = images(12), linear(3)
+    pixels, model = images(20), linear(3)
     labels = answers(model, pixels)
     found = judge(model, pixels, labels, **{**TINY, "norm": 1, "eps": 0.02})
     assert found.sentence == "Trustworthy", str(found)
-    assert found["black_box"].evidence == "there is no random search in this norm"
+    assert found["black_box"].outcome == "passed"
     wide = judge(
         lambda x: model(x / 255.0), 255.0 * pixels, labels, bounds=(0, 255), **TINY
     )
@@ -263,7 +347,7 @@ ERRORS = [
         {"examples": 0},
         "`examples` must be an integer of at least 1. Received: examples=0",
     ),
-    ({"seed": -1}, "`seed` must be in [0, 2**31). Received: seed=-1"),
+    ({"seed": -1}, "`seed` must be an integer in [0, 2**31). Received: seed=-1"),
     (
         {"evaluation": small_evaluation([0, 0, 0])},
         "`evaluation` must be of the same 2 images. Received: one of 3",

@@ -11,8 +11,6 @@ import dataclasses
 from tfrobust.analysis.masking_attacks import gradient_attacks, search_attacks
 from tfrobust.attacks import PGD, Attack
 
-# Parts of the names under which evaluations hold attacks that ask for no gradient.
-_SEARCHES = ("square", "search", "noise", "black", "boundary", "spsa", "score")
 # Runs of each attack, and of the longer one that is to change nothing.
 _RESTARTS = 2
 
@@ -54,7 +52,7 @@ class Assault:
         return {name: wanted[name] for name in ("pgd", "bim", "fgsm")}
 
     def search(self) -> dict[str, Attack]:
-        """What asks for no gradient; nothing where there is no such attack."""
+        """What asks for no gradient."""
         return search_attacks(self.norm, self.eps, self.queries, self.seed)
 
     def longer(self) -> PGD:
@@ -74,13 +72,3 @@ class Assault:
     def planted(self) -> PGD:
         """What must find an adversarial image that is known to be there."""
         return dataclasses.replace(self.plain(), loss="margin", restarts=_RESTARTS)
-
-
-def is_search(name: str) -> bool:
-    """Whether an attack of an evaluation asks for no gradient, by its name.
-
-    Example:
-        >>> is_search("square_l2"), is_search("apgd-ce")
-        (True, False)
-    """
-    return any(part in name.lower() for part in _SEARCHES)

@@ -89,8 +89,14 @@ class Case:
         return np.concatenate([part.numpy() for part in parts])
 
     def fooled(self, images: tf.Tensor, labels: np.ndarray) -> np.ndarray:
-        """Where the model does not answer with the label, bool `[M]`."""
-        return np.argmax(self.logits(images), axis=-1) != labels
+        """Where the model answers with another class than the label, bool `[M]`.
+
+        As for attacks, an answer that is no finite number is no prediction.
+        """
+        logits = self.logits(images)
+        finite = np.isfinite(logits).all(axis=-1)
+        missed: np.ndarray = finite & (np.argmax(logits, axis=-1) != labels)
+        return missed
 
     def attacked(self, attack: Attack, rows: np.ndarray, model: Any = None) -> Any:
         """What an attack does to some of the images, with the images that it finds.

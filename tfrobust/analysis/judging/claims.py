@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfrobust.analysis.judging.assault import is_search
 from tfrobust.attacks import AttackOutcome, Evaluation
 
 # Float32 distances are as far off as `ThreatModel.allows` forgives.
@@ -22,18 +21,24 @@ class Claims:
     Attributes:
         broken: By attack, bool `[N]`: broken within the ball.
         rounded: The same for images rounded to 8 bits.
+        searches: The names of the attacks that ask for no gradient.
     """
 
     broken: dict[str, np.ndarray]
     rounded: dict[str, np.ndarray]
+    searches: frozenset[str] = frozenset()
 
     def by_gradient(self) -> dict[str, np.ndarray]:
-        """Those of attacks that are no random searches."""
-        return {name: rows for name, rows in self.broken.items() if not is_search(name)}
+        """Those of attacks that ask for gradients."""
+        return {
+            name: rows
+            for name, rows in self.broken.items()
+            if name not in self.searches
+        }
 
     def by_search(self) -> np.ndarray | None:
-        """What random searches break together, or `None` if there is none."""
-        rows = [rows for name, rows in self.broken.items() if is_search(name)]
+        """What attacks without a gradient break together; `None` if there is none."""
+        rows = [rows for name, rows in self.broken.items() if name in self.searches]
         return np.any(rows, axis=0) if rows else None
 
     def union(self, rounded: bool = False) -> np.ndarray:
@@ -52,7 +57,8 @@ def claims_of(
 
     An attack counts that is of this norm: one of a smaller radius as it is, one of a
     larger radius or of none for its successes within this one. Each stage of an
-    ensemble is an attack of its own.
+    ensemble is an attack of its own. Which ask for no gradient is what
+    `AttackOutcome.gradient_free` says; those of which nothing is said follow one.
 
     Args:
         evaluation: Of N images.
@@ -83,7 +89,8 @@ def claims_of(
         name: broken[name] & outcome.success_rounded
         for name, outcome in chosen.items()
     }
-    return Claims(broken=broken, rounded=rounded)
+    searches = frozenset(name for name, each in chosen.items() if each.gradient_free)
+    return Claims(broken=broken, rounded=rounded, searches=searches)
 
 
 def _stages(
@@ -92,7 +99,8 @@ def _stages(
     """The outcomes, one for each stage of an attack that has some.
 
     An image that only the random search of an ensemble breaks speaks against the
-    gradients that were followed before it.
+    gradients that were followed before it. What is left in `gradient_free` is the stage
+    itself, if it asks for none.
     """
     for name, outcome in outcomes.items():
         if outcome.broken_by is None:
@@ -106,6 +114,7 @@ def _stages(
                     outcome,
                     success=outcome.success & own,
                     success_rounded=outcome.success_rounded & own,
+                    gradient_free=(stage,) if stage in outcome.gradient_free else (),
                 ),
             )
 

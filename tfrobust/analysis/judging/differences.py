@@ -77,6 +77,8 @@ def disagreement(
     by more than its rounding, and of the directions the worst. So a step that is too
     short to leave a level of a rounded input does not make its gradient of 0 a true
     one, and a gradient that is passed straight through such a step is not a wrong one.
+    Steps on which a value is no finite number are left out; where all are, nothing is
+    held against the gradient.
 
     Args:
         values: From images `[B,H,W,C]` to a number for each.
@@ -99,19 +101,26 @@ def disagreement(
         unit = _unit(direction)
         slope = np.sum(gradient * unit, axis=(1, 2, 3))
         best, still = np.ones(len(gradient)), np.ones(len(gradient), bool)
+        known = np.zeros(len(gradient), bool)
         for step in _STEPS:
             ahead, behind = (
-                np.asarray(values(images + tf.constant(side * step * unit, tf.float32)))
+                np.asarray(
+                    values(images + tf.constant(side * step * unit, tf.float32)),
+                    np.float64,
+                )
                 for side in (1.0, -1.0)
             )
-            found = (ahead.astype(np.float64) - behind) / (2.0 * step)
+            finite = np.isfinite(ahead) & np.isfinite(behind)
+            known |= finite
+            ahead, behind = (np.where(finite, side, 0.0) for side in (ahead, behind))
+            found = (ahead - behind) / (2.0 * step)
             moves = np.abs(found) * step > _MOVES * noise
             apart = _relative(found, slope, noise / step)
             best = np.where(moves, np.minimum(best, apart), best)
             still &= ~moves
         # Along a direction in which nothing moves a gradient has to be as small.
         apart = _relative(0.0 * slope, slope, _MOVES * noise / _STEPS[-1])
-        worst = np.maximum(worst, np.where(still, apart, best))
+        worst = np.maximum(worst, np.where(known, np.where(still, apart, best), 0.0))
     return worst
 
 

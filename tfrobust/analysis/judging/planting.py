@@ -5,6 +5,9 @@ classes: one holds the image and many draws from the ball, the other a single po
 the edge of it. So there is an adversarial image, a random draw all but never meets it,
 and the way to it leads through the network that is judged. An attack that misses it
 says nothing where it finds nothing.
+
+The attack is a PGD of the judge's own: those of an evaluation are not run again. What
+is tested is whether gradients of this network lead an attack to what is there.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _INNER, _FRESH = 96, 32
 _NEAR = 0.9
 # Of the variance of features along the draws: as little as keeps the solution finite.
 _RIDGE = 1e-3
-_CHECK = "planted", "the attack finds adversarial images that were planted"
+_CHECK = "planted", "a gradient attack finds planted adversarial images"
 
 Features = Callable[[tf.Tensor], tf.Tensor]
 """Maps float32 images `[B,H,W,C]` in [0, 1] to `[B,D]`."""
@@ -58,7 +61,9 @@ class Readout(NamedTuple):
 
 
 def planted_check(case: Case, claims: Claims, at_random: bool) -> Check:
-    """Whether the attack finds what was planted, beside images that withstand it.
+    """Whether a gradient attack finds what was planted, beside images that withstand.
+
+    It is the judge's own PGD, whatever attacks the evaluation holds.
 
     Images that withstand come first; where they are few, others that are classified
     correctly are taken too.
@@ -86,11 +91,11 @@ def planted_check(case: Case, claims: Claims, at_random: bool) -> Check:
         return idle(*_CHECK, f"no boundary in the {where} leaves an image alone")
     found = attacked(case, rows, readouts, features)
     evidence = (
-        f"{found.sum()} of {len(found)} are found, by a boundary in the {where} that "
-        "random draws do not cross"
+        f"the judge's own PGD finds {found.sum()} of {len(found)}, behind a boundary "
+        f"in the {where} that random draws do not cross"
     )
     missed = int(np.sum(~found))
-    reason = f"the attack misses {missed} of {len(found)} planted adversarial images"
+    reason = f"PGD misses {missed} of {len(found)} planted adversarial images"
     return check(*_CHECK, evidence, speaks(mean(~found)), reason)
 
 
@@ -165,6 +170,8 @@ def readout_of(inner: np.ndarray, edge: np.ndarray, fresh: np.ndarray) -> Readou
         (True, True)
     """
     inner, edge, fresh = (np.asarray(a, np.float64) for a in (inner, edge, fresh))
+    if not all(np.isfinite(a).all() for a in (inner, edge, fresh)):
+        return Readout(np.zeros_like(edge), 0.0, False)
     centre = inner.mean(axis=0)
     cloud, way = inner - centre, edge - centre
     count = len(cloud)
@@ -188,7 +195,7 @@ def readout_of(inner: np.ndarray, edge: np.ndarray, fresh: np.ndarray) -> Readou
 def attacked(
     case: Case, rows: np.ndarray, readouts: list[Readout], features: Features
 ) -> np.ndarray:
-    """Which planted images the attack finds, bool `[M]`.
+    """Which planted images the judge's own PGD finds, bool `[M]`.
 
     Args:
         case: What is judged.

@@ -23,16 +23,13 @@ _NOISE = "noise", "gradients break what noise breaks"
 _TRANSFER = "transfer", "gradients break what images made on other models break"
 
 
-def search_check(case: Case, report: MaskingReport, searched: bool) -> Check:
+def search_check(case: Case, report: MaskingReport) -> Check:
     """Whether random search breaks images that no gradient attack does.
 
     Args:
         case: What is judged.
         report: Of it.
-        searched: Whether any search was run.
     """
-    if not searched:
-        return idle(*_SEARCH, "there is no random search in this norm")
     sign = report.signs["search_beats_gradients"]
     reason = (
         f"a random search breaks {report.only_search} of {case.correct.sum()} images "
