@@ -240,7 +240,8 @@ def with_gradient(model: Any, pixels: Pixels) -> tuple[Any, Pixels]:
 
     def flat(points: tf.Tensor) -> tf.Tensor:
         total = tf.reduce_sum(points, axis=[1, 2, 3], keepdims=True)
-        return classifier(points) + 0.0 * total[:, :, 0, 0]
+        # No gradient is asked of what may be no operation of TensorFlow.
+        return classifier(tf.stop_gradient(points)) + 0.0 * total[:, :, 0, 0]
 
     return flat, Pixels(pixels.images, pixels.images, UNIT)
 

@@ -96,6 +96,9 @@ def disagreement(
     draw = np.random.default_rng(seed)
     directions = [gradient, np.sign(gradient)]
     directions += [draw.normal(size=gradient.shape) for _ in range(_RANDOM)]
+    # The root mean square of derivatives along random directions.
+    entries = gradient[0].size
+    usual = np.sqrt(np.sum(gradient**2, axis=(1, 2, 3)) / entries)
     worst = np.zeros(len(gradient))
     for direction in directions:
         unit = _unit(direction)
@@ -115,19 +118,25 @@ def disagreement(
             ahead, behind = (np.where(finite, side, 0.0) for side in (ahead, behind))
             found = (ahead - behind) / (2.0 * step)
             moves = np.abs(found) * step > _MOVES * noise
-            apart = _relative(found, slope, noise / step)
+            apart = _relative(found, slope, noise / step, usual)
             best = np.where(moves, np.minimum(best, apart), best)
             still &= ~moves
         # Along a direction in which nothing moves a gradient has to be as small.
-        apart = _relative(0.0 * slope, slope, _MOVES * noise / _STEPS[-1])
+        apart = _relative(0.0 * slope, slope, _MOVES * noise / _STEPS[-1], usual)
         worst = np.maximum(worst, np.where(known, np.where(still, apart, best), 0.0))
     return worst
 
 
-def _relative(found: np.ndarray, slope: np.ndarray, noise: float) -> np.ndarray:
-    """Difference as a share of the larger one, 0 within the noise, at most 1."""
+def _relative(
+    found: np.ndarray, slope: np.ndarray, noise: float, usual: np.ndarray
+) -> np.ndarray:
+    """Difference as a share of the largest of both and of what is usual; at most 1.
+
+    0 within the noise. A direction that happens to lie along a level line has a
+    derivative near 0, of which the kinks of a ReLU network are a large share.
+    """
     apart = np.maximum(np.abs(found - slope) - noise, 0.0)
-    larger = np.maximum(np.abs(found), np.abs(slope))
+    larger = np.maximum(np.maximum(np.abs(found), np.abs(slope)), usual)
     share = np.divide(apart, larger, out=np.zeros_like(apart), where=larger > 0.0)
     return np.minimum(share, 1.0)
 

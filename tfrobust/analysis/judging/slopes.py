@@ -23,7 +23,7 @@ def margin_check(case: Case, report: MaskingReport) -> Check:
     failed = sign.present
     # That is known of the model, and no matter of how many images there are.
     if not case.differentiable:
-        reason = "there is no gradient at all, as of an input that is rounded"
+        reason = "there is no gradient at all, as of a rounded input or a black box"
         failed = True
     title = "the margin has gradients that lead somewhere"
     return check("gradients", title, sign.reason, failed, reason)

@@ -140,7 +140,7 @@ def judge(
         >>> judgement.verdict
         'Doubtful'
         >>> judgement["gradients"].reason
-        'there is no gradient at all, as of an input that is rounded'
+        'there is no gradient at all, as of a rounded input or a black box'
     """
     require(norm in (1, 2, "inf", np.inf), "norm", norm, '1, 2 or "inf"')
     require_positive("eps", eps)

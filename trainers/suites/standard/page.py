@@ -74,7 +74,12 @@ def _judged(records: Records) -> str:
 
 
 def _percent(record: Record) -> str:
-    return percent(cell(record.estimate))
+    """A share with its error; with an interval where all images or none count."""
+    value, error = record.estimate
+    if error != 0:
+        return percent(cell(record.estimate))
+    low, high = share_interval(round(value * record.images), record.images)
+    return f"{percent(value)} [{percent(low)}, {percent(high)}]"
 
 
 def _title(about: Measurer, model: str, records: Records) -> str:
