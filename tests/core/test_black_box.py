@@ -180,16 +180,26 @@ def test_square_refuses_classes_alone():
         lambda box, images, labels: geometry.gradient_stability(
             box, images, labels, 0.1
         ),
-        lambda box, images, labels: analysis.masking_check(
-            box, images, labels, norm="inf", eps=0.1, queries=20
-        ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:`model` has gradients of exactly 0")
 def test_what_needs_a_gradient_says_so(model, measure):
     box = BlackBox(model.logits, 3)
     with pytest.raises(ValueError, match="`model` must be .*differentiable"):
         measure(box, images_of(2), np.array([0, 1]))
+
+
+@pytest.mark.filterwarnings("ignore:`model` has gradients of exactly 0")
+def test_whether_gradients_are_masked_is_answered(model):
+    """They are: there is none, and the search finds what it can."""
+    box = BlackBox(model.logits, 3)
+    images = images_of(6)
+    labels = np.argmax(box.logits(images.copy()), axis=-1)
+    report = analysis.masking_check(
+        box, images, labels, norm="inf", eps=0.1, queries=20, steps=2
+    )
+    assert report.vanishing.value == 1.0 and report.masked
+    # From the image itself, without a random start, nothing moves.
+    assert report.robust_accuracy["bim"].value == 1.0
 
 
 def test_export_refuses_it(model, tmp_path):
