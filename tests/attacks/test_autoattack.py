@@ -239,3 +239,21 @@ def test_a_killed_evaluation_goes_on(tmp_path):
     assert 5 <= done < len(list(tmp_path.glob("whole/*.npz")))
     found, _ = start(tmp_path / "part").communicate(timeout=300)
     assert found == expected and "apgd" in found
+
+
+@pytest.mark.slow
+def test_under_xla():
+    """What falls outside falls inside, whatever the random starts."""
+    images, labels = conv_images(4, seed=3)
+    attack = AutoAttack(norm="inf", eps=0.2, version="fast")
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled(images, labels):
+        return attack(convnet(), images, labels)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result, plain = compiled(images, labels), attack(convnet(), images, labels)
+    np.testing.assert_array_equal(result.success, plain.success)
+    assert np.all(result.success)
+    assert np.all(distances(images, result.adversarial, "inf") <= 0.2 + 1e-6)
