@@ -566,7 +566,10 @@ SETTINGS = [
     ),
     ({"p_init": 0}, "`p_init` must be above 0 and at most 1. Received: p_init=0"),
     ({"p_init": 1.5}, "`p_init` must be above 0 and at most 1. Received: p_init=1.5"),
-    ({"seed": 2**31}, f"`seed` must be in [0, 2**31). Received: seed={2**31}"),
+    (
+        {"seed": 2**31},
+        f"`seed` must be an integer in [0, 2**31). Received: seed={2**31}",
+    ),
 ]
 
 

@@ -131,7 +131,7 @@ def test_images_outside_of_the_bounds_are_refused(values, sentence):
         attacks.FGSM(eps=0.1)(made, images, [0, 1])
     assert str(caught.value).startswith(sentence)
     with pytest.raises(ValueError) as caught:
-        attacks.evaluate(made, (images, [0, 1]), {})
+        attacks.evaluate(made, (images, [0, 1]), {"a": attacks.FGSM(eps=0.1)})
     assert str(caught.value).startswith(sentence)
 
 
