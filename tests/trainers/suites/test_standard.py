@@ -296,18 +296,28 @@ def test_geometry_is_that_of_the_library(attacked, evaluated, again):
         )
 
 
+def wilson(values):
+    """The interval of a share, by scipy."""
+    test = scipy.stats.binomtest(int(values.sum()), len(values))
+    return test.proportion_ci(0.95, method="wilson")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_the_sentence_says_what_was_measured(evaluated, attacked, name):
-    """Counted anew; Wilson's interval by scipy, the union where it is lower."""
+    """Counted anew; Wilson's interval by scipy, the union where it is lower.
+
+    A robust accuracy has a standard error, or the interval where all are alike.
+    """
     out, ended = evaluated
     clean = columns_of(out)[name, "test"]["accuracy split=test"]
     clean = clean[~np.isnan(clean)]
-    test = scipy.stats.binomtest(int(clean.sum()), len(clean))
-    low, high = test.proportion_ci(0.95, method="wilson")
+    low, high = wilson(clean)
     left, union = (attacked[name][robust(title)] for title in (TITLE, "all"))
     shown = [
         f"{values.mean():.1%} +- {values.std(ddof=1) / np.sqrt(24):.1%}"
+        if 0 < values.sum() < 24
+        else "{:.1%} [{:.1%}, {:.1%}]".format(values.mean(), *wilson(values))
         for values in (left, union)
     ]
     lower = union.sum() < left.sum()
