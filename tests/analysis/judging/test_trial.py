@@ -280,8 +280,8 @@ def test_one_image_says_nothing():
     judgement = judge(model, pixels, answers(model, pixels), **TINY)
     assert judgement.sentence == (
         "Doubtful: too few images are classified correctly to tell (1, where 20 are "
-        "the least): no fault can show; there is no gradient at all, as of an input "
-        "that is rounded"
+        "the least): no fault can show; there is no gradient at all, as of a rounded "
+        "input or a black box"
     )
 
 
