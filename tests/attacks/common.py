@@ -63,6 +63,19 @@ class Affine:
         return rows @ self.weights + self.bias
 
 
+def asked_for(rows):
+    """A linear model that notes in `rows` how many images it is given each time."""
+
+    def model(images):
+        logits = Affine(np.ones((24, 2)) * [1.0, 0.0], [-12.0, 0.0])(images)
+        tf.numpy_function(
+            lambda part: rows.append(len(part)) or np.float32(0), [logits], tf.float32
+        )
+        return logits
+
+    return model
+
+
 def affine(classes, shape=(3, 4, 2), seed=0, lead=0.5):
     """An affine model that has class 0 ahead by about `lead` on a grey image."""
     rng = np.random.default_rng(seed)

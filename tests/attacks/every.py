@@ -23,7 +23,7 @@ from tfrobust.attacks import (
     SmoothPGD,
     Square,
 )
-from tfrobust.attacks.autoattack import Within
+from tfrobust.attacks.within import Within
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.attacks.common import Affine, conv_images, convnet, distances
 from tfrobust.attacks import FAB, AutoAttack, evaluate
-from tfrobust.attacks.autoattack import Within
+from tfrobust.attacks.within import Within
 
 ROOT = Path(__file__).parents[2]
 RADII = {"inf": 0.05, 2: 0.4, 1: 2.0}

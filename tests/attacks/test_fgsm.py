@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.attacks.common import Affine, affine, conv_images, convnet, distances
+from tests.attacks.common import affine, asked_for, conv_images, convnet, distances
 from tfrobust.attacks import BIM, FGSM, MIFGSM, PGD
 
 SHAPE = (3, 4, 2)
@@ -162,14 +162,7 @@ def test_fgsm_asks_no_more_than_it_must():
     bits and a radius of whole levels nothing is rounded, so that is not asked at all.
     """
     rows = []
-
-    def model(images):
-        logits = Affine(np.ones((24, 2)) * [1.0, 0.0], [-12.0, 0.0])(images)
-        tf.numpy_function(
-            lambda part: rows.append(len(part)) or np.float32(0), [logits], tf.float32
-        )
-        return logits
-
+    model = asked_for(rows)
     levels = np.full(64, 140)
     levels[:32] = 20  # wrong
     images = np.ones((64, *SHAPE)) * (levels / 255)[:, None, None, None]

@@ -14,7 +14,7 @@ from tests.attacks.common import (
     gray,
 )
 from tfrobust.attacks import DDN, FGSM, PGD, DeepFool
-from tfrobust.core.classifier import as_classifier
+from tfrobust.core.classifier import as_classifier, runners_up
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,23 @@ def test_what_cannot_be_called_is_refused():
     """In one sentence."""
     with pytest.raises(ValueError, match="`model` must be callable, .*Received: obj"):
         as_classifier(object())
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_runners_up_are_the_largest_of_the_rest(count):
+    """By NumPy's sort, never the class itself, with as many classes as there are."""
+    logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    classes = np.array([0, 1, 2, 3, 0, 1])
+    expected = [
+        [k for k in np.argsort(-row) if k != own][:count]
+        for row, own in zip(logits, classes, strict=True)
+    ]
+    spec = [tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32)]
+    unknown = tf.function(
+        lambda logits, classes: runners_up(logits, classes, count), input_signature=spec
+    )
+    for found in (
+        runners_up(tf.constant(logits), tf.constant(classes, tf.int32), count),
+        unknown(logits, classes.astype(np.int32)),
+    ):
+        np.testing.assert_array_equal(found, expected)

@@ -16,7 +16,7 @@ from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.l1_box import project_l1_box
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.registry import register
-from tfrobust.core.classifier import split_logits
+from tfrobust.core.classifier import runners_up
 from tfrobust.core.errors import warn_caller
 from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_seed, require_steps
@@ -237,15 +237,10 @@ class APGD(FixedBudget):
     def _rivals(self, problem: Problem, found: _Found) -> tuple[tf.Tensor, _Found]:
         """The wrong classes with the largest logits, int32 `[B, N]`."""
         logits = problem.logits(problem.images, problem.active)
-        _, others = split_logits(logits, problem.goal.classes)
-        tried, classes = self.target_classes or 0, logits.shape[-1]
-        count = (
-            tf.minimum(tried, tf.shape(logits)[-1] - 1)
-            if classes is None
-            else min(tried, classes - 1)
-        )
+        tried = self.target_classes or 0
+        rivals = runners_up(logits, problem.goal.classes, tried)
         queries = found.queries + tf.cast(problem.active, tf.int32)
-        return tf.math.top_k(others, count).indices, found._replace(queries=queries)
+        return rivals, found._replace(queries=queries)
 
     def _ascend(
         self,

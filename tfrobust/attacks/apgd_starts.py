@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfrobust.attacks.constraints import from_norm
-from tfrobust.core.seeds import seeds_of
+from tfrobust.core.seeds import drawn_shape, seeds_of
 from tfrobust.core.vectors import by_largest_entry
 
 
@@ -38,10 +38,7 @@ def random_start(
         0.25
     """
     seeds = seeds_of(images, seed, run)
-    # Known numbers where possible: draws of unknown shape fail on an empty batch.
-    shape = tf.shape(images)[1:]
-    if images.shape[1:].is_fully_defined():
-        shape = tf.constant(list(images.shape[1:]))
+    shape = drawn_shape(images)
     if norm == 1:
         delta = tf.map_fn(
             lambda seed: tf.random.stateless_normal(shape, seed, alg="philox"),

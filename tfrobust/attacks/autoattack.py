@@ -12,6 +12,7 @@ from tfrobust.attacks.fab import FAB
 from tfrobust.attacks.problem import Problem
 from tfrobust.attacks.registry import register
 from tfrobust.attacks.square import Square
+from tfrobust.attacks.within import Within
 from tfrobust.settings import require, require_positive, require_seed
 
 VERSIONS = ("standard", "plus", "rand", "fast")
@@ -19,7 +20,7 @@ VERSIONS = ("standard", "plus", "rand", "fast")
 # How often `rand` asks a network that answers at random, for each gradient.
 _SAMPLES = 20
 _TARGETS = 9
-# Of APGD on an image's second, third, ... class in L1, where the paper has fewer.
+# Of APGD in L1, which tries fewer.
 _L1_TARGETS = 5
 _QUERIES = 5000
 
@@ -42,9 +43,10 @@ class AutoAttack(FixedBudget):
       `square`, `apgd-t` and `fab-t`.
     - `rand`, for networks that answer at random: `apgd-ce` and `apgd-dlr`, where each
       gradient is the mean over 20 answers.
-    - `fast`, ours and not published: what breaks most images of the standard version at
-      about a tenth of its cost; see `stages`. Its robust accuracy is an upper bound of
-      that of `standard`, and is to be named as what it is.
+    - `fast`, ours and not published: short searches of the same kinds, which ask for
+      less than a tenth of what `standard` may; see `stages`. What it leaves is more
+      than or as much as `standard` leaves of most networks, and is to be named as what
+      it is.
 
     A call runs them in one graph. `evaluate` runs them one after the other over a whole
     data set, each on what is left, shows the robust accuracy so far, says which stage
@@ -180,30 +182,3 @@ def _towards_target(attack: Attack) -> Attack:
     if getattr(attack, "target_classes", None) is None:
         return attack
     return dataclasses.replace(attack, target_classes=None)  # type: ignore[call-arg]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Within(FixedBudget):
-    """An attack without a radius that is done with an image once it is near enough.
-
-    Attributes:
-        norm: That of the attack.
-        eps: Radius of the ball in pixel units of [0, 1].
-        attack: An attack that minimises and heeds the radius of a `Problem`, as `FAB`
-            does.
-
-    Example:
-        >>> from tfrobust import attacks
-        >>> Within(norm=2, eps=0.5, attack=attacks.FAB(norm=2)).budget
-        0.5
-    """
-
-    attack: Attack
-
-    def score(self, logits: tf.Tensor, goal: object) -> tf.Tensor:
-        """That of the attack."""
-        return self.attack.score(logits, goal)  # type: ignore[arg-type]
-
-    def run(self, problem: Problem) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        """The attack's search, with a radius."""
-        return self.attack.run(problem)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import Attack
 from tfrobust.attacks.verdicts import AttackResult
-from tfrobust.core.classifier import as_classifier
+from tfrobust.core.classifier import as_classifier, runners_up
 from tfrobust.core.images import check_classes, pixels_in
 from tfrobust.settings import require_steps
 
@@ -105,10 +105,7 @@ def multi_target(
     pixels = pixels_in(images, model, bounds).images
     labels = check_classes("labels", labels, pixels)
     logits = as_classifier(model, bounds)(pixels)
-    classes = logits.shape[-1]
-    own = tf.one_hot(labels, classes, on_value=True, off_value=False)
-    rivals = tf.where(own, logits.dtype.min, logits)
-    ranked = tf.math.top_k(rivals, min(count, classes - 1)).indices
+    ranked = runners_up(logits, labels, count)
     for rank in range(ranked.shape[-1]):
         result = attack(model, images, labels, ranked[:, rank], bounds=bounds)
         # Aimed at a class or not, leaving the label is what counts.

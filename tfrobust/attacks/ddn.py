@@ -11,9 +11,8 @@ import tensorflow as tf
 from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
-from tfrobust.attacks.problem import Problem, inward
+from tfrobust.attacks.problem import Problem, inward, steps_of
 from tfrobust.attacks.registry import register
-from tfrobust.core.loops import loop
 from tfrobust.settings import require, require_positive, require_steps
 
 _LEAST_STEP = 0.01  # share of the first step that is left at the end
@@ -105,14 +104,7 @@ class DDN(MinimumNorm):
             best=images,
             distance=tf.fill(rows, math.inf),
         )
-
-        def is_needed(state: _State) -> tf.Tensor:
-            return (state.number < self.steps) & tf.reduce_any(problem.active)
-
-        def step(state: _State) -> tuple[_State]:
-            return (self._step(problem, state),)
-
-        (last,) = loop(is_needed, step, (state,))
+        last: _State = steps_of(problem, self.steps, self._step, state)
         succeeded = tf.math.is_finite(last.distance)
         return tf.where(succeeded[:, None, None, None], last.best, last.point)
 

@@ -13,6 +13,7 @@ from tfrobust.attacks.constraints import L2
 from tfrobust.attacks.goal import Goal
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.registry import register
+from tfrobust.core.classifier import runners_up
 from tfrobust.core.loops import loop
 from tfrobust.settings import require_not_negative, require_steps
 
@@ -102,9 +103,7 @@ class DeepFool(MinimumNorm):
 
 def _lead(rank: int, logits: tf.Tensor, goal: Goal) -> tf.Tensor:
     """Logit of the label's rival of this rank on the clean image, less the label's."""
-    own = tf.one_hot(goal.classes, tf.shape(logits)[-1], on_value=True, off_value=False)
-    rivals = tf.where(own, logits.dtype.min, goal.clean)
-    rival = tf.math.top_k(rivals, rank + 1).indices[:, rank]
+    rival = runners_up(goal.clean, goal.classes, rank + 1)[:, rank]
     ahead = tf.gather(logits, rival, axis=1, batch_dims=1)
     return ahead - tf.gather(logits, goal.classes, axis=1, batch_dims=1)
 

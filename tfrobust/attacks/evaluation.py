@@ -114,10 +114,7 @@ def evaluate(
         correct.append(np.argmax(logits, axis=-1) == labels[-1])
         given = Given(np.asarray(images), labels[-1], logits.numpy())
         if store and len(labels) == 1:
-            identity = identity_of(model, classifier, pixels, classes)
-            for trial in trials.values():
-                trial.model_name = store.name_of(*identity)
-                trial.at_random = identity.probe is None
+            store.begin(*identity_of(model, classifier, pixels, classes))
         for name, trial in trials.items():
             shown.set_postfix_str(f"{trial.left}{name}")
             trial.add(given)

@@ -17,6 +17,7 @@ from tfrobust.attacks.hyperplane import step_to_hyperplane
 from tfrobust.attacks.problem import Problem, Score
 from tfrobust.attacks.registry import register
 from tfrobust.attacks.segment import nearer_on_segment
+from tfrobust.core.classifier import runners_up
 from tfrobust.core.loops import loop
 from tfrobust.core.seeds import seeds_of
 from tfrobust.core.vectors import largest_entry, spread, zero_where_not_finite
@@ -163,9 +164,7 @@ class FAB(MinimumNorm):
         """The classes that are tried one after the other, int32 `[B,N]`."""
         if goal.targeted or self.target_classes is None:
             return None
-        count = min(self.target_classes, int(clean.shape[-1]) - 1)
-        own = tf.one_hot(goal.classes, clean.shape[-1], on_value=True, off_value=False)
-        return tf.math.top_k(tf.where(own, clean.dtype.min, clean), count).indices
+        return runners_up(clean, goal.classes, self.target_classes)
 
     def _scores(
         self, goal: Goal, rivals: tf.Tensor | None, classes: int

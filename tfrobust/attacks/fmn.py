@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L1, L2, Constraint, Linf
-from tfrobust.attacks.problem import Problem, inward
+from tfrobust.attacks.problem import Problem, inward, steps_of
 from tfrobust.attacks.registry import register
-from tfrobust.core.loops import loop
 from tfrobust.core.vectors import spread, zero_where_not_finite
 from tfrobust.settings import require, require_positive, require_steps
 
@@ -44,8 +43,8 @@ class FMN(MinimumNorm):
     shrinks by a factor `1 - gamma` where the image fools the model, to no more than the
     smallest distance so far, and grows by `1 + gamma` where it does not.
 
-    Like `DDN` it runs along the boundary; it knows L1 too, where it costs a tenth of
-    `FAB`. The paper's L0 is left to `SigmaZero`, which finds more.
+    Like `DDN` it runs along the boundary; it knows L1 too, for a gradient a step, where
+    `FAB` has one for each class and step. The paper's L0 is left to `SigmaZero`.
 
     Differs from the paper: until the boundary is crossed the radius goes `gamma` beyond
     where it seems to be; gradients that push saturated pixels outwards are left out;
@@ -100,14 +99,7 @@ class FMN(MinimumNorm):
             best=images,
             distance=tf.fill(rows, math.inf),
         )
-
-        def is_needed(state: _State) -> tf.Tensor:
-            return (state.number < self.steps) & tf.reduce_any(problem.active)
-
-        def step(state: _State) -> tuple[_State]:
-            return (self._step(problem, state),)
-
-        (last,) = loop(is_needed, step, (state,))
+        last: _State = steps_of(problem, self.steps, self._step, state)
         last = self._kept(problem, last, problem.logits(last.point, problem.active))
         succeeded = spread(tf.math.is_finite(last.distance), images)
         asked = tf.where(problem.active, self.steps + 1, 0)

@@ -111,13 +111,13 @@ def _configuration(network: Any) -> str:
 
 def _names(config: Any) -> Iterator[str]:
     """Every name in a configuration, in order."""
+    parts = config if isinstance(config, list) else []
     if isinstance(config, dict):
+        parts = list(config.values())
         if isinstance(config.get("name"), str):
             yield config["name"]
-    parts = config.values() if isinstance(config, dict) else config
-    if isinstance(config, dict | list):
-        for part in parts:
-            yield from _names(part)
+    for part in parts:
+        yield from _names(part)
 
 
 def _renamed(config: Any, names: dict[str, str]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrobust.attacks.threat import ROUNDING, ThreatModel
+from tfrobust.attacks.threat import ThreatModel, rounded_up
 from tfrobust.attacks.verdicts import AttackResult
 from tfrobust.core.estimates import Estimate, mean
 
@@ -138,8 +138,8 @@ class Evaluation:
             success = outcome.success_rounded if rounded else outcome.success
             if eps is not None:
                 near = outcome.distortion_rounded if rounded else outcome.distortion
-                # As far as `ThreatModel.allows`: a radius in float32 may be above eps.
-                success = success & (near <= eps + ROUNDING * (1.0 + eps))
+                # A radius in float32 may be above eps.
+                success = success & (near <= rounded_up(eps))
             held &= ~success
         return held
 

@@ -15,7 +15,7 @@ from tfrobust.attacks.problem import Problem, inward
 from tfrobust.attacks.registry import register
 from tfrobust.core.keras_losses import ExampleLoss, is_loss
 from tfrobust.core.loops import loop
-from tfrobust.core.seeds import seeds_of
+from tfrobust.core.seeds import drawn_shape, seeds_of
 from tfrobust.settings import (
     require,
     require_not_negative,
@@ -215,10 +215,7 @@ class PGD(FixedBudget):
         if not self.random_start:
             return images
         seeds = seeds_of(images, self.seed, restart)
-        # Known numbers where possible: draws of unknown shape fail on an empty batch.
-        shape = tf.shape(images)[1:]
-        if images.shape[1:].is_fully_defined():
-            shape = tf.constant(list(images.shape[1:]))
+        shape = drawn_shape(images)
         delta = self.constraint.random_start(shape, seeds, _radius(problem))
         delta = tf.ensure_shape(delta, images.shape)
         return self.threat.project(images, images + delta, problem.eps)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tfrobust.attacks.goal import Goal
 from tfrobust.core.classifier import Classifier
 from tfrobust.core.differentiable import missing_gradient, require_gradient
+from tfrobust.core.loops import loop
 from tfrobust.core.precision import powers
 from tfrobust.core.vectors import spread
 
@@ -101,6 +103,25 @@ class Problem:
     def _rows(self, points: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         shape = [None, *points.shape[1:]]
         return tf.ensure_shape(tf.gather(points, index), shape)
+
+
+def steps_of(
+    problem: Problem, count: int, step: Callable[[Problem, Any], Any], state: Any
+) -> Any:
+    """What so many steps make of a state; none where no row is active.
+
+    Args:
+        problem: What is searched.
+        count: How many steps.
+        step: Maps the problem and a state to the next.
+        state: A named tuple of tensors, whose `number` counts the steps.
+    """
+
+    def is_needed(state: Any) -> tf.Tensor:
+        return (state.number < count) & tf.reduce_any(problem.active)
+
+    (last,) = loop(is_needed, lambda state: (step(problem, state),), (state,))
+    return last
 
 
 def _chosen(active: tf.Tensor) -> tf.Tensor:

@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from tfrobust.attacks.base import MinimumNorm
 from tfrobust.attacks.constraints import L0
-from tfrobust.attacks.problem import Problem
+from tfrobust.attacks.problem import Problem, steps_of
 from tfrobust.attacks.registry import register
-from tfrobust.core.loops import loop
 from tfrobust.core.vectors import (
     by_largest_entry,
     spread,
@@ -59,9 +58,7 @@ class SigmaZero(MinimumNorm):
     Costs `steps` gradients.
 
     Attributes:
-        steps: Gradient steps. The paper has 1,000. Of the networks that come along,
-            100 instead of 500 leave 12 % more changes in the mean on `mnist_c4`, a
-            third more on `cifar10_adversarial_linf`.
+        steps: Gradient steps. The paper has 1,000; more find fewer changes.
         step_size: First step, in pixel units, falling to a tenth by half a cosine.
         sigma: Of the smooth count: smaller is nearer to a true one, and flatter.
         threshold: First threshold, in pixel units, in [0, 1].
@@ -115,14 +112,7 @@ class SigmaZero(MinimumNorm):
             best=images,
             count=tf.fill(rows, math.inf),
         )
-
-        def is_needed(state: _State) -> tf.Tensor:
-            return (state.number < self.steps) & tf.reduce_any(problem.active)
-
-        def step(state: _State) -> tuple[_State]:
-            return (self._step(problem, state),)
-
-        (last,) = loop(is_needed, step, (state,))
+        last: _State = steps_of(problem, self.steps, self._step, state)
         last = self._judged(
             problem,
             last,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import pathlib
 import zipfile
@@ -27,12 +26,17 @@ class Store:
         folder: Where the files lie; made when the first is written. `None` stores
             nothing.
 
+    Attributes:
+        model: The name of the model whose results are kept, once it has begun.
+        at_random: Whether that answers at random.
+
     Raises:
         ValueError: If `folder` is a file.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
         self._folder = None if folder is None else pathlib.Path(folder).expanduser()
+        self.model, self.at_random = "", False
         if self._folder is not None and self._folder.is_file():
             raise ValueError(f"`folder` must be a folder. Received: the file {folder}")
 
@@ -65,6 +69,15 @@ class Store:
         with replacing(self._folder / f"{key}.npz", sync=True) as partial:
             np.savez(partial, **arrays)
 
+    def begin(self, exact: str, probe: Mapping[str, np.ndarray] | None) -> None:
+        """Says of which model results are kept and asked for from now on.
+
+        Args:
+            exact: As for `name_of`.
+            probe: As for `name_of`; `None` of a model that answers at random.
+        """
+        self.model, self.at_random = self.name_of(exact, probe), probe is None
+
     def name_of(self, exact: str, probe: Mapping[str, np.ndarray] | None) -> str:
         """A name for what has this digest and this probe, the same each time.
 
@@ -75,16 +88,14 @@ class Store:
         """
         if probe is None:
             return exact
-        for number in itertools.count():
-            name = f"{exact}-{number}"
-            kept = self.get(name)
-            if kept is None:
-                self.put(name, **probe)
-                return name
+        number = 0
+        while (kept := self.get(f"{exact}-{number}")) is not None:
             alike = kept.keys() == probe.keys()
             if alike and all(close(kept[each], probe[each]) for each in probe):
-                return name
-        raise AssertionError  # Counting has no end.
+                return f"{exact}-{number}"
+            number += 1
+        self.put(f"{exact}-{number}", **probe)
+        return f"{exact}-{number}"
 
 
 def digest(parts: Iterable[Any]) -> str:

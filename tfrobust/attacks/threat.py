@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from typing import Any
 
 import tensorflow as tf
 
 from tfrobust.attacks import constraints
 
 # Rounding x + delta to float32 moves a distance by about this much.
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 # Between neighbouring float32 numbers just below 1.
 _SPACING = 2.0**-24
+
+
+def rounded_up(eps: Any) -> Any:
+    """A radius, and what float32 may add to the distance of an image at its edge.
+
+    Example:
+        >>> rounded_up(1.0)
+        1.000002
+    """
+    return eps + _ROUNDING * (1.0 + eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +71,11 @@ class ThreatModel:
         """The norm's geometry."""
         return constraints.from_norm(self.norm)
 
+    @property
+    def order(self) -> float:
+        """The norm as a number, `math.inf` for `"inf"`."""
+        return math.inf if self.norm == "inf" else float(self.norm)
+
     def distance(self, images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
         """Distance of each pair of images `[B,H,W,C]` in the norm, float32 `[B]`."""
         return self.constraint.distance(others - images)
@@ -79,7 +95,7 @@ class ThreatModel:
         if limit is None:
             return inside
         distance = self.distance(images, others)
-        return inside & (distance <= limit + ROUNDING * (1.0 + limit))
+        return inside & (distance <= rounded_up(limit))
 
     def project(
         self, images: tf.Tensor, others: tf.Tensor, eps: tf.Tensor | None = None

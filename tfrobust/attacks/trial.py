@@ -45,10 +45,6 @@ class Trial:
         bounds: As for its call.
         keep_images: Whether to keep the adversarial images.
         store: What has been done before.
-
-    Attributes:
-        model_name: What the store has the model's results under.
-        at_random: Whether the model answers at random.
     """
 
     def __init__(
@@ -63,7 +59,6 @@ class Trial:
         self._name, self._attack = name, attack
         self._model, self._bounds = model, bounds
         self._keep_images, self._store = keep_images, store
-        self.model_name, self.at_random = "", False
         self._stages: Mapping[str, Attack] = attack.stages() or {"": attack}
         self._seconds = dict.fromkeys(self._stages, 0.0)
         self._parts: list[AttackResult] = []
@@ -140,7 +135,7 @@ class Trial:
         """A stage on a batch, from the store where it has been done before."""
         attack, key = self._stages[stage], ""
         if self._store:
-            about = [self.model_name, repr(attack), repr(self._keep_images)]
+            about = [self._store.model, repr(attack), repr(self._keep_images)]
             key = digest([*about, given.images, given.labels])
             if (kept := self._kept(key, given)) is not None:
                 self._seconds[stage] += float(kept["seconds"])
@@ -161,7 +156,7 @@ class Trial:
         needed = {*AttackResult._fields, "seconds", "logits"}
         if kept is None or not needed <= kept.keys():
             return None
-        alike = self.at_random or close(kept["logits"], given.logits)
+        alike = self._store.at_random or close(kept["logits"], given.logits)
         return kept if alike else None
 
     def outcome(self) -> AttackOutcome:

@@ -144,6 +144,29 @@ def split_logits(logits: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.T
     return own, tf.where(chosen, logits.dtype.min, logits)
 
 
+def runners_up(logits: tf.Tensor, classes: tf.Tensor, count: int) -> tf.Tensor:
+    """The classes with the largest logits beside one, the largest first.
+
+    Args:
+        logits: float32 `[B,K]`.
+        classes: int32 `[B]`, those that are left out.
+        count: How many at most.
+
+    Returns:
+        int32 `[B,N]`, N no more than K - 1.
+
+    Example:
+        >>> logits = tf.constant([[1.0, 3.0, 2.0]])
+        >>> runners_up(logits, tf.constant([1]), 9).numpy().tolist()
+        [[2, 0]]
+    """
+    _, others = split_logits(logits, classes)
+    known = logits.shape[-1]
+    most = tf.shape(logits)[-1] - 1 if known is None else known - 1
+    number = tf.minimum(count, most) if known is None else min(count, most)
+    return tf.math.top_k(others, number).indices
+
+
 def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     """Log-odds of all other classes together against one, float32 `[B]`.
 

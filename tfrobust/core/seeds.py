@@ -5,6 +5,23 @@ from __future__ import annotations
 import tensorflow as tf
 
 
+def drawn_shape(images: tf.Tensor) -> tf.Tensor:
+    """The shape of one image to draw, int32 `[3]`: known numbers where possible.
+
+    Draws of an unknown shape fail on an empty batch.
+
+    Args:
+        images: `[B,H,W,C]`.
+
+    Example:
+        >>> drawn_shape(tf.zeros([0, 4, 4, 3])).numpy().tolist()
+        [4, 4, 3]
+    """
+    if images.shape[1:].is_fully_defined():
+        return tf.constant(list(images.shape[1:]))
+    return tf.shape(images)[1:]
+
+
 def seeds_of(images: tf.Tensor, seed: int, run: tf.Tensor | int = 0) -> tf.Tensor:
     """A seed for each image from its own pixels, int64 `[B, 2]`.
 

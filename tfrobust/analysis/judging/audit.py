@@ -60,9 +60,7 @@ def measured(outcome: AttackOutcome, given: np.ndarray, bounds: Bounds) -> Kept:
     found = (np.asarray(outcome.adversarial, np.float64) - low) / (high - low)
     start = (np.asarray(given, np.float64) - low) / (high - low)
     rows = (found - start).reshape(len(found), -1)
-    norm = outcome.threat.norm
-    order = np.inf if norm == "inf" else float(norm)
-    distance = np.linalg.norm(rows, ord=order, axis=1)
+    distance = np.linalg.norm(rows, ord=outcome.threat.order, axis=1)
     flat = found.reshape(len(found), -1)
     # Written so that NaN is outside.
     within = (flat >= -_ROUNDING) & (flat <= 1.0 + _ROUNDING)

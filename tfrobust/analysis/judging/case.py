@@ -16,7 +16,6 @@ from tfrobust.analysis.masking import with_gradient
 from tfrobust.attacks import Attack, AttackOutcome, Evaluation, ThreatModel, evaluate
 from tfrobust.core.answers import are_probabilities
 from tfrobust.core.classifier import AskedClassifier, as_classifier
-from tfrobust.core.gradients import has_gradient
 from tfrobust.core.images import Pixels, check_classes, check_range
 from tfrobust.core.pixels import UNIT, bounds_of
 from tfrobust.layers import network_of
@@ -163,9 +162,8 @@ def case_of(
         labels = labels[rows]
         evaluation = None if evaluation is None else evaluation.select(rows)
     asked, pixels, probabilities = _askable(model, own)
-    classifier = as_classifier(asked, pixels.bounds)
-    differentiable = has_gradient(classifier, pixels.images[:1])
-    asked, pixels = with_gradient(asked, pixels)
+    found = asked
+    asked, pixels = with_gradient(found, pixels)
     case = Case(
         given=model,
         model=asked,
@@ -175,7 +173,7 @@ def case_of(
         assault=assault,
         batch_size=batch_size,
         probabilities=probabilities,
-        differentiable=differentiable,
+        differentiable=asked is found,
         classes=0,
         correct=labels == labels,
         evaluation=evaluation,

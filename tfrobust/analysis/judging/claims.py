@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from tfrobust.attacks import AttackOutcome, Evaluation
-
-# Float32 distances are as far off as `ThreatModel.allows` forgives.
-_ROUNDING = 1e-6
+from tfrobust.attacks import AttackOutcome, Evaluation, ThreatModel
+from tfrobust.attacks.threat import rounded_up
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ def claims_of(
     chosen = {
         name: outcome
         for name, outcome in evaluation.results.items()
-        if _norm(outcome.threat.norm) == _norm(norm)
+        if outcome.threat.order == ThreatModel(norm).order
         and (names is None or name in names)
     }
     if not chosen:
@@ -82,7 +79,7 @@ def claims_of(
             + (f"attacks of {', '.join(norms)}" if norms else "no attack")
         )
     chosen = dict(_stages(chosen))
-    limit = eps + _ROUNDING * (1.0 + eps)
+    limit = rounded_up(eps)
     broken = {name: _within(outcome, limit) for name, outcome in chosen.items()}
     rounded = {
         # Rounding moves a pixel by up to half a level, and counts all the same.
@@ -121,7 +118,3 @@ def _stages(
 
 def _within(outcome: AttackOutcome, limit: float) -> np.ndarray:
     return outcome.success & (outcome.distortion <= limit)
-
-
-def _norm(norm: float | str) -> float:
-    return math.inf if norm == "inf" else float(norm)
