@@ -216,12 +216,11 @@ def adv_lib(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
     from adv_lib.attacks import auto_pgd
 
     order = 2.0 if norm == "2" else float("inf")
-    del classes
     return {
         "apgd-ce": lambda x, y: peer.apgd(twin, x, y, eps, order, loss_function="ce"),
         "apgd-t": lambda x, y: auto_pgd.apgd_targeted(twin, x, y, eps, order),
         "fab-t": lambda x, y: peer.fab(
-            twin, x, y, order, ε=eps, restarts=1, targeted_restarts=True
+            twin, x, y, order, ε=eps, restarts=classes - 1, targeted_restarts=True
         ),
     }
 
