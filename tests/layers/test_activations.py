@@ -126,7 +126,7 @@ def test_gradient_of_beta(beta):
 
     It is the difference of two numbers of the size of x, so its error is a few float32
     roundings of |x|, not of itself: 3e-7 |x| beside the relative tolerance (1.7 of
-    them have been seen, on a CPU whose expm1 rounds otherwise).
+    them have been seen).
     """
     ours = np.float64(beta) * measured(XS, beta)[3]
     truth = np.float64(beta) * exact(XS, beta)[3]
