@@ -69,9 +69,9 @@ PAG_DATA = ("cifar10", "stl10")
 
 
 def test_there_is_a_file_for_every_method_and_data_set():
-    """Every method, two data sets, the laptop's overlay and the quickstart."""
+    """Every method, two data sets, the overlays and the quickstart."""
     expected = {f"{m}_{d}.flags" for m in METHODS for d in ("cifar10", "cifar100")}
-    assert set(FILES) == expected | {"cpu.flags", "quickstart.flags"}
+    assert set(FILES) == expected | {"cpu.flags", "fast.flags", "quickstart.flags"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -119,6 +119,28 @@ def test_cpu_settings_lie_over_the_papers(parse, name):
     swapped = parse(cpu, paper)
     assert (swapped.width, swapped.epochs) == (64, 200)
     assert swapped.train_examples == 20000
+
+
+FAST = {
+    "width": 16,
+    "epochs": 10,
+    "batch_size": 128,
+    "schedule": "one_cycle",
+    "learning_rate": 0.2,
+    "decay_at": "0.75,0.875",
+    "nesterov": True,
+}
+
+
+@pytest.mark.parametrize("name", [*PAPER, *ALIGNED, *DISSECT])
+def test_fast_settings_lie_over_the_papers(parse, name):
+    """Given second, fast.flags changes how weights are found, not what is minimised."""
+    paper, fast = (f"--flagfile={FOLDER / file}" for file in (name, "fast.flags"))
+    full, small = parse(paper), parse(paper, fast)
+    for field in options.TrainConfig.__dataclass_fields__:
+        if field != "workdir":
+            expected = FAST.get(field, getattr(full, field))
+            assert getattr(small, field) == expected, field
 
 
 def aligned(name):

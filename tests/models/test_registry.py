@@ -31,6 +31,7 @@ def flat(input_shape, classes, use_bias: bool = True, units: int | None = None):
     [
         ("c4", lambda: models.C4(SHAPE, 7, "lcnn", 4, beta=3.0)),
         ("resnet18", lambda: models.ResNet18(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
+        ("resnet9", lambda: models.ResNet9(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
         ("vgg11", lambda: models.VGG11(SHAPE, 7, "lcnn", 4, beta=3.0, gamma=2.0)),
         ("mlp", lambda: models.MLP(SHAPE, 7, "lcnn", (4, 4), beta=3.0)),
     ],

@@ -1,4 +1,4 @@
-"""The learning-rate schedule against a rule in exact arithmetic."""
+"""The learning-rate schedules against rules in plain arithmetic."""
 
 from fractions import Fraction
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrobust.training import step_decay
+from tfrobust.training import one_cycle, step_decay
 
 PAPER = (Fraction(3, 4), Fraction(7, 8))
 
@@ -84,3 +84,47 @@ def test_other_milestones_are_refused(milestones):
         "`milestones` must be one or more increasing shares in (0, 1). "
         f"Received: milestones={milestones}"
     )
+
+
+def cycle(peak, step, steps, rising):
+    """Up a straight line, down half a cosine, in float64."""
+    if step < rising:
+        return peak * step / rising
+    return peak * (1 + np.cos(np.pi * (step - rising) / (steps - rising))) / 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "warmup", "rising"),
+    [
+        (10, 20, 0.2, 40),
+        (3, 7, 0.5, 10),
+        (1, 5, 0.0, 0),
+        (2, 1, 0.9, 1),
+        (1, 1, 0.5, 0),
+    ],
+)
+def test_one_cycle_rises_and_falls(epochs, steps, warmup, rising):
+    """Every step of the run, the last with a rate above 0, and 0 behind it."""
+    schedule = one_cycle(0.4, epochs, steps, warmup)
+    rates = [float(schedule(step)) for step in range(epochs * steps + 1)]
+    total = epochs * steps
+    expected = [cycle(0.4, step, total, rising) for step in range(total)]
+    np.testing.assert_allclose(rates[:-1], expected, atol=1e-7)
+    assert rates[-1] == pytest.approx(0, abs=1e-7) and rates[-2] > 0 or total == 1
+
+
+def test_one_cycle_can_be_saved():
+    """A round trip through the configuration gives the same rates."""
+    schedule = one_cycle(0.4, 8, 3)
+    config = keras.optimizers.schedules.serialize(schedule)
+    again = keras.optimizers.schedules.deserialize(config)
+    assert [float(again(k)) for k in range(25)] == [
+        float(schedule(k)) for k in range(25)
+    ]
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0, float("nan")])
+def test_other_warmups_are_refused(warmup):
+    """A run cannot rise over its whole length."""
+    with pytest.raises(ValueError, match=r"^`warmup` must be in \[0, 1\). Received:"):
+        one_cycle(0.1, 10, 10, warmup)

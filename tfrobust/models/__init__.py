@@ -21,6 +21,7 @@ from tfrobust.models.mlp import MLP
 from tfrobust.models.pytorch import from_pytorch
 from tfrobust.models.registry import build, names, register, settings
 from tfrobust.models.resnet import ResNet18, ResNet34
+from tfrobust.models.resnet9 import ResNet9
 from tfrobust.models.vgg import VGG11
 from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card
 
@@ -35,6 +36,7 @@ __all__ = [
     "LayerChange",
     "LoadError",
     "LoadedClassifier",
+    "ResNet9",
     "ResNet18",
     "ResNet34",
     "ResNet50V2",

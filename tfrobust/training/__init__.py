@@ -22,7 +22,7 @@ from tfrobust.training.epochs import KeepEpochs, kept_epochs
 from tfrobust.training.progress import Progress
 from tfrobust.training.robust_model import RobustModel
 from tfrobust.training.robustness import WatchRobustAccuracy
-from tfrobust.training.schedules import step_decay
+from tfrobust.training.schedules import one_cycle, step_decay
 
 __all__ = [
     "STRATEGIES",
@@ -44,6 +44,7 @@ __all__ = [
     "is_single_process",
     "kept_epochs",
     "make_strategy",
+    "one_cycle",
     "read_table",
     "step_decay",
 ]

@@ -1,8 +1,10 @@
-"""Learning-rate schedules of the papers."""
+"""Learning-rate schedules: those of the papers, and one for short runs."""
 
 from __future__ import annotations
 
 import keras
+
+from tfrobust.settings import require_steps
 
 
 def step_decay(
@@ -54,4 +56,50 @@ def step_decay(
     # milestone's first step on.
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [boundary - 1 for boundary in boundaries], values
+    )
+
+
+def one_cycle(
+    learning_rate: float,
+    epochs: int,
+    steps_per_epoch: int,
+    warmup: float = 0.2,
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A rate that rises in a straight line to its peak and falls to 0 along a cosine.
+
+    Short runs get further with it than with `step_decay`: they bear a higher rate, and
+    spend no epochs at one that is already too low to move.
+
+    Args:
+        learning_rate: The peak.
+        epochs: Length of the whole run.
+        steps_per_epoch: Optimiser steps an epoch.
+        warmup: Share of the run, from 0 to below 1, over which the rate rises from 0.
+
+    Returns:
+        A serialisable Keras schedule over optimiser steps. The last step of the run
+        still has a rate above 0, the one behind it would have 0.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Reference: Smith and Topin 2019, Super-Convergence; the cosine is Loshchilov and
+    Hutter 2017, equation 5, without restarts.
+
+    Example:
+        >>> from tfrobust.training import one_cycle
+        >>> schedule = one_cycle(0.4, epochs=10, steps_per_epoch=100, warmup=0.2)
+        >>> [round(float(schedule(step)), 3) for step in (0, 100, 200, 600, 1000)]
+        [0.0, 0.2, 0.4, 0.2, 0.0]
+    """
+    require_steps("epochs", epochs)
+    require_steps("steps_per_epoch", steps_per_epoch)
+    if not 0 <= warmup < 1:
+        raise ValueError(f"`warmup` must be in [0, 1). Received: warmup={warmup}")
+    steps = epochs * steps_per_epoch
+    rising = min(round(warmup * steps), steps - 1)
+    if rising == 0:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=learning_rate, warmup_steps=rising
     )

@@ -11,9 +11,9 @@ from tfrobust import attacks, data, pag, penalties
 from tfrobust.cli import data_record, dataset_names, datasets
 from tfrobust.cli.loading import Loaded, load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.training import RobustModel, step_decay
-from trainers.train import networks, teacher_cache
-from trainers.train.options import TrainConfig, decay_shares
+from tfrobust.training import RobustModel
+from trainers.train import networks, rates, teacher_cache
+from trainers.train.options import TrainConfig
 
 
 class Datasets(NamedTuple):
@@ -359,12 +359,9 @@ def make_model(
 
 
 def _optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    rate = step_decay(
-        config.learning_rate,
-        config.epochs,
-        steps_per_epoch,
-        decay_shares(config.decay_at),
-    )
+    rate = rates.make(config, steps_per_epoch)
     if config.optimizer == "adam":
         return keras.optimizers.Adam(rate)
-    return keras.optimizers.SGD(rate, momentum=config.momentum)
+    return keras.optimizers.SGD(
+        rate, momentum=config.momentum, nesterov=config.nesterov
+    )

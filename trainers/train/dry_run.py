@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -15,9 +12,8 @@ import tensorflow as tf
 from tfrobust import attacks, data, models, pag, penalties
 from tfrobust.cli.loading import Loaded
 from tfrobust.core.fractions import format_fraction
-from tfrobust.training import step_decay
-from trainers.train import build, networks
-from trainers.train.options import TrainConfig, decay_shares
+from trainers.train import build, networks, rates
+from trainers.train.options import TrainConfig
 
 
 def describe(config: TrainConfig) -> None:
@@ -39,7 +35,7 @@ def describe(config: TrainConfig) -> None:
         "aligned": _aligned(config, info.classes),
         "schedule": f"{config.epochs} epoch{'s' * (config.epochs > 1)} of "
         f"{_count(steps)} steps of {config.batch_size} images; {config.optimizer}, "
-        f"learning rate {config.learning_rate:g}, {_decays(config)}",
+        f"{rates.describe(config)}",
         "cost": _cost(config, network, steps, teacher),
         "writes": f"{config.workdir} (nothing yet: this is a dry run)",
     }
@@ -76,38 +72,6 @@ def _held_out(config: TrainConfig, validation: int | None) -> str:
     if validation is not None:
         return f"; {config.watch_robust:,} of val/ are attacked after each epoch"
     return f"; {config.watch_robust:,} more are held out and attacked after each epoch"
-
-
-def _decays(config: TrainConfig) -> str:
-    """What `step_decay` does to the rate, read off a run of one step an epoch."""
-    shares = decay_shares(config.decay_at)
-    schedule = step_decay(config.learning_rate, config.epochs, 1, shares)
-    # A rate ends with its boundary; one at the end of the run changes nothing.
-    ends = [int(step) + 1 for step in schedule.get_config()["boundaries"]]
-    times = Counter(epoch for epoch in ends if epoch < config.epochs)
-    early = shares[: len(shares) - times.total()]
-    if not times:
-        fall = "falls" if len(early) == 1 else "fall"
-        return f"not divided: {_listed(early)} of the run {fall} into epoch 1"
-    parts = [
-        f"by {10**count} after epoch{'s' * (len(epochs) > 1)} {_listed(epochs)}"
-        for count, epochs in _alike(times)
-    ]
-    return f"divided {', '.join(parts)}" + (
-        f"; not at {_listed(early)} of the run, in epoch 1" if early else ""
-    )
-
-
-def _alike(times: Counter[int]) -> Iterator[tuple[int, list[int]]]:
-    """Neighbouring epochs after which the rate is divided equally often."""
-    for count, epochs in itertools.groupby(sorted(times), times.__getitem__):
-        yield count, list(epochs)
-
-
-def _listed(values: Iterable[float]) -> str:
-    """`0.5, 0.75 and 0.875`."""
-    *before, last = map(str, values)
-    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _adversary(config: TrainConfig) -> str:

@@ -29,6 +29,7 @@ VARIANTS = ("standard", "softplus", "lcnn")
 NO_ADVERSARY = ("", "off")
 AUGMENTATIONS = ("none", "crop_flip")
 OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("steps", "one_cycle", "constant")
 PRECISIONS = ("off", "bfloat16", "float16")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
@@ -80,8 +81,8 @@ class _Network(Settings, title="Network"):
 
     model: str = string(
         "resnet18",
-        "Architecture: c4, mlp, resnet18, resnet34, vgg11, or one that an --import "
-        "registers (tfrobust.models.register), whose own settings may follow: "
+        "Architecture: c4, mlp, resnet9, resnet18, resnet34, vgg11, or one that an "
+        "--import registers (tfrobust.models.register), whose own settings may follow: "
         "my_network:depth=3.",
     )
     variant: str = choice(
@@ -299,19 +300,39 @@ class _Optimization(Settings, title="Optimisation"):
         "sgd has --momentum; adam has Keras's own moments, and wants a rate "
         "near 0.001.",
     )
-    learning_rate: float = number(
-        0.1, "Initial rate; it is divided by 10 at each of --decay_at."
+    learning_rate: float = number(0.1, "The highest rate of the run.")
+    schedule: str = choice(
+        "steps",
+        SCHEDULES,
+        "What becomes of the rate: steps divides it by 10 at each of --decay_at; "
+        "one_cycle lets it rise from 0 over the first --warmup of the run and fall to "
+        "0 along a cosine, which suits short runs; constant.",
     )
     decay_at: str = string(
         "0.75,0.875",
         "Shares of the epochs, rising and between 0 and 1, with commas; "
         "each is rounded down to a whole epoch.",
+        needs=Need("--schedule=steps", lambda v: v["schedule"] == "steps"),
+    )
+    warmup: float = number(
+        0.2,
+        "Share of the steps over which the rate rises.",
+        at_most=0.9,
+        needs=Need("--schedule=one_cycle", lambda v: v["schedule"] == "one_cycle"),
     )
     momentum: float = number(
         0.9,
         "Momentum of sgd, below 1.",
         at_most=0.999999,
         needs=Need("--optimizer=sgd", lambda v: v["optimizer"] == "sgd"),
+    )
+    nesterov: bool = boolean(
+        False,
+        "Momentum of sgd in Nesterov's form.",
+        needs=Need(
+            "--optimizer=sgd with --momentum above 0",
+            lambda v: v["optimizer"] == "sgd" and v["momentum"],
+        ),
     )
     seed: int = integer(
         0, "Fixes weights, order, augmentation and subset.", at_most=2**32 - 1

@@ -285,6 +285,15 @@ def test_model_has_the_papers_optimizer(parse):
     ]
 
 
+def test_nesterov_momentum(parse):
+    """By flag, beside the momentum that stands."""
+    config = parse(*SHAPES, "--nesterov", "--momentum=0.8")
+    optimizer = build.make_model(
+        config, build.make_network(config, (4, 4, 3), 10), 78
+    ).optimizer
+    assert (optimizer.nesterov, optimizer.momentum) == (True, 0.8)
+
+
 def test_float16_scales_its_loss(parse):
     """Only float16 needs it."""
     for flag, kind in (

@@ -136,6 +136,28 @@ def test_plan_of_the_rate(plan, parse, epochs, decay_at, sentence):
 
 
 @pytest.mark.parametrize(
+    ("flags", "sentence", "rates"),
+    [
+        (["--schedule=constant"], "0.1, constant", [0.1, 0.1, 0.1, 0.1]),
+        (
+            ["--schedule=one_cycle", "--warmup=0.5"],
+            "0.1 after 50% of the run, which begins and ends at 0",
+            [0, 0.05, 0.1, 0.05],
+        ),
+    ],
+)
+def test_plan_of_another_schedule(plan, parse, flags, sentence, rates):
+    """In words, and as the optimiser has it at the quarters of a run."""
+    flags = *MLP, "--epochs=4", *flags
+    assert plan(*flags)["schedule"].endswith(f"learning rate {sentence}")
+    model = build.make_model(parse(*flags), models.MLP((2,), 2, hidden=(2,)), 7)
+    for epoch, rate in enumerate(rates):
+        model.optimizer.iterations.assign(7 * epoch)
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
+    assert not model.optimizer.nesterov
+
+
+@pytest.mark.parametrize(
     ("flags", "sentence"),
     [
         ([], None),

@@ -61,7 +61,10 @@ OTHER = {
     "watch_robust": 12,
     "watch_steps": 3,
     "keep_epochs": 2,
+    "schedule": "one_cycle",
     "decay_at": "0.5,0.75,0.9",
+    "warmup": 0.1 + 0.2,
+    "nesterov": True,
 }
 
 # Together they have every flag act; XLA goes with a TPU here, what is refused is tested
@@ -71,7 +74,7 @@ _IN_PLACE = {"trades": 0.0}
 COMBINATIONS = (
     _IN_PLACE,
     {"optimizer": "sgd", "initial": "", **_IN_PLACE},
-    {"adversary": "pgd:norm=1,eps=1/7", "adversary_share": 1.0},
+    {"adversary": "pgd:norm=1,eps=1/7", "adversary_share": 1.0, "schedule": "steps"},
     {"pag": "class_mean", **_NO_TEACHER, **_IN_PLACE},
     {"pag": "nearest_neighbor", **_NO_TEACHER, **_IN_PLACE},
     {"pag": "cluster", **_NO_TEACHER, **_IN_PLACE},
