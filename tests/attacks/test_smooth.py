@@ -21,6 +21,7 @@ from tfrobust.attacks import (
     Problem,
     SmoothCarliniWagner,
     SmoothPGD,
+    parse,
 )
 from tfrobust.smoothing import Smoother, iterations_for
 
@@ -257,6 +258,44 @@ def test_solves_begin_where_the_last_ended():
     assert error < 0.5 * np.linalg.norm(cold - exact) / size
 
 
+@pytest.mark.parametrize("solver", ["cg", "dense", "chebyshev"])
+@both
+def test_every_solver_gives_the_same_answer(attack, solver):
+    """The paper's two among them, by name as on a command line, where all converge.
+
+    At alpha 0.8 80 steps are exact to float32, so that attacks differ by rounding.
+    """
+    images, labels = conv_images(3)
+    kind = {SmoothPGD: "smooth_pgd:norm=2,eps=0.5", SmoothCarliniWagner: "smooth_cw:"}
+    short = "steps=8" if type(attack) is SmoothPGD else "steps=8,search_steps=1"
+    comma = "," if type(attack) is SmoothPGD else ""
+    text = f"{kind[type(attack)]}{comma}{short},alpha=0.8,iterations=80"
+    usual, other = parse(text), parse(f"{text},solver={solver}")
+    assert usual.solver is None and other.solver == solver
+    expected, found = (each(convnet(), images, labels) for each in (usual, other))
+    assert np.any(expected.success) and np.any(expected.distortion > 0.01)
+    np.testing.assert_array_equal(found.success, expected.success)
+    np.testing.assert_allclose(found.adversarial, expected.adversarial, atol=2e-3)
+
+
+def test_the_solver_is_handed_on():
+    """With as many steps as its error takes: fifty are the paper's."""
+    images = tf.zeros([1, 3, 3, 1])
+    plain = SmoothPGD(norm=2, eps=1.0, alpha=0.9)
+    products = iterations_for(0.9, 0.05)
+    for solver, steps in (("cg", products), ("checkerboard", math.ceil(products / 2))):
+        smoother = dataclasses.replace(plain, solver=solver).smoother(images)
+        assert smoother.iterations == steps
+    paper = SmoothCarliniWagner(alpha=0.997, solver="cg", iterations=50)
+    assert paper.smoother(images).iterations == 50
+    with pytest.raises(ValueError) as error:
+        dataclasses.replace(plain, solver="checkerboard", neighbors=8)
+    assert str(error.value) == (
+        '`solver="checkerboard"` needs `neighbors=4`, where the neighbours of black '
+        "pixels are white. Received: neighbors=8"
+    )
+
+
 @both
 @pytest.mark.parametrize(
     ("setting", "message"),
@@ -275,6 +314,11 @@ def test_solves_begin_where_the_last_ended():
         (
             {"kernel": "box"},
             "`kernel` must be one of ('laplacian', 'gaussian'). Received: kernel='box'",
+        ),
+        (
+            {"solver": "lu"},
+            "`solver` must be one of ('checkerboard', 'chebyshev', 'cg', 'dense'). "
+            "Received: solver='lu'",
         ),
     ],
 )

@@ -58,8 +58,8 @@ def listing(source: Source) -> Listing:
     that have. With `train/` and `val/` alone, `val/` is the test split. The images of a
     split come in an order that is fixed by the seed and the names of the files.
 
-    With `source.classes`, the images lie in the folder itself, and the name of each ends
-    in the number of its class, by itself or behind an underscore: `7.png`,
+    With `source.classes`, the images lie in the folder itself, and the name of each
+    ends in the number of its class, by itself or behind an underscore: `7.png`,
     `00_243.jpg`. All are test images, in the order of their names: this is for a few
     images of a network that tells many classes apart.
 

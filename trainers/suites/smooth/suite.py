@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrobust.cli.flags import Settings, choice, integer, number, radii, string
+from tfrobust.cli import flags
+from tfrobust.cli.flags import Settings, choice, integer, number, string
 from tfrobust.cli.program import UsageError
 from tfrobust.core.fractions import Eps
 from trainers.suites.suite import Suite, register
@@ -60,12 +61,12 @@ class SmoothSettings(
         "eps.",
         at_least=1,
     )
-    linf_radii: tuple[Eps, ...] = radii(
+    linf_radii: tuple[Eps, ...] = flags.radii(
         "",
         "Radii of attacks within an L-infinity ball in place of those, whatever their "
         "eps: one or several with commas between.",
     )
-    l2_radii: tuple[Eps, ...] = radii(
+    l2_radii: tuple[Eps, ...] = flags.radii(
         "", "The same of attacks within an L2 ball, such as 1,2,3,4,5,6."
     )
     budgets: str = string(
