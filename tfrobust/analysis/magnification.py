@@ -152,12 +152,13 @@ def magnify(
     return tf.math.divide_no_nan(detail, beta * local + (1.0 - beta) * overall)
 
 
-def to_display(normalized: Any, limit: float = 0.5) -> tf.Tensor:
+def to_display(normalized: Any, limit: float = 1.5) -> tf.Tensor:
     """A normalised image as one that can be shown: 0 becomes mid-grey.
 
     Linear from `[-limit, limit]` to [0, 1], clipped. The limit is the same for every
-    image, not fitted to each, so that of two images the more perturbed looks it. On
-    CIFAR-10 and MNIST 99 % of the values lie within the default.
+    image, not fitted to each, so that of two images the more perturbed looks it. Of the
+    first 100 test images of CIFAR-10 and MNIST, magnified at the defaults, 99 % of the
+    values lie within 1.5; at a range of `5 / 255` they do within 0.5.
 
     Args:
         normalized: Floating `[B,H,W,C]`, from `magnify`.
