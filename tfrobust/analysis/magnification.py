@@ -94,7 +94,7 @@ def magnify(
     *,
     bounds: Any = None,
 ) -> tf.Tensor:
-    """The normalised image of the paper's appendix A.
+    """The normalised image of equation 22, in the paper's appendix A.
 
     `n(x) = (x - mu) / (beta sigma + (1 - beta) sigma_all)`, for each channel: mu is the
     bilateral filter of x, sigma the root of the bilateral filter of `(x - mu)^2` guided

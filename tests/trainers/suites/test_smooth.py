@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.pictures import encoded, picture
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -890,6 +891,51 @@ def test_attacks_of_every_kind(places, tmp_path):
     for title in ("DDN Linf", "Square Linf 24/255"):
         length = records.get("one", "distortion", attack=title, **how)
         assert length.images == 0 or length.estimate.value > 24 / 255
+
+
+@pytest.mark.slow
+def test_a_few_numbered_images_of_a_network_of_many_classes(tmp_path):
+    """As on ImageNet: six images, forty classes, an own range of pixels, no training.
+
+    All are called what the network calls them, but for the second.
+    """
+    network = mlp(3, shape=(12, 16, 3), classes=40)
+    bytes_in = keras.Sequential(
+        [keras.Input((12, 16, 3)), keras.layers.Rescaling(1 / 255), network]
+    )
+    bytes_in.save(tmp_path / "net.keras")
+    folder = tmp_path / "few"
+    folder.mkdir()
+    shown = np.stack([picture(seed) for seed in range(6)])
+    classes = network.predict(shown / np.float32(255), verbose=0).argmax(-1)
+    classes[1] = (classes[1] + 1) % 40
+    for seed, label in enumerate(classes):
+        file = folder / f"{seed:02}_{label}.png"
+        file.write_bytes(encoded(shown[seed], ".png"))
+    common = f"--model={tmp_path}/net.keras", f"--dataset=folder:{folder}:classes=40"
+    out = tmp_path / "out"
+    ended = call(
+        "--suite=smooth",
+        *common,
+        "--examples=4",
+        "--budgets=",
+        "--l2_radii=5,20",
+        "--attack=pgd:norm=2,eps=20,steps=3,random_start=false,early_stop=false",
+        "--attack=smooth_cw:steps=5,search_steps=1,solver=cg,iterations=5",
+        f"--out={out}",
+    )
+    assert ended.code == 0, ended.err
+    records = records_of(out)
+    assert records.get("net", "accuracy", attacked=None).estimate.value == 5 / 6
+    rows = columns_of(out)["net", "test"]
+    attacked = ~np.isnan(rows[f"success {setting('PGD2')} rounded=False"])
+    assert rows["index"][attacked].tolist() == [0, 2, 3, 4]
+    how = {"protocol": SMALLEST, "rounded": False}
+    length = records.get("net", "distortion", attack="PGD2", **how).estimate.value
+    assert 0 < length <= 20
+    assert (out / "perturbations_1.png").exists()
+    ended = call("--suite=lcnn", *common, "--attack=pgd:norm=2,eps=1", f"--out={out}2")
+    assert re.search("must be one of test for .* split='train'", ended.error)
 
 
 @pytest.mark.slow
