@@ -258,6 +258,7 @@ def test_solves_begin_where_the_last_ended():
     assert error < 0.5 * np.linalg.norm(cold - exact) / size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["smooth_pgd:norm=2,eps=0.5,steps=8", "smooth_cw:steps=8,search_steps=1"]
 )
