@@ -28,9 +28,7 @@ from tfrobust.smoothing import Smoother, iterations_for
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Solved(attacks.SmoothCarliniWagner):
-    """sC&W with a named solver."""
-
-    solver: str = "checkerboard"
+    """sC&W with a named solver, of as many steps for each."""
 
     def smoother(self, images: tf.Tensor) -> Smoother:
         steps = iterations_for(self.alpha, 0.05)

@@ -1,6 +1,7 @@
 """Carlini and Wagner's attack on models whose nearest boundary is known."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -201,6 +202,34 @@ def test_the_constant_falls_after_success_and_rises_after_failure():
     assert fallen[0] >= 3 and risen[1] >= 2 and fallen[1] >= 1
     # A thousand times the slope wants a thousandth of the constant.
     assert history[-1]["constant"][1] > 10 * history[-1]["constant"][0]
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_the_rate_falls_within_a_search_unless_told(decay):
+    """Each pixel moves by the rate in each step where the slope stays what it is.
+
+    Adam divides a constant gradient by its own size. The constant is so large that the
+    distance has no part in it, and the margin asked for is out of reach.
+    """
+    model, images = binary_model(), random_images(2, 0.4, 0.6)
+    attack = CarliniWagnerL2(
+        steps=4,
+        search_steps=1,
+        initial_const=1e6,
+        confidence=1e3,
+        learning_rate=1e-3,
+        decay=decay,
+        early_abort=False,
+    )
+    history = states(attack, model, images, answers(model, images))
+    variables = [state["variable"] for state in history[:-1]]
+    moved = [
+        np.abs(b - a).mean() for a, b in zip(variables, variables[1:], strict=False)
+    ]
+    half = 0.01 + 0.99 * 0.5
+    quarter = 0.01 + 0.99 * (0.5 + math.sqrt(0.5) / 2)
+    expected = [1.0, quarter, half] if decay else [1.0, 1.0, 1.0]
+    np.testing.assert_allclose(moved, np.multiply(1e-3, expected), rtol=1e-3)
 
 
 @pytest.mark.slow

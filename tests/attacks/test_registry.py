@@ -48,6 +48,7 @@ VALUES = {
     "version": st.sampled_from(["standard", "plus", "rand", "fast"]),
     "kernel": st.sampled_from(["laplacian", "gaussian"]),
     "neighbors": st.sampled_from([4, 8]),
+    "solver": st.sampled_from([None, "chebyshev", "cg", "dense"]),
     "random_start": st.just(True),
     "seed": st.integers(0, 2**31 - 1),
 }

@@ -21,6 +21,7 @@ from tfrobust.attacks import (
     Problem,
     SmoothCarliniWagner,
     SmoothPGD,
+    parse,
 )
 from tfrobust.smoothing import Smoother, iterations_for
 
@@ -257,6 +258,48 @@ def test_solves_begin_where_the_last_ended():
     assert error < 0.5 * np.linalg.norm(cold - exact) / size
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text", ["smooth_pgd:norm=2,eps=0.5,steps=8", "smooth_cw:steps=8,search_steps=1"]
+)
+def test_every_solver_gives_the_same_answer(text):
+    """The paper's two, by name as on a command line, where all converge.
+
+    At alpha 0.8 80 steps are exact to float32.
+    """
+    images, labels = conv_images(3)
+    usual = parse(f"{text},alpha=0.8,iterations=80")
+    expected = usual(convnet(), images, labels)
+    assert np.any(expected.success) and np.any(expected.distortion > 0.01)
+    # Conjugate gradients stop at a residual of 1e-4.
+    for solver, tolerance in (("cg", 3e-4), ("dense", 1e-5)):
+        other = parse(f"{text},alpha=0.8,iterations=80,solver={solver}")
+        assert (usual.solver, other.solver) == (None, solver)
+        found = other(convnet(), images, labels)
+        np.testing.assert_array_equal(found.success, expected.success)
+        np.testing.assert_allclose(
+            found.adversarial, expected.adversarial, atol=tolerance
+        )
+
+
+def test_the_solver_is_handed_on():
+    """With as many steps as its error takes: fifty are the paper's."""
+    images = tf.zeros([1, 3, 3, 1])
+    plain = SmoothPGD(norm=2, eps=1.0, alpha=0.9)
+    products = iterations_for(0.9, 0.05)
+    for solver, steps in (("cg", products), ("checkerboard", math.ceil(products / 2))):
+        smoother = dataclasses.replace(plain, solver=solver).smoother(images)
+        assert smoother.iterations == steps
+    paper = SmoothCarliniWagner(alpha=0.997, solver="cg", iterations=50)
+    assert paper.smoother(images).iterations == 50
+    with pytest.raises(ValueError) as error:
+        dataclasses.replace(plain, solver="checkerboard", neighbors=8)
+    assert str(error.value) == (
+        '`solver="checkerboard"` needs `neighbors=4`, where the neighbours of black '
+        "pixels are white. Received: neighbors=8"
+    )
+
+
 @both
 @pytest.mark.parametrize(
     ("setting", "message"),
@@ -275,6 +318,11 @@ def test_solves_begin_where_the_last_ended():
         (
             {"kernel": "box"},
             "`kernel` must be one of ('laplacian', 'gaussian'). Received: kernel='box'",
+        ),
+        (
+            {"solver": "lu"},
+            "`solver` must be one of ('checkerboard', 'chebyshev', 'cg', 'dense'). "
+            "Received: solver='lu'",
         ),
     ],
 )

@@ -94,6 +94,37 @@ def test_the_smooth_gradient_is_that_of_equation_18(weight):
     np.testing.assert_allclose(counted, distortion, rtol=1e-4)
 
 
+def test_the_penalty_is_that_of_equation_14():
+    """`mu sum_ij w_ij |r_i / sqrt(d_i) - r_j / sqrt(d_j)|^2`, pair by pair in float64.
+
+    Over all ordered pairs of pixels, channels together: `2 mu <r, (I - W) r>`, so that
+    `roughness_weight` is 2 mu. At alpha 0, where r is the variable itself.
+    """
+    images, mu, height, width = some_images(), 0.7, SHAPE[0], SHAPE[1]
+    smoother = Smoother(images, alpha=0.0, bandwidth=0.3)
+    space, r = Smoothed(images, smoother, 2 * mu), normals(6)
+    image, carry = space.to_image(r, space.start(images)[1])
+    found = space.distortion(image - images, carry)
+    places = [(y, x) for y in range(height) for x in range(width)]
+    for row in range(len(images)):
+        x, change = (np.asarray(each[row], np.float64) for each in (images, r))
+        weights = np.zeros((len(places), len(places)))
+        for i, (y1, x1) in enumerate(places):
+            for j, (y2, x2) in enumerate(places):
+                if abs(y1 - y2) + abs(x1 - x2) == 1:
+                    apart = np.sqrt(np.sum((x[y1, x1] - x[y2, x2]) ** 2))
+                    weights[i, j] = np.exp(-apart / 0.3)
+        scaled = change.reshape(len(places), -1)
+        scaled = scaled / np.sqrt(weights.sum(axis=1))[:, None]
+        penalty = sum(
+            weights[i, j] * np.sum((scaled[i] - scaled[j]) ** 2)
+            for i in range(len(places))
+            for j in range(len(places))
+        )
+        expected = np.sum(change**2) + mu * penalty
+        np.testing.assert_allclose(found[row], expected, rtol=1e-5)
+
+
 def test_a_warm_start_needs_fewer_steps():
     """A thousandth further on, three steps are closer than three from zero."""
     images = some_images()

@@ -50,6 +50,8 @@ OTHER = {
     "evaluate_lcnn.flags",
     "evaluate_pag.flags",
     "evaluate_smooth.flags",
+    "evaluate_smooth_imagenet.flags",
+    "evaluate_smooth_paper.flags",
     "c4_mnist.flags",
     "c4_adversarial_mnist.flags",
 }

@@ -192,6 +192,52 @@ def test_a_mistake_is_one_sentence(tmp_path, change, said):
     assert str(caught.value) == f"`name` must {said.format(root)}"
 
 
+def numbered(root, *names):
+    root.mkdir()
+    for name in names:
+        (root / name).write_bytes(b"x")
+    (root / "README.md").write_text("About these images.")
+    return root
+
+
+def test_images_may_have_the_number_of_their_class_in_their_name(tmp_path):
+    """All are test images, in the order of their names; most classes have none."""
+    root = numbered(tmp_path / "a", "00_243.jpg", "01_0.png", "7.png", "b_c_999.webp")
+    found = listed(root, ":classes=1000")
+    assert found.splits.keys() == {"test"}
+    test = found.splits["test"]
+    assert names_of(root, test) == ["00_243.jpg", "01_0.png", "7.png", "b_c_999.webp"]
+    assert test.labels.tolist() == [243, 0, 7, 999]
+    assert found.class_names == tuple(map(str, range(1000)))
+
+
+@pytest.mark.parametrize("name", ["cat.png", "0_10.png", "val_00000003.png", "3a.png"])
+def test_an_image_without_a_class_is_refused(tmp_path, name):
+    """No number, one too large, or the place of an image in a list."""
+    root = numbered(tmp_path / "a", "1.png", name)
+    with pytest.raises(ValueError) as caught:
+        listed(root, ":classes=10")
+    assert str(caught.value) == (
+        "`name` must have images whose names end in a class from 0 to 9, such as "
+        f"00_1.jpg. Received: {root}/{name}"
+    )
+
+
+def test_numbered_images_are_not_split(tmp_path):
+    with pytest.raises(ValueError) as caught:
+        listed(numbered(tmp_path / "a", "1.png"), ":classes=10,seed=1")
+    assert str(caught.value) == (
+        "`name` must leave `test` and `seed` out where `classes` is given, as all "
+        f"images are tested on. Received: {tmp_path}/a with classes=10"
+    )
+    with pytest.raises(ValueError) as caught:
+        listed(numbered(tmp_path / "b"), ":classes=10")
+    assert str(caught.value) == (
+        f"`name` must lead to a folder with images. Received: {tmp_path}/b, which has "
+        "none"
+    )
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "a").write_text("x")
     with pytest.raises(ValueError, match="a, which is a file$"):

@@ -112,6 +112,29 @@ def test_a_split_that_is_not_there(tmp_path, ask):
         data.files_of(name, "val")
 
 
+def test_a_few_numbered_images_are_tested_on(tmp_path):
+    """Twelve classes, two of them with an image; nothing to train on."""
+    for seed, label in ((3, 11), (4, 2)):
+        file = tmp_path / f"{seed}_{label}.png"
+        file.write_bytes(encoded(picture(seed), ".png"))
+    name = f"folder:{tmp_path}:classes=12"
+    info = data.describe(name)
+    assert (info.sizes, info.classes, info.image_shape) == (
+        {"test": 2},
+        12,
+        (12, 16, 3),
+    )
+    test = data.load(name, "test")
+    np.testing.assert_array_equal(test.images, [picture(3), picture(4)])
+    assert test.labels.tolist() == [11, 2]
+    assert data.files_of(name, "test") == ("3_11.png", "4_2.png")
+    with pytest.raises(ValueError) as caught:
+        data.check(name, splits=["train", "test"])
+    assert str(caught.value) == (
+        f"`split` must be one of test for {name!r}. Received: split='train'"
+    )
+
+
 def test_val_is_a_split_of_its_own_beside_test(tmp_path):
     for split, count in (("train", 3), ("val", 2), ("test", 1)):
         fill(tmp_path / split, count=count, seed=1000 * count)

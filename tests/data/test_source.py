@@ -53,7 +53,7 @@ def test_home_is_a_place(monkeypatch):
 FORM = "be folder:PATH, or folder:PATH:setting=value,... with settings"
 SIZE = "have a `size` that is 64, or 48x64 for height x width"
 SHARE = "have a `test` that is a share of the images, above 0 and below 1"
-SETTINGS = "have settings among test, seed, size, channels, crop, each once"
+SETTINGS = "have settings among test, seed, size, channels, crop, classes, each once"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,7 @@ SETTINGS = "have settings among test, seed, size, channels, crop, each once"
         ("folder:a:channels=2", "have a `channels` that is 1 or 3"),
         ("folder:a:channels=\u00b3", "have a `channels` that is 1 or 3"),
         ("folder:a:crop=yes", "have a `crop` that is true or false"),
+        ("folder:a:classes=1", "have a `classes` that is an integer of at least 2"),
         ("folder:a:sise=3", SETTINGS),
         ("folder:a:size=3,size=3", SETTINGS),
         ("npz:a:size=3", "have settings among test, seed, each once"),

@@ -15,6 +15,21 @@ def pixels(axes):
     return np.asarray(axes.images[0].get_array(), np.float64).reshape(4, 5, -1)
 
 
+def test_channels_may_be_spread_one_by_one():
+    """Each from its least change to its largest, a flat one grey; by hand."""
+    clean, change = np.full((1, 4, 5, 3), 0.5), np.zeros((1, 4, 5, 3))
+    change[0, 0, 0] = [-0.1, 0.02, 0.0]
+    change[0, 1, 1] = [0.3, 0.04, 0.0]
+    case = (clean, clean + change, [np.nan])
+    figure = viz.worst_cases({"sC&W": case}, by_channel=True)
+    first, _, last = figure.subfigs[0].axes
+    assert first.get_title() == "not fooled"
+    shown = pixels(last)
+    np.testing.assert_allclose(shown[0, 0], [0.0, 0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(shown[1, 1], [1.0, 1.0, 0.5], atol=1e-12)
+    np.testing.assert_allclose(shown[2, 2], [0.25, 0.0, 0.5], atol=1e-12)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_columns_show_what_they_were_given(channels):
     """Image, adversarial image, their difference about grey; D above, scale below."""

@@ -1,11 +1,11 @@
 """How often an attack succeeds, and how far it has to go.
 
 The protocol of "Smooth Adversarial Examples" (Zhang, Avrithis, Furon and Amsaleg 2020),
-section 5.1. Over the images that are classified correctly: the probability of success,
-the mean distortion given success, and the operating characteristic P(D), the share of
-images that are fooled within a distortion of D. Attacks that look for a success come
-with one distortion for each image; an attack within a radius is run at several radii
-and scored by its least distorted success.
+equations 20 and 21. Over the images that are classified correctly: the probability of
+success, the mean distortion given success, and the operating characteristic P(D), the
+share of images that are fooled within a distortion of D. Attacks that look for a
+success come with one distortion for each image; an attack within a radius is run at
+several radii and scored by its least distorted success.
 """
 
 from __future__ import annotations

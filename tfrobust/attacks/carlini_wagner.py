@@ -84,6 +84,8 @@ class CarliniWagnerL2(MinimumNorm):
         early_abort: End an image's search when a tenth of its steps has not lowered the
             objective.
         warm_start: Begin searches where the least distorted success is.
+        decay: Let the rate fall within a search, to a hundredth. `False`: it stays as
+            it is, as in the authors' program.
         rounding: Ask the network about images rounded to 8 bits, whose gradient is
             taken for that of the point itself. A success is then one after saving the
             image as well; without it the result ends near the boundary, from where
@@ -94,6 +96,7 @@ class CarliniWagnerL2(MinimumNorm):
 
     Reference: Carlini and Wagner 2017, https://arxiv.org/abs/1608.04644, section V;
     Zhang et al. 2020 (Smooth Adversarial Examples), equation 13, for the clipped space.
+    Its equation 4, of a sigmoid, is tanh space at half the learning rate.
 
     Example:
         >>> images = tf.fill([1, 2, 2, 1], 0.5)
@@ -113,6 +116,7 @@ class CarliniWagnerL2(MinimumNorm):
     space: str = "clip"
     early_abort: bool = True
     warm_start: bool = True
+    decay: bool = True
     rounding: bool = False
 
     def __post_init__(self) -> None:
@@ -213,11 +217,15 @@ class CarliniWagnerL2(MinimumNorm):
     def _decay(self, state: _State) -> tf.Tensor:
         """Half a cosine from 1 to 1/100 over a search, halved with each warm start.
 
+        1 and not a cosine without `decay`.
+
         At full rate the first step of Adam moves every pixel by the rate, much farther
         than what a search near the boundary is looking for.
         """
         part = tf.cast(state.step, tf.float32) / self.steps
         rate = 0.01 + 0.99 * 0.5 * (1.0 + tf.cos(math.pi * part))
+        if not self.decay:
+            rate = tf.ones_like(part)
         if not self.warm_start:
             return rate
         return rate * tf.pow(0.5, tf.cast(state.search, tf.float32))

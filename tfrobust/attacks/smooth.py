@@ -35,6 +35,7 @@ class _Smooth:
     kernel: str = "laplacian"
     neighbors: int = 4
     iterations: int | None = None
+    solver: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings, and those of the plain attack."""
@@ -43,12 +44,15 @@ class _Smooth:
         smoothing_checks.check_graph(self.kernel, self.bandwidth, self.neighbors, None)
         if self.iterations is not None:
             require_steps("iterations", self.iterations)
+        if self.solver is not None:
+            smoothing_checks.check_solver(self.solver, self.neighbors)
 
     def smoother(self, images: tf.Tensor) -> Smoother:
         """The operator on these images, `[B, H, W, C]`."""
         products = iterations_for(self.alpha, _PRECISION)
+        solver = self.solver or smoothing_checks.default_solver(self.neighbors)
         # A step of the checkerboard, which four neighbours allow, is worth two.
-        worth = 2 if self.neighbors == 4 else 1
+        worth = 2 if solver == "checkerboard" else 1
         return Smoother(
             images,
             self.alpha,
@@ -56,6 +60,7 @@ class _Smooth:
             kernel=self.kernel,
             bandwidth=self.bandwidth,
             neighbors=self.neighbors,
+            solver=solver,
         )
 
 
@@ -80,13 +85,19 @@ class SmoothPGD(_Smooth, PGD):
         kernel: `"laplacian"` or `"gaussian"`.
         neighbors: 4 or 8.
         iterations: Steps of the solver; `None`: as many as leave an error of 5 %.
+        solver: As for `smoothing.Smoother`. `"dense"` is the paper's inverse, computed
+            beforehand, on MNIST (SMO-S4); `solver="cg", iterations=50` is its 50
+            conjugate gradients on ImageNet (SMO-S6). `None`: the fastest.
 
     The other attributes are those of `PGD`.
+
+    Smooths the gradient, as equation 12 has it. The authors' code smooths the sum of
+    the steps taken so far, and scales it to the radius (SMO-R3).
 
     Raises:
         ValueError: If a setting is out of range.
 
-    Reference: Zhang et al. 2020, Smooth Adversarial Examples, section 4.1.
+    Reference: Zhang et al. 2020, Smooth Adversarial Examples, equation 12.
 
     Example:
         >>> images = tf.fill([1, 4, 4, 1], 0.5)
@@ -120,7 +131,7 @@ class SmoothCarliniWagner(_Smooth, CarliniWagnerL2):
 
     Minimises `||r||^2 + c * max(confidence - margin(clip(x + r)), 0)` with
     `r = smooth(z)` over z, from z = 0, and searches c. Everything but the variable is
-    `CarliniWagnerL2`.
+    `CarliniWagnerL2`. The authors' code minimises `||r||` and not its square (SMO-R2).
 
     Since the smoothing can be undone, every perturbation is within reach of some z:
     the more steps, the more alike the results of both attacks. What smoothing changes
@@ -137,9 +148,14 @@ class SmoothCarliniWagner(_Smooth, CarliniWagnerL2):
             ended, so that few do.
         learning_rate: Of Adam, in the units of z: a step of r is a smoothed, shorter
             one, so the rate is larger than for pixels.
+        solver: As for `SmoothPGD`.
         roughness_weight: Times the quadratic form of r with the graph's Laplacian,
-            `<r, (I - W) r>`, is added to the squared distortion. Not in the paper,
-            whose equation 18 is 0.
+            `<r, (I - W) r>`, is added to the squared distortion. This is the penalty
+            `mu sum_ij w_ij ||r_i / sqrt(d_i) - r_j / sqrt(d_j)||^2` of equation 14,
+            which the paper considers and sets aside, d being the degrees: the weight is
+            `2 mu / lambda`, as the whole is divided by lambda here and c is
+            `1 / lambda`. With `alpha=0`, r is z itself and equation 14 is minimised as
+            it stands; 0 is equation 18.
         space: Has no effect: what is moved is z.
 
     The other attributes are those of `CarliniWagnerL2`.

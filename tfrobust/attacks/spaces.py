@@ -112,7 +112,8 @@ class Smoothed(Space):
         images: float32 `[B, H, W, C]`, the originals.
         smoother: Of these images.
         roughness_weight: What is added to the squared norm of r: so many times its
-            quadratic form with the graph's Laplacian, `<r, (I - W) r>`.
+            quadratic form with the graph's Laplacian, `<r, (I - W) r>`, which is half
+            the sum of equation 14.
     """
 
     def __init__(

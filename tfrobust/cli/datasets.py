@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tqdm
@@ -17,7 +17,7 @@ SPLITS = ("train", "test")
 VALIDATION = "val"
 
 
-def check(name: str, data_dir: str) -> data.DatasetInfo:
+def check(name: str, data_dir: str, splits: Sequence[str] = SPLITS) -> data.DatasetInfo:
     """What is known of a data set without downloading an image.
 
     Images in a folder are decoded, all of them, so that a broken one is found now.
@@ -25,12 +25,13 @@ def check(name: str, data_dir: str) -> data.DatasetInfo:
     Args:
         name: Value of `--dataset`.
         data_dir: Value of `--data_dir`; may be empty.
+        splits: Those that will be loaded.
 
     Raises:
-        UsageError: If there is no such data set or folder.
+        UsageError: If there is no such data set, split or folder.
     """
     try:
-        data.check(name, data_dir or None, splits=SPLITS, progress=_bar)
+        data.check(name, data_dir or None, splits=splits, progress=_bar)
         return data.describe(name, data_dir or None)
     except ValueError as error:
         raise UsageError(f"--dataset={name}: {error}") from error

@@ -155,12 +155,18 @@ def number(
 
 
 def radii(default: str, help: str, **about: Any) -> Any:
-    """A field of one or more radii with commas between, a tuple of `Eps`, rising."""
+    """A field of one or more radii with commas between, a tuple of `Eps`, rising.
+
+    With an empty default it holds none unless its flag is given.
+    """
+
+    def parse(text: str) -> tuple[Eps, ...]:
+        return parse_radii(text) if text else ()
 
     def make(name: str, default: Any, help: str) -> None:
-        flags.DEFINE(_RadiiParser(), name, default, help, serializer=None)
+        flags.DEFINE(_RadiiParser(), name, parse(default), help, serializer=None)
 
-    return _field(make, default, help, parse=parse_radii, **about)
+    return _field(make, default, help, parse=parse, **about)
 
 
 def several(help: str, **about: Any) -> Any:

@@ -257,8 +257,8 @@ def describe(name: str, data_dir: str | os.PathLike[str] | None = None) -> Datas
 def _info_of(name: str, parts: dict[str, Dataset]) -> DatasetInfo:
     """What is known of a data set that is there."""
     counts = {split: len(part) for split, part in parts.items()}
-    train = parts["train"]
-    return DatasetInfo(name, counts, train.image_shape, train.class_names)
+    test = parts["test"]
+    return DatasetInfo(name, counts, test.image_shape, test.class_names)
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> pathlib.Path | None:

@@ -1,9 +1,10 @@
-"""A folder of class folders: which files are images, of which class and split."""
+"""A folder of class folders, or of numbered images: their classes and splits."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from tfrobust.data.split import shuffled, split
 
 _TRAIN, _TEST, _VAL = "train", "test", "val"
 _SPLITS = (_TRAIN, _VAL, _TEST)
+# Without leading zeros: `val_00000293` is the 293rd image, and not one of class 293.
+_NUMBER = re.compile(r"(?:^|_)(0|[1-9][0-9]{0,8})$")
 # What systems leave in folders; what begins with a dot is passed over too.
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 
@@ -37,9 +40,9 @@ class Listing(NamedTuple):
 
     Attributes:
         splits: "train" and "test", and "val" where the folder has a `val/` beside a
-            `test/`.
+            `test/`. Of a folder of numbered images "test" alone.
         class_names: Names of the class folders in alphabetical order, which is that of
-            labels.
+            labels; of numbered images the numbers from 0 on.
         stamp: Path, size and time of change of every file: what is equal is unchanged.
     """
 
@@ -55,6 +58,11 @@ def listing(source: Source) -> Listing:
     that have. With `train/` and `val/` alone, `val/` is the test split. The images of a
     split come in an order that is fixed by the seed and the names of the files.
 
+    With `source.classes`, the images lie in the folder itself, and the name of each
+    ends in the number of its class, by itself or behind an underscore: `7.png`,
+    `00_243.jpg`. All are test images, in the order of their names: this is for a few
+    images of a network that tells many classes apart.
+
     Args:
         source: A folder.
 
@@ -65,12 +73,16 @@ def listing(source: Source) -> Listing:
         ValueError: If there is no such folder; if anything but images, or no image,
             lies in a class folder; if two classes differ in upper and lower case alone;
             if a class is only in `test/`, or has one image only where they are to be
-            split.
+            split; if a numbered image has no number below the number of classes.
     """
     root = source.path
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise refusal("lead to an existing folder", f"{root}, which {problem}")
+    if source.classes is not None:
+        test = _numbered(source, source.classes)
+        names = tuple(map(str, range(source.classes)))
+        return Listing({_TEST: test}, names, _stamp(test.files))
     folders = _subfolders(root)
     if not folders:
         raise refusal(
@@ -86,6 +98,31 @@ def listing(source: Source) -> Listing:
         parts = _split_here(source, _listed(root, names))
     stamp = _stamp(each for part in parts.values() for each in part.files)
     return Listing(parts, names, stamp)
+
+
+def _numbered(source: Source, classes: int) -> Listed:
+    """The images of a folder whose names say their class."""
+    root = source.path
+    if source.test is not None or source.seed is not None:
+        raise refusal(
+            "leave `test` and `seed` out where `classes` is given, as all images are "
+            "tested on",
+            f"{root} with classes={classes}",
+        )
+    files = [entry.path for entry in _entries(root) if _is_image(entry.name)]
+    if not files:
+        raise refusal("lead to a folder with images", f"{root}, which has none")
+    labels = []
+    for file in files:
+        number = _NUMBER.search(pathlib.Path(file).stem)
+        if number is None or int(number[1]) >= classes:
+            raise refusal(
+                f"have images whose names end in a class from 0 to {classes - 1}, such "
+                "as 00_1.jpg",
+                file,
+            )
+        labels.append(int(number[1]))
+    return Listed(tuple(files), np.array(labels, np.int32))
 
 
 def _is_split(root: pathlib.Path, folders: list[str]) -> bool:

@@ -26,7 +26,8 @@ def read_splits(name: str, progress: Progress | None = None) -> dict[str, Datase
         progress: Shows how far the reading of a folder is.
 
     Returns:
-        "train" and "test", and "val" of a folder that has one beside its test images.
+        "train" and "test", and "val" of a folder that has one beside its test images;
+        of a folder of numbered images "test" alone.
 
     Raises:
         ValueError: If it cannot be used, with the file that is to blame.
@@ -96,7 +97,8 @@ def files_of(name: str, split: str) -> tuple[str, ...]:
 
 def _keep(key: tuple[Any, ...], splits: dict[str, Dataset]) -> None:
     _LAST.clear()
-    _warn_of_copies(splits["train"], splits["test"])
+    if "train" in splits:
+        _warn_of_copies(splits["train"], splits["test"])
     _LAST[key] = splits
 
 

@@ -40,6 +40,8 @@ class Source:
         channels: 1 for grey, 3 for RGB; `None`: those that the images have.
         crop: Whether the largest centred part with the shape of `size` is taken out of
             an image, and not the whole image stretched.
+        classes: How many classes there are in a folder whose images have the number of
+            their class in their name; `None`: the classes are its folders.
 
     Example:
         >>> source = parse("folder:photos:size=48x64,test=1/10")
@@ -54,6 +56,7 @@ class Source:
     size: tuple[int, int] | None = None
     channels: int | None = None
     crop: bool = False
+    classes: int | None = None
 
     @property
     def test_share(self) -> float:
@@ -81,7 +84,8 @@ def parse(name: str) -> Source:
 
     Args:
         name: The whole name. Settings of a folder are `test`, `seed`, `size` (`64`, or
-            `48x64` for height x width), `channels` (1 or 3) and `crop` (true or false);
+            `48x64` for height x width), `channels` (1 or 3), `crop` (true or false) and
+            `classes` (how many, where images are numbered and not in class folders);
             those of a file `test` and `seed`.
 
     Returns:
@@ -155,6 +159,12 @@ def _channels(text: str) -> int:
     return {"1": 1, "3": 3}[text] if text in ("1", "3") else int("")
 
 
+def _classes(text: str) -> int:
+    if int(text) < 2:
+        raise ValueError(text)
+    return int(text)
+
+
 def _truth(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(text)
@@ -173,6 +183,7 @@ _READERS: dict[str, _Readers] = {
         "size": (_size, "64, or 48x64 for height x width"),
         "channels": (_channels, "1 or 3"),
         "crop": (_truth, "true or false"),
+        "classes": (_classes, "an integer of at least 2"),
     },
 }
 

@@ -51,7 +51,8 @@ def C4(
     Raises:
         ValueError: If an argument is out of range or the image is too small.
 
-    Reference: Zhang et al. 2020, Smooth Adversarial Examples, the MNIST network.
+    Reference: Zhang et al. 2020, Smooth Adversarial Examples, the MNIST network
+    (SMO-S1).
 
     Example:
         >>> from tfrobust import models

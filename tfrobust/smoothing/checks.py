@@ -39,6 +39,16 @@ def check_solver(solver: str, neighbors: int) -> None:
         )
 
 
+def default_solver(neighbors: int) -> str:
+    """The fastest solver of a graph with so many neighbours.
+
+    Example:
+        >>> default_solver(4), default_solver(8)
+        ('checkerboard', 'chebyshev')
+    """
+    return "checkerboard" if neighbors == 4 else "chebyshev"
+
+
 def check_fits(z: Any, shape: list[int | None]) -> tf.Tensor:
     """A signal for each value of the images as float32; raises `ValueError` if not."""
     z = tf.cast(tf.convert_to_tensor(z), tf.float32)

@@ -43,7 +43,7 @@ class GridGraph(NamedTuple):
     def multiply(self, z: tf.Tensor) -> tf.Tensor:
         """The product `W z` with the normalised weights, each channel by itself.
 
-        `W = D^-1/2 A D^-1/2` of equation 3, A the edge weights and D their row sums;
+        `W = D^-1/2 A D^-1/2` of equation 7, A the edge weights and D their row sums;
         its eigenvalues lie in [-1, 1].
 
         Args:
@@ -69,7 +69,8 @@ class GridGraph(NamedTuple):
 
         The quadratic form of the normalised Laplacian over the squared norm,
         `<z, (I - W) z> / <z, z>`: 0 for the smoothest signal, 1 for independent noise,
-        at most 2. Neighbours across an edge of the image hardly count.
+        at most 2. Neighbours across an edge of the image hardly count. The form is half
+        the sum over pairs of pixels in equation 14 of the paper.
 
         Args:
             z: Floating `[B, H, W, C]`, a perturbation for instance.
@@ -155,7 +156,8 @@ def grid_graph(
         ValueError: If a setting is out of range, the images are not floating, not of
             rank 4 or of unknown size; eagerly also if a pixel is NaN or infinite.
 
-    Reference: Zhang et al. 2020, Smooth Adversarial Examples, section 3.1.
+    Reference: Zhang et al. 2020, Smooth Adversarial Examples, equations 5 and
+    7; 4 neighbours, as in the authors' code (SMO-R7), since the paper gives no number.
 
     Example:
         >>> images = tf.constant([[[[0.0], [0.0], [1.0]]]])  # one row of three pixels

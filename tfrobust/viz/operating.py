@@ -20,9 +20,9 @@ def operating_characteristics(
 ) -> Figure:
     """One step curve an attack: the share of images fooled within each distortion.
 
-    As Figure 2 of "Smooth Adversarial Examples". The higher and the farther left, the
-    stronger the attack. Curves start at 0 and go on level to the right edge, where
-    they read the probability of success.
+    As Figures 2 and 3 of "Smooth Adversarial Examples". The higher and the farther
+    left, the stronger the attack. Curves start at 0 and go on level to the right edge,
+    where they read the probability of success.
 
     Args:
         curves: `{name: (distortions, shares)}`, S numbers each: distortions that rise

@@ -19,19 +19,25 @@ _ABREAST = 2
 _ROWS = ("original", "adversarial", "perturbation")
 
 
-def worst_cases(cases: Mapping[str, Cases], digits: int = 2) -> Figure:
+def worst_cases(
+    cases: Mapping[str, Cases], digits: int = 2, *, by_channel: bool = False
+) -> Figure:
     """A block an attack, a column an image: original, adversarial and perturbation.
 
-    As Figure 5 of "Smooth Adversarial Examples". The distortion stands above each
-    column. A perturbation is shown on its own scale: grey is no change, black and white
-    are its largest change, which stands below in levels of 8 bits.
+    As Figures 4 and 5 of "Smooth Adversarial Examples". The distortion stands above
+    each column. A perturbation is shown on its own scale: grey is no change, black and
+    white are its largest change, which stands below in levels of 8 bits.
 
     Args:
         cases: `{name: (images, adversarial, distortions)}`; images and adversarial
             float `[N,H,W,C]` in [0, 1] with one or three channels, distortions N
-            numbers. Which successes were the most distorted ones is told by
-            `tfrobust.analysis.Characteristic.worst`. N may differ between attacks.
+            numbers, NaN of an image that was not fooled. Which successes were the most
+            distorted ones is told by `tfrobust.analysis.Characteristic.worst`. N may
+            differ between attacks.
         digits: Decimals of the distortions.
+        by_channel: Bring each channel of a perturbation from its least and largest
+            change to 0 and 1 by itself, as Figure 4 does, in place of one scale with
+            grey for no change. A channel without change is grey.
 
     Returns:
         A matplotlib figure.
@@ -71,18 +77,30 @@ def worst_cases(cases: Mapping[str, Cases], digits: int = 2) -> Figure:
         for column, image, other, distortion in zip(
             grid.T, images, adversarial, distortions, strict=False
         ):
-            column[0].set_title(f"D = {distortion:.{digits}f}", fontsize=8)
+            title = f"D = {distortion:.{digits}f}"
+            title = "not fooled" if math.isnan(distortion) else title
+            column[0].set_title(title, fontsize=8)
             for axes, shown in zip(column, (image, other), strict=False):
                 show_image(axes, shown)
-            _show_change(column[2], other - image)
+            _show_change(column[2], other - image, by_channel)
     return figure
 
 
-def _show_change(axes: Axes, change: np.ndarray) -> None:
+def _show_change(axes: Axes, change: np.ndarray, by_channel: bool) -> None:
     largest = float(np.abs(change).max())
-    shown = 0.5 + 0.5 * change / (largest or 1.0)
+    if by_channel:
+        shown = _spread(change)
+    else:
+        shown = 0.5 + 0.5 * change / (largest or 1.0)
     show_image(axes, shown)
     axes.set_xlabel(f"up to {255 * largest:.3g}/255", fontsize=7)
+
+
+def _spread(change: np.ndarray) -> np.ndarray:
+    """Each channel of `[H,W,C]` from its own range to [0, 1]; 0.5 where it is flat."""
+    low, high = change.min(axis=(0, 1)), change.max(axis=(0, 1))
+    width = np.where(high > low, high - low, 1.0)
+    return np.where(high > low, (change - low) / width, 0.5)
 
 
 def _checked(name: str, case: Cases) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,7 +68,9 @@ def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records
     for path in run.model:
         find_model(path)
     counts = _counts(suites)
-    info = samples.check(run, counts)
+    trained = any(suite.trained for suite in suites)
+    splits = ("train", "test") if trained else ("test",)
+    info = samples.check(run, counts, splits)
     for suite in suites:
         suite.prepare()
     models = _load_models(run)
@@ -76,7 +78,7 @@ def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records
         model.check(info.image_shape, info.classes, run.dataset)
         for suite in suites:
             suite.check_model(model)
-    train, test = samples.load(run, counts)
+    train, test = samples.load(run, counts, splits)
     for model in models:
         data_record.check_tested(model.source, run.dataset, test)
     for suite in suites:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,25 +56,40 @@ Counts = Mapping[str, Mapping[str, int]]
 """How many images of a split are asked for, by split and flag."""
 
 
-def check(config: EvaluateConfig, counts: Counts) -> data.DatasetInfo:
+def check(
+    config: EvaluateConfig, counts: Counts, splits: Sequence[str] = datasets.SPLITS
+) -> data.DatasetInfo:
     """What is known of the data; `UsageError` if it cannot be evaluated on.
 
     Nothing is downloaded. Sizes that are not known yet are looked at by `load`.
+
+    Args:
+        config: The settings.
+        counts: How many images are asked for.
+        splits: Those that will be loaded.
     """
-    info = datasets.check(config.dataset, config.data_dir)
+    info = datasets.check(config.dataset, config.data_dir, splits)
     for split, size in info.sizes.items():
         _check_size(config, counts, split, size)
     return info
 
 
-def load(config: EvaluateConfig, counts: Counts) -> tuple[data.Dataset, data.Dataset]:
-    """All training and test images; downloads what is missing."""
-    parts = []
-    for split in datasets.SPLITS:
+def load(
+    config: EvaluateConfig, counts: Counts, splits: Sequence[str] = datasets.SPLITS
+) -> tuple[data.Dataset | None, data.Dataset]:
+    """All training and test images; downloads what is missing.
+
+    Args:
+        config: The settings.
+        counts: How many images are asked for.
+        splits: "test", and "train" if training images are wanted; else they are `None`.
+    """
+    parts = {}
+    for split in splits:
         part = datasets.load(config.dataset, split, config.data_dir)
         _check_size(config, counts, split, len(part))
-        parts.append(part)
-    return parts[0], parts[1]
+        parts[split] = part
+    return parts.get("train"), parts["test"]
 
 
 def _check_size(config: EvaluateConfig, counts: Counts, split: str, size: int) -> None:

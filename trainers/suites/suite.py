@@ -39,6 +39,8 @@ class Suite(abc.ABC):
         settings: Its own flags.
         images: The fields, of `run` or of `own`, that say how many images of a split
             are needed, by split.
+        trained: Whether it looks at training images. If no suite of an evaluation does,
+            they are not loaded, and a data set need not have any.
 
     Args:
         run: The settings of every suite.
@@ -54,6 +56,7 @@ class Suite(abc.ABC):
     images: ClassVar[Mapping[str, Sequence[str]]] = {
         "test": ("clean_examples", "examples")
     }
+    trained: ClassVar[bool] = True
 
     def __init__(self, run: EvaluateConfig, own: Any) -> None:
         self.run, self.own = run, own
@@ -69,8 +72,14 @@ class Suite(abc.ABC):
         """Raises `UsageError` if a model cannot be measured, before any is."""
 
     @abc.abstractmethod
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
-        """Takes the data."""
+    def begin(self, train: Any, test: data.Dataset) -> None:
+        """Takes the data.
+
+        Args:
+            train: All training images, a `data.Dataset`; `None` if no suite has
+                `trained`.
+            test: All test images.
+        """
 
     @abc.abstractmethod
     def measure(self, model: Loaded) -> Sequence[Record]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.pictures import encoded, picture
 from tests.trainers.suites.common import (
     FLAGFILES,
     call,
@@ -30,7 +31,7 @@ from trainers.suites.smooth import measure as smooth_suite
 from trainers.suites.smooth import page as smooth_tables
 from trainers.suites.smooth import trials as smooth_trials
 from trainers.suites.smooth.measure import FILTERED
-from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST, Case
+from trainers.suites.smooth.trials import AT_EPS, BUDGET, SMALLEST, Case
 
 FLAGS = FLAGFILES / "evaluate_smooth.flags"
 SEARCH = "steps=5,search_steps=2,initial_const=15,early_abort=false"
@@ -64,7 +65,7 @@ def setting(name, protocol=SMALLEST, budget=""):
 
 SETTINGS = [
     *map(setting, NAMES),
-    *(setting(name, LARGEST) for name in NAMES[:4]),
+    *(setting(name, AT_EPS) for name in NAMES[:4]),
     *(
         setting(name, BUDGET, budget)
         for budget in ("1x5", "2x5")
@@ -278,11 +279,97 @@ def test_trials_are_as_the_flags_say():
         bandwidth=0.3,
     )
     assert trials["C&W"].attack.space == "clip"
-    largest = trials["PGD2"].at_largest()
+    largest = trials["PGD2"].at_eps()
     assert (largest.radii, largest.cost) == ((1.5,), 3)
     assert not largest.attack.early_stop and trials["PGD2"].attack.early_stop
-    assert largest.exact and made_of(*SMALL)[Case("PGD2", LARGEST)] == largest
+    assert largest.exact and made_of(*SMALL)[Case("PGD2", AT_EPS)] == largest
     assert tuple(smallest_of(*SMALL[:-1])) == NAMES[:6]
+
+
+def test_radii_may_be_given_for_a_norm():
+    """In place of even ones, whatever eps; for transfer eps alone, SMO-S7."""
+    given = ("--l2_radii=6,1,2.5", "--linf_radii=24/255")
+    trials = made_of(*BASE, "--budgets=", *ATTACKS[:4], *given)
+    assert trials[Case("PGD2", SMALLEST)].radii == (1.0, 2.5, 6.0)
+    assert trials[Case("sPGD2", SMALLEST)].cost == 9
+    assert trials[Case("I-FGSM", SMALLEST)].radii == (24 / 255,)
+    assert trials[Case("PGD2", AT_EPS)].radii == (1.5,)
+    trials = made_of(*BASE, "--budgets=", *ATTACKS[:4], given[0])
+    np.testing.assert_allclose(
+        trials[Case("FGSM", SMALLEST)].radii, [8 / 255, 16 / 255, 24 / 255]
+    )
+    for flag, attack in (("--l2_radii=1", ATTACKS[0]), ("--linf_radii=1", ATTACKS[2])):
+        norm = "L2" if "l2" in flag else "Linf"
+        expected = f"{flag[:-2]} needs an --attack within an {norm} radius."
+        with pytest.raises(UsageError, match=expected):
+            made_of(flag, attack)
+    run, (suite,) = parse(*BASE, "--model=a", *given)
+    again, (same,) = parse(*flag_lines(run, [suite]))
+    assert (again, same.own) == (run, suite.own)
+
+
+PAPER = FLAGFILES / "evaluate_smooth_paper.flags"
+IMAGENET = FLAGFILES / "evaluate_smooth_imagenet.flags"
+BY_ADAM = {
+    "learning_rate": 0.1,
+    "early_abort": False,
+    "warm_start": False,
+    "decay": False,
+    "steps": 100,
+}
+
+
+def test_the_settings_are_exactly_the_papers():
+    """SMO-S3, S4, S7, S8, S10; where the paper is silent SMO-R1, R4 and R7."""
+    run, (suite,) = parse(f"--flagfile={PAPER}", "--model=a")
+    trials = smooth_trials.make(run, suite.own)
+    by_adam = {**BY_ADAM, "initial_const": 15, "confidence": 1, "search_steps": 1}
+    smooth = {"alpha": 0.95, "bandwidth": 0.1, "solver": "dense"}
+    ball = {"norm": 2, "eps": 5, "steps": 10, "step_size": 3, "early_stop": False}
+    assert {
+        case.attack: trial.attack
+        for case, trial in trials.items()
+        if case.protocol == SMALLEST
+    } == {
+        "FGSM": attacks.FGSM(eps=0.3),
+        "I-FGSM": attacks.BIM(eps=0.3, steps=10, step_size=0.08, early_stop=False),
+        "PGD2": attacks.PGD(**ball, random_start=False),
+        "C&W": attacks.CarliniWagnerL2(**by_adam, space="tanh"),
+        "sPGD2": attacks.SmoothPGD(**ball, **smooth),
+        "sC&W": attacks.SmoothCarliniWagner(**by_adam, **smooth),
+    }
+    assert {case.protocol for case in trials} == {SMALLEST, AT_EPS}
+    l2, linf = (trials[Case(name, SMALLEST)].radii for name in ("sPGD2", "FGSM"))
+    assert l2 == (1, 1.5, 1.75, 2, 2.25, 2.5, 3, 4, 5, 6)
+    assert linf == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert trials[Case("PGD2", AT_EPS)].radii == (5,)
+    assert trials[Case("PGD2", SMALLEST)].exact
+    assert (suite.own.filter_std, suite.own.filter_range) == (0.5, 0.2)
+    default, (usual,) = parse("--suite=smooth", "--model=a")
+    assert (usual.own.filter_std, usual.own.filter_range) == (0.5, 0.2)
+
+
+def test_the_settings_on_imagenet_are_the_papers():
+    """SMO-S5, S6, with the kernel of the paper and any data set of 1,000 classes."""
+    run, (suite,) = parse(f"--flagfile={IMAGENET}", "--model=a")
+    trials = smooth_trials.make(run, suite.own)
+    by_adam = {**BY_ADAM, "initial_const": 100, "search_steps": 9}
+    smooth = {"alpha": 0.997, "solver": "cg", "iterations": 50}
+    ball = {"norm": 2, "eps": 5, "steps": 10, "step_size": 3, "early_stop": False}
+    small = {"eps": 0.1255, "steps": 10, "step_size": 0.08, "early_stop": False}
+    assert {
+        case.attack: trial.attack
+        for case, trial in trials.items()
+        if case.protocol == SMALLEST
+    } == {
+        "FGSM": attacks.FGSM(eps=0.1255),
+        "I-FGSM": attacks.BIM(**small),
+        "PGD2": attacks.PGD(**ball, random_start=False),
+        "C&W": attacks.CarliniWagnerL2(**by_adam, space="tanh"),
+        "sPGD2": attacks.SmoothPGD(**ball, **smooth),
+        "sC&W": attacks.SmoothCarliniWagner(**by_adam, **smooth),
+    }
+    assert trials[Case("sC&W", SMALLEST)].attack.confidence == 0
 
 
 def test_budgets_are_of_every_attack_that_searches():
@@ -484,7 +571,7 @@ def test_robust_accuracy_is_what_no_run_broke(examples, evaluated, title, rounde
     """Of the correct images, over the radii and at the largest."""
     for name, columns in examples.items():
         robust = np.ones(7, bool)
-        for protocol in (SMALLEST, LARGEST) if title in NAMES[:4] else (SMALLEST,):
+        for protocol in (SMALLEST, AT_EPS) if title in NAMES[:4] else (SMALLEST,):
             case = setting(title, protocol)
             robust &= columns[f"success {case} rounded={rounded}"] == 0
         record = records_of(evaluated[0]).get(
@@ -571,7 +658,7 @@ def test_the_smallest_success_over_the_radii(examples, places, name):
 def test_at_the_largest_radius_attacks_go_on(examples, places):
     """They end on the sphere unless the range of pixels stops them."""
     columns = examples["one"]
-    largest, smallest = setting("PGD2", LARGEST), setting("PGD2")
+    largest, smallest = setting("PGD2", AT_EPS), setting("PGD2")
     distance = columns[f"distortion {largest} rounded=False"]
     success = columns[f"success {largest} rounded=False"] == 1
     test, index = data.load("shapes", "test"), columns["index"].astype(int)
@@ -591,7 +678,7 @@ def test_at_the_largest_radius_attacks_go_on(examples, places):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", [SMALLEST, LARGEST])
+@pytest.mark.parametrize("protocol", [SMALLEST, AT_EPS])
 @pytest.mark.parametrize(
     ("source", "target"),
     [("one", "two"), ("two", "one"), ("one", FILTERED), ("two", FILTERED)],
@@ -604,7 +691,7 @@ def test_transfer_is_counted_from_the_images(examples, means, source, target, pr
     np.testing.assert_allclose(
         means[source, f"target_accuracy {pair}"], expected_mean(right), rtol=1e-6
     )
-    for attack in NAMES[:4] if protocol == LARGEST else NAMES:
+    for attack in NAMES[:4] if protocol == AT_EPS else NAMES:
         case = setting(attack, protocol)
         success = columns[f"success {case} rounded=False"] == 1
         counted = success & right
@@ -646,7 +733,7 @@ def test_what_is_printed_and_written(evaluated):
     figures = {
         f"{name}_{place}.png"
         for place in (1, 2)
-        for name in ("characteristics", "worst_cases", "magnified")
+        for name in ("characteristics", "worst_cases", "magnified", "perturbations")
     }
     assert {path.name for path in out.iterdir()} == figures | {
         "evaluation.csv",
@@ -681,10 +768,10 @@ def test_what_is_printed_and_written(evaluated):
     for title in (
         "Attacks on one",
         "Budgets of the searches on two",
-        "Transfer at the largest radius",
+        "Transfer at eps",
     ):
         assert f"<h2>{title}</h2>" in page and title in ended.out
-    assert page.count("<table>") == 8 and page.count("<picture>") == 6
+    assert page.count("<table>") == 8 and page.count("<picture>") == 8
     assert "first 7 that it classifies correctly; wrong ones passed over" in page
 
 
@@ -748,7 +835,7 @@ def test_a_linear_model_where_all_is_known():
     for attack in ("FGSM", "PGD2"):
         assert mean("easy", "transfer", attack, target="hard").value == 0.0
         assert mean("hard", "transfer", attack, target="easy").value == 1.0
-        assert mean("easy", "transfer", attack, LARGEST, target="hard").value == 1.0
+        assert mean("easy", "transfer", attack, AT_EPS, target="hard").value == 1.0
 
 
 def test_the_median_image():
@@ -804,6 +891,51 @@ def test_attacks_of_every_kind(places, tmp_path):
     for title in ("DDN Linf", "Square Linf 24/255"):
         length = records.get("one", "distortion", attack=title, **how)
         assert length.images == 0 or length.estimate.value > 24 / 255
+
+
+@pytest.mark.slow
+def test_a_few_numbered_images_of_a_network_of_many_classes(tmp_path):
+    """As on ImageNet: six images, forty classes, an own range of pixels, no training.
+
+    All are called what the network calls them, but for the second.
+    """
+    network = mlp(3, shape=(12, 16, 3), classes=40)
+    bytes_in = keras.Sequential(
+        [keras.Input((12, 16, 3)), keras.layers.Rescaling(1 / 255), network]
+    )
+    bytes_in.save(tmp_path / "net.keras")
+    folder = tmp_path / "few"
+    folder.mkdir()
+    shown = np.stack([picture(seed) for seed in range(6)])
+    classes = network.predict(shown / np.float32(255), verbose=0).argmax(-1)
+    classes[1] = (classes[1] + 1) % 40
+    for seed, label in enumerate(classes):
+        file = folder / f"{seed:02}_{label}.png"
+        file.write_bytes(encoded(shown[seed], ".png"))
+    common = f"--model={tmp_path}/net.keras", f"--dataset=folder:{folder}:classes=40"
+    out = tmp_path / "out"
+    ended = call(
+        "--suite=smooth",
+        *common,
+        "--examples=4",
+        "--budgets=",
+        "--l2_radii=5,20",
+        "--attack=pgd:norm=2,eps=20,steps=3,random_start=false,early_stop=false",
+        "--attack=smooth_cw:steps=5,search_steps=1,solver=cg,iterations=5",
+        f"--out={out}",
+    )
+    assert ended.code == 0, ended.err
+    records = records_of(out)
+    assert records.get("net", "accuracy", attacked=None).estimate.value == 5 / 6
+    rows = columns_of(out)["net", "test"]
+    attacked = ~np.isnan(rows[f"success {setting('PGD2')} rounded=False"])
+    assert rows["index"][attacked].tolist() == [0, 2, 3, 4]
+    how = {"protocol": SMALLEST, "rounded": False}
+    length = records.get("net", "distortion", attack="PGD2", **how).estimate.value
+    assert 0 < length <= 20
+    assert (out / "perturbations_1.png").exists()
+    ended = call("--suite=lcnn", *common, "--attack=pgd:norm=2,eps=1", f"--out={out}2")
+    assert re.search("must be one of test for .* split='train'", ended.error)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Measures what the paper on smooth adversarial examples reports.
 
-Zhang et al. 2020, Smooth Adversarial Examples: tables 1 to 3, figures 1, 2 and 5.
+Zhang et al. 2020, Smooth Adversarial Examples: tables 1 to 3, figures 1 to 5.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
 from trainers.suites.samples import Sample
 from trainers.suites.smooth.suite import SmoothSettings
-from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST, Case, Trial
+from trainers.suites.smooth.trials import AT_EPS, BUDGET, SMALLEST, Case, Trial
 
 FILTERED = "itself behind the filter"
 """What a source is called as a target of its own."""
@@ -157,12 +157,22 @@ class Measurer:
                 for case, trial in self._trials.items()
                 if case.protocol == SMALLEST
             },
-            "radii": f"{own.radii}, evenly spaced, up to the eps of an attack",
+            "radii": self._radii(),
             "roughness": f"{own.smooth_kernel} kernel of bandwidth "
             f"{own.smooth_bandwidth:g}, {own.smooth_neighbors} neighbours",
             "bilateral filter": f"standard deviations {own.filter_std:g} pixels and "
             f"{own.filter_range:.4g} of pixel values",
         }
+
+    def _radii(self) -> str:
+        """Those of each norm, in words."""
+        even = f"{self._own.radii}, evenly spaced, up to the eps of an attack"
+        given = [
+            f"{norm} {', '.join(map('{:g}'.format, radii))}"
+            for norm in ("Linf", "L2")
+            if (radii := self._own.given_radii(norm))
+        ]
+        return "; ".join([*given, *([] if len(given) == 2 else [even])])
 
     def measure(self, model: Loaded) -> Iterator[Record]:
         """What attacks do to one model, whose images are kept in `attacked`."""
@@ -201,8 +211,8 @@ class Measurer:
         yield measured(model, "accuracy", correct, of, **how)
         for title, tried in attacked.by(SMALLEST).items():
             attack, results = tried.trial.attack, {SMALLEST: tried.result}
-            if title in attacked.by(LARGEST):
-                results[LARGEST] = attacked.by(LARGEST)[title].result
+            if title in attacked.by(AT_EPS):
+                results[AT_EPS] = attacked.by(AT_EPS)[title].result
             evaluation = attacks.Evaluation(
                 labels=attacked.sample.labels,
                 clean_correct=correct,

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tfrobust import analysis, viz
@@ -18,7 +19,7 @@ from trainers.suites.options import EvaluateConfig
 from trainers.suites.parts import ERROR
 from trainers.suites.smooth.measure import Attacked, Tried
 from trainers.suites.smooth.suite import SmoothSettings
-from trainers.suites.smooth.trials import BUDGET, LARGEST, SMALLEST
+from trainers.suites.smooth.trials import AT_EPS, BUDGET, SMALLEST
 
 _COLUMNS: tuple[tuple[str, str, dict[str, Value], Form], ...] = (
     ("P_suc", "success", {"rounded": False}, percent),
@@ -28,9 +29,6 @@ _COLUMNS: tuple[tuple[str, str, dict[str, Value], Form], ...] = (
     ("mean D, 8 bits", "distortion", {"rounded": True}, number),
 )
 _WORST = 5
-# Bilateral filters see an edge where a pixel changes by more. The library's default,
-# 5 levels, would take every perturbation of MNIST's for one.
-_MAGNIFYING_RANGE = 0.2
 
 
 def sections(
@@ -68,10 +66,8 @@ def _of_model(
         accuracy=percent(cell(clean.estimate)),
         clean=clean.images,
     )
-    if attacked.by(LARGEST):
-        yield prose.section(
-            "largest", _attacks(records, LARGEST), radii=_radii(attacked)
-        )
+    if attacked.by(AT_EPS):
+        yield prose.section("at_eps", _attacks(records, AT_EPS), radii=_radii(attacked))
     if budgets := records.where("gradients", protocol=BUDGET):
         yield prose.section(
             "budgets",
@@ -91,6 +87,7 @@ def _of_model(
         row = median_row(shown[median].curve)
         assert row is not None  # noqa: S101
         yield _magnified(prose, attacked, median, row)
+        yield _scaled(prose, attacked, shown, median, row)
 
 
 def _magnified(prose: Prose, attacked: Attacked, median: str, row: int) -> Section:
@@ -105,8 +102,23 @@ def _magnified(prose: Prose, attacked: Attacked, median: str, row: int) -> Secti
         wide=True,
         attack=median,
         index=int(attacked.sample.index[row]),
-        range=f"{_MAGNIFYING_RANGE:g}",
         missed=missed,
+    )
+
+
+def _scaled(
+    prose: Prose, attacked: Attacked, shown: Mapping[str, Tried], median: str, row: int
+) -> Section:
+    """Figure 4: the median image, and the one that costs a smooth attack most."""
+    smooth = next((title for title in ("sC&W", "sPGD2") if title in shown), median)
+    rows = [row, int(shown[smooth].curve.worst(1)[0])]
+    return prose.section(
+        "scaled",
+        draw=functools.partial(_draw_scaled, attacked, rows),
+        wide=True,
+        attack=median,
+        smooth=smooth,
+        index=[int(attacked.sample.index[place]) for place in rows],
     )
 
 
@@ -154,7 +166,7 @@ def _spent(records: Records, how: Mapping[str, Value]) -> str | None:
 
 
 def _transfers(prose: Prose, records: Records) -> Iterator[Section]:
-    for block, protocol in (("transfer", SMALLEST), ("transfer_largest", LARGEST)):
+    for block, protocol in (("transfer", SMALLEST), ("transfer_at_eps", AT_EPS)):
         if shown := records.where("transfer", protocol=protocol):
             yield prose.section(block, _transfer_table(records, shown))
 
@@ -177,7 +189,7 @@ def _transfer_table(records: Records, shown: Records) -> Table:
 def _radii(attacked: Attacked) -> list[str]:
     return [
         f"{title} {threat_model(tried.trial.attack)} {tried.trial.radii[-1]:g}"
-        for title, tried in attacked.by(LARGEST).items()
+        for title, tried in attacked.by(AT_EPS).items()
     ]
 
 
@@ -198,6 +210,15 @@ def _draw_worst(attacked: Attacked, shown: Mapping[str, Tried]) -> Figure:
     return viz.worst_cases(cases)
 
 
+def _draw_scaled(attacked: Attacked, rows: Sequence[int]) -> Figure:
+    images, cases = attacked.sample.pixels[rows], {}
+    for title, tried in attacked.by(SMALLEST).items():
+        result = tried.result
+        distances = np.where(result.success, result.distortion, np.nan)
+        cases[title] = (images, tried.images[rows], distances[rows])
+    return viz.worst_cases(cases, by_channel=True)
+
+
 def median_row(curve: analysis.Characteristic) -> int | None:
     """The success of median distortion, the lower of two; `None` without any."""
     ranked = curve.worst(len(curve.success))
@@ -210,10 +231,9 @@ def _draw_magnified(attacked: Attacked, row: int) -> Figure:
         distortion = f"D = {tried.result.distortion[row]:.2f}"
         below = distortion if tried.result.success[row] else "not fooled"
         shown[f"{title}\n{below}"] = tried.images[row : row + 1]
-    magnify = functools.partial(analysis.magnify, range_std=_MAGNIFYING_RANGE)
     return viz.magnified(
         {
-            title: (image, analysis.to_display(magnify(image)))
+            title: (image, analysis.to_display(analysis.magnify(image)))
             for title, image in shown.items()
         }
     )

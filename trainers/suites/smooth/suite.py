@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfrobust.cli import flags
 from tfrobust.cli.flags import Settings, choice, integer, number, string
 from tfrobust.cli.program import UsageError
+from tfrobust.core.fractions import Eps
 from trainers.suites.suite import Suite, register
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Budget:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SmoothSettings(
     Settings,
-    title="Suite smooth: tables 1 to 3, figures 1, 2 and 5 of Smooth Adversarial "
+    title="Suite smooth: tables 1 to 3 and figures 1 to 5 of Smooth Adversarial "
     "Examples",
 ):
     """The settings of the suite alone."""
@@ -58,6 +60,14 @@ class SmoothSettings(
         "Radii at which an attack within a radius is run, evenly spaced up to its own "
         "eps.",
         at_least=1,
+    )
+    linf_radii: tuple[Eps, ...] = flags.radii(
+        "",
+        "Radii of attacks within an L-infinity ball in place of those, whatever their "
+        "eps: one or several with commas between.",
+    )
+    l2_radii: tuple[Eps, ...] = flags.radii(
+        "", "The same of attacks within an L2 ball, such as 1,2,3,4,5,6."
     )
     budgets: str = string(
         "1x100,3x100,9x100",
@@ -82,13 +92,13 @@ class SmoothSettings(
         "attack.",
     )
     filter_std: float = number(
-        5.0,
+        0.5,
         "Spatial standard deviation, in pixels, of the bilateral filter that "
         "perturbations are transferred through.",
         above=0.0,
     )
     filter_range: float = number(
-        "5/255", "Its standard deviation of pixel values.", above=0.0
+        0.2, "Its standard deviation of pixel values.", above=0.0
     )
 
     @property
@@ -96,6 +106,19 @@ class SmoothSettings(
         """The budgets, in their order, each once; `UsageError` if one is none."""
         texts = self.budgets.split(",") if self.budgets.strip() else []
         return tuple(dict.fromkeys(Budget.parse(text.strip()) for text in texts))
+
+    def given_radii(self, norm: str) -> tuple[float, ...]:
+        """The radii given for attacks of a norm, rising; empty if none were.
+
+        Args:
+            norm: "Linf", "L2" or "L1".
+
+        Example:
+            >>> SmoothSettings(l2_radii=(Eps.parse("1"),)).given_radii("L2")
+            (1.0,)
+        """
+        given = {"Linf": self.linf_radii, "L2": self.l2_radii}.get(norm)
+        return tuple(eps.value for eps in given or ())
 
     @property
     def graph(self) -> dict[str, Any]:
@@ -113,10 +136,11 @@ class SmoothSettings(
 
 @register
 class Smooth(Suite):
-    """Tables 1 to 3 and figures 1, 2 and 5 of the smooth adversarial examples paper."""
+    """Tables 1 to 3 and figures 1 to 5 of the smooth adversarial examples paper."""
 
     name = "smooth"
     settings = SmoothSettings
+    trained = False
 
     def check(self) -> None:
         count = self.run.clean_examples
@@ -131,7 +155,7 @@ class Smooth(Suite):
 
         self._trials = trials.make(self.run, self.own)
 
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
+    def begin(self, train: Any, test: data.Dataset) -> None:
         from trainers.suites.smooth import measure
 
         self._measurer = measure.Measurer(self.run, self.own, self._trials, test)

@@ -1,6 +1,9 @@
 """The attacks of the smooth suite, and how each is run.
 
-Zhang et al. 2020, Smooth Adversarial Examples, section 5.1.
+Zhang et al. 2020, Smooth Adversarial Examples: an attack within a radius is run at
+several, and the least distorted success counts (SMO-S7); for transfer it is run at its
+own eps alone. Between them are attacks that look for the smallest perturbation by
+themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ DEFAULT_ATTACKS = (
     f"smooth_cw:{_SEARCH},learning_rate=0.2,alpha=0.95,bandwidth=1",
     f"smooth_cw:{_SEARCH},learning_rate=0.2,alpha=0.95,bandwidth=1,roughness_weight=30",
 )
-"""Those of the paper, and one more that weighs roughness."""
+"""Those of the paper (SMO-S3, SMO-S4) at more steps, and one that weighs roughness.
+
+`evaluate_smooth_paper.flags` has those of the paper at its own settings.
+"""
 
 _TITLES = {
     ("fgsm", "Linf"): "FGSM",
@@ -41,7 +47,7 @@ _TITLES = {
 }
 """What the paper calls an attack, by name and norm."""
 
-SMALLEST, LARGEST, BUDGET = "smallest_success", "largest_radius", "budget"
+SMALLEST, AT_EPS, BUDGET = "smallest_success", "at_eps", "budget"
 """The protocols: how an attack is run, and which of its images counts."""
 
 _COUNTS = ("queries", "steps", "search_steps", "restarts", "candidates")
@@ -91,13 +97,14 @@ class Trial:
         ]
         return bool(stops) and not any(stops)
 
-    def at_largest(self) -> Trial:
-        """The same at its largest radius alone, not stopping at a success.
+    def at_eps(self) -> Trial:
+        """The same at the attack's own radius alone, not stopping at a success.
 
         That is the attack as it is without a protocol around it. Stopped at its first
         success it would hardly be beyond the boundary.
         """
-        return Trial(self.attack.for_training(), self.radii[-1:])
+        radius = self.attack.budget
+        return Trial(self.attack.for_training(), () if radius is None else (radius,))
 
 
 class Case(NamedTuple):
@@ -105,7 +112,7 @@ class Case(NamedTuple):
 
     Attributes:
         attack: Its title in tables.
-        protocol: `SMALLEST`, `LARGEST` or `BUDGET`.
+        protocol: `SMALLEST`, `AT_EPS` or `BUDGET`.
         budget: The budget as text, if it is run at one.
     """
 
@@ -128,11 +135,11 @@ def make(run: EvaluateConfig, own: SmoothSettings) -> dict[Case, Trial]:
     titled: dict[str, Trial] = {}
     for name, attack in suite_attacks.make(run, DEFAULT_ATTACKS).items():
         title = _title(attack)
-        trial = Trial(attack, _radii(attack, own.radii))
+        trial = Trial(attack, _radii(attack, own))
         titled[name if title in titled else title] = trial
     smallest = {Case(title, SMALLEST): trial for title, trial in titled.items()}
-    largest = {
-        Case(title, LARGEST): trial.at_largest()
+    at_eps = {
+        Case(title, AT_EPS): trial.at_eps()
         for title, trial in titled.items()
         if trial.radii
     }
@@ -141,11 +148,17 @@ def make(run: EvaluateConfig, own: SmoothSettings) -> dict[Case, Trial]:
         for budget in own.parsed_budgets
         for title, trial in _within(titled, budget)
     }
-    if own.radii != SmoothSettings.radii and not largest:
+    if own.radii != SmoothSettings.radii and not at_eps:
         raise UsageError("--radii needs an --attack within a radius, such as pgd.")
+    for norm in ("Linf", "L2"):
+        norms = [suite_attacks.threat_model(each.attack) for each in at_eps.values()]
+        if own.given_radii(norm) and norm not in norms:
+            raise UsageError(
+                f"--{norm.lower()}_radii needs an --attack within an {norm} radius."
+            )
     if own.budgets not in ("", SmoothSettings.budgets) and not budgets:
         raise UsageError("--budgets needs an --attack that searches: cw or smooth_cw.")
-    return {**smallest, **largest, **budgets}
+    return {**smallest, **at_eps, **budgets}
 
 
 def _title(attack: attacks.Attack) -> str:
@@ -155,11 +168,13 @@ def _title(attack: attacks.Attack) -> str:
     return f"{title}, roughness {weight:g}" if weight else title
 
 
-def _radii(attack: attacks.Attack, count: int) -> tuple[float, ...]:
-    largest = attack.budget
-    if largest is None:
+def _radii(attack: attacks.Attack, own: SmoothSettings) -> tuple[float, ...]:
+    """Those given for its norm, or evenly spaced ones up to its eps."""
+    eps, count = attack.budget, own.radii
+    if eps is None:
         return ()
-    return tuple(np.linspace(largest / count, largest, count).tolist())
+    given = own.given_radii(suite_attacks.threat_model(attack))
+    return given or tuple(np.linspace(eps / count, eps, count).tolist())
 
 
 def _within(trials: Mapping[str, Trial], budget: Budget) -> Iterator[tuple[str, Trial]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfrobust.cli import dataset_names
 from tfrobust.cli.flags import boolean, choice, integer, string
@@ -89,13 +89,14 @@ class Standard(Suite):
     name = "standard"
     settings = StandardSettings
     images = {"test": ("clean_examples", "examples", "geometry_examples")}
+    trained = False
 
     def prepare(self) -> None:
         from trainers.suites.standard import measure
 
         self._attacks = measure.make_attacks(self.run, self.own)
 
-    def begin(self, train: data.Dataset, test: data.Dataset) -> None:
+    def begin(self, train: Any, test: data.Dataset) -> None:
         from trainers.suites.standard import measure
 
         assert self.partial is not None  # noqa: S101
