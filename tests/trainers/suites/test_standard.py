@@ -207,6 +207,8 @@ def test_what_broke_each_image_is_what_the_stages_do(attacked, again):
     np.testing.assert_array_equal(
         columns[robust(TITLE)], correct & ~by_first & ~by_second
     )
+    # DDN does not count its questions.
+    assert "queries attack=DDN Linf" not in columns
     # FGSM asks thrice or so, a search up to 40 times more.
     asked = columns[f"queries attack={TITLE}"]
     assert np.isnan(asked[~correct]).all() and by_first.any()

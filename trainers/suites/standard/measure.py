@@ -226,8 +226,9 @@ class Measurer:
             )
             outcome = evaluation.results[title]
             yield from suite_attacks.effects(model.name, outcome, of, attack=title)
-            asked = np.where(outcome.already, np.nan, outcome.queries)
-            yield measured(model.name, "queries", asked, of, attack=title)
+            if outcome.queries.any():  # the attack counts them
+                asked = np.where(outcome.already, np.nan, outcome.queries)
+                yield measured(model.name, "queries", asked, of, attack=title)
         if len(made) > 1:
             yield from robust.records(
                 [*counted.items()], made.values(), attack="all", **ball
