@@ -174,6 +174,21 @@ def test_shape_of_the_curve(beta):
     assert np.all((second >= 0) & (second <= beta / 4 * (1 + 1e-6)))
 
 
+@pytest.mark.parametrize("beta", [0.5, 5.0, 1000.0])
+def test_normalised_curvature_is_at_most_beta(beta):
+    """Second derivative over slope is `beta (1 - slope)` (equation 3, LCNN-X7): far
+    above beta / 4, and near beta far below zero.
+    """
+    x = np.linspace(-20, 20, 401, dtype="float32") / np.float32(beta)
+    _, first, second, _ = measured(x, np.float32(beta))
+    curvature = np.float64(second) / np.float64(first)
+    slope = 1 / (1 + np.exp(-np.float64(beta) * x))
+    truth = beta / (1 + np.exp(np.float64(beta) * x))
+    np.testing.assert_allclose(curvature, truth, rtol=1e-5, atol=0)
+    np.testing.assert_allclose(truth, beta * (1 - slope), rtol=1e-5, atol=1e-9)
+    assert beta * (1 - 1e-6) < curvature.max() <= beta * (1 + 1e-6)
+
+
 def test_extreme_inputs_stay_finite():
     """The largest float32 numbers give no NaN in value or gradients; NaN stays NaN."""
     huge = np.array([-3e38, -1e30, 1e30, 3e38], "float32")

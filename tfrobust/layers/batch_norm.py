@@ -120,7 +120,7 @@ class LipschitzBatchNormalization(keras.layers.Layer):
     Raises:
         ValueError: If an argument is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.4, gamma-Lipschitz batch norm.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.2, gamma-Lipschitz batch norm.
 
     Example:
         >>> import numpy as np

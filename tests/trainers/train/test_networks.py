@@ -58,6 +58,47 @@ def test_network_is_the_one_named(parse, model, variant, size, convolutions):
         assert network.get_layer("stem_conv").filters == 2
 
 
+ABLATIONS = {
+    "activation": ["--curvature_gamma=0"],
+    "spectral": ["--curvature_beta=0", "--curvature_gamma=0"],
+    "norm": ["--curvature_beta=0"],
+}
+
+
+@pytest.mark.parametrize("part", ABLATIONS)
+def test_a_part_of_an_lcnn_by_itself(parse, part):
+    """With the weights that the part lacks at 0: one kind of low-curvature layer."""
+    flags = ["--flagfile=lcnn_cifar10", f"--model=resnet18:lcnn_parts={part}"]
+    config = parse(*flags, *ABLATIONS[part], "--width=1")
+    network = networks.make(config, (8, 8, 3), 4)
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert ("SpectralConv2D" in kinds) is ("SpectralDense" in kinds)
+    assert ("SpectralConv2D" in kinds) is (part == "spectral")
+    assert len(models.betas(network)) == (17 if part == "activation" else 0)
+    assert len(models.gammas(network)) == (20 if part == "norm" else 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "flag", "coefficient"),
+    [
+        ("norm", "curvature_beta", "beta"),
+        ("spectral+norm", "initial_beta", "beta"),
+        ("activation", "curvature_gamma", "gamma"),
+        ("activation", "initial_gamma", "gamma"),
+    ],
+)
+def test_what_a_part_does_not_learn_is_not_penalised(parse, part, flag, coefficient):
+    """A weight, or a start, of coefficients that are not there is refused."""
+    model = f"--model=resnet18:lcnn_parts={part}"
+    config = parse("--variant=lcnn", model, f"--{flag}=0.5", "--width=1")
+    with pytest.raises(UsageError) as error:
+        networks.make(config, (8, 8, 3), 4)
+    assert str(error.value) == (
+        f"--{flag} needs a --model that learns a {coefficient}; there is none in "
+        f"resnet18:lcnn_parts={part}."
+    )
+
+
 def test_unsuitable_images_are_the_users_mistake(parse):
     """The sentence names model and data set."""
     config = parse("--model=vgg11", "--dataset=mnist", "--width=1")
