@@ -142,7 +142,7 @@ def test_gradient_of_beta_through_the_slope(beta):
 
 
 def test_known_points():
-    """Zero maps to zero with slope 1/2 and curvature beta/4, exactly."""
+    """Zero maps to zero with slope 1/2 and second derivative beta/4, exactly."""
     for beta in (0.5, 4.0, 1024.0):
         value, first, second, in_beta = measured(
             np.zeros(2, "float32"), np.float32(beta)
@@ -168,7 +168,7 @@ def test_limits():
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_shape_of_the_curve(beta):
-    """Increasing, 1-Lipschitz, convex, and curved by no more than beta/4."""
+    """Increasing, 1-Lipschitz, convex, of a second derivative up to beta/4."""
     _, first, second, _ = measured(XS, beta)
     assert np.all((first >= 0) & (first <= 1))
     assert np.all((second >= 0) & (second <= beta / 4 * (1 + 1e-6)))

@@ -1,5 +1,8 @@
 """The network of a run: the one named, at its precision, and where it starts."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,22 +61,40 @@ def test_network_is_the_one_named(parse, model, variant, size, convolutions):
         assert network.get_layer("stem_conv").filters == 2
 
 
-ABLATIONS = {
-    "activation": ["--curvature_gamma=0"],
-    "spectral": ["--curvature_beta=0", "--curvature_gamma=0"],
-    "norm": ["--curvature_beta=0"],
-}
+def documented_ablations():
+    """The flags of each row of the table in docs/results/lcnn.md."""
+    page = Path(__file__).parents[3] / "docs" / "results" / "lcnn.md"
+    return re.findall(r"\| `(--flagfile=lcnn_cifar10 .*)` \|", page.read_text())
 
 
-@pytest.mark.parametrize("part", ABLATIONS)
-def test_a_part_of_an_lcnn_by_itself(parse, part):
-    """With the weights that the part lacks at 0: one kind of low-curvature layer."""
-    flags = ["--flagfile=lcnn_cifar10", f"--model=resnet18:lcnn_parts={part}"]
-    config = parse(*flags, *ABLATIONS[part], "--width=1")
+def test_every_ablation_is_documented(parse):
+    """Three parts by themselves, and the penalty of one kind of coefficient."""
+    configs = [parse(*flags.split()) for flags in documented_ablations()]
+    assert [(c.model, c.curvature_beta, c.curvature_gamma) for c in configs] == [
+        ("resnet18:lcnn_parts=activation", 1e-3, 0),
+        ("resnet18:lcnn_parts=spectral", 0, 0),
+        ("resnet18:lcnn_parts=norm", 0, 1e-3),
+        ("resnet18", 1e-3, 0),
+        ("resnet18", 0, 1e-3),
+    ]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_part_of_an_lcnn_by_itself(parse, place):
+    """As documented: one kind of low-curvature layer, and its coefficients alone."""
+    config = parse(*documented_ablations()[place].split(), "--width=1")
     network = networks.make(config, (8, 8, 3), 4)
     kinds = {type(layer).__name__ for layer in network.layers}
-    assert ("SpectralConv2D" in kinds) is ("SpectralDense" in kinds)
-    assert ("SpectralConv2D" in kinds) is (part == "spectral")
+    low = {"SpectralConv2D", "SpectralDense", "LipschitzBatchNormalization"} & kinds
+    part = ("activation", "spectral", "norm")[place]
+    assert (
+        low
+        == {
+            "activation": set(),
+            "spectral": {"SpectralConv2D", "SpectralDense"},
+            "norm": {"LipschitzBatchNormalization"},
+        }[part]
+    )
     assert len(models.betas(network)) == (17 if part == "activation" else 0)
     assert len(models.gammas(network)) == (20 if part == "norm" else 0)
 
