@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -57,7 +58,7 @@ def run(config: ToyConfig) -> ToyReport:
     return ToyReport(sentence, table, viz.softplus_curves(_SHOWN, curves))
 
 
-def _uncentered(centered: np.ndarray, beta: float) -> np.ndarray:
+def _uncentered(centered: Any, beta: float) -> Any:
     """Softplus from its centred form, by equation 4."""
     return centered + math.log(2.0) / beta
 
@@ -75,7 +76,7 @@ def _measure(beta: float) -> tuple[float, ...]:
     second = outer.gradient(slope, x)
     largest = (slope, second, second / slope)
     return (
-        float(_uncentered(np.float64(at_zero), beta)),
+        _uncentered(at_zero, beta),
         at_zero,
         *(float(tf.reduce_max(values)) for values in largest),
     )
