@@ -127,7 +127,10 @@ def _geometry(records: Records, origin: dict[str, Any]) -> dict[str, Any] | None
             )
     for record in records.where("discrepancy"):
         part = parts.setdefault("discrepancy", {})
-        part[str(record.setting["of"])] = _pick(record.to_json(), _ESTIMATE)
+        # Until the suite divided by the value on training images, it was that on test.
+        relative_to = {"relative_to": record.about.get("relative_to", "test")}
+        estimate = _pick(record.to_json(), _ESTIMATE)
+        part[str(record.setting["of"])] = estimate | relative_to
     return about | parts | origin if about else None
 
 

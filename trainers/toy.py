@@ -2,17 +2,22 @@ r"""Experiments in the plane, small enough to be seen whole.
 
     tfrobust toy --task=two_moons --out=runs/two_moons
     tfrobust toy --task=pag_lines --out=runs/pag_lines
+    tfrobust toy --task=softplus --out=runs/softplus
 
-two_moons is Figure 1 of the LCNN paper: a standard perceptron, a low-curvature one, and
-both with a penalty on the input-gradient learn the same 200 points. The table has
-accuracy and curvature on fresh points.
+two_moons is Figure 1(a, b) of the LCNN paper: a standard perceptron, a low-curvature
+one, and both with a penalty on the input-gradient learn the same 200 points. The table
+has accuracy and curvature on fresh points.
 
 pag_lines is Figure 3 of the PAG paper: two classes take turns along a line, and a
 perceptron learns them with and without gradients that point to the nearest example of
 each class. The table has accuracy on fresh points, clean and attacked.
 
+softplus is Figure 1(c) of the LCNN paper: the activation before and after it is
+centred, for several beta. It trains nothing; the table has its values at 0 and its
+curvature.
+
 Prints the table, mean and standard error over --seeds trainings, and writes it to --out
-as TASK.md and TASK.csv with the decision boundaries of the first training as TASK.png.
+as TASK.md and TASK.csv with the figure, of the first training, as TASK.png.
 """
 
 from __future__ import annotations
@@ -42,10 +47,15 @@ def main() -> None:
     from tfrobust import viz
     from trainers.toys import lines as toy_lines
     from trainers.toys import moons as toy_moons
+    from trainers.toys import softplus as toy_softplus
 
     # It warns of functions traced anew: here every network is a new one.
     tf.get_logger().setLevel("ERROR")
-    run = {"two_moons": toy_moons.run, "pag_lines": toy_lines.run}[config.task]
+    run = {
+        "two_moons": toy_moons.run,
+        "pag_lines": toy_lines.run,
+        "softplus": toy_softplus.run,
+    }[config.task]
     outcome = run(config)
     print(f"{outcome.sentence}\n\n{outcome.table.text()}\n\nWrote {files[-1]}")
     out.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,9 @@ def test_an_evaluation_comes_before_the_summary(run):
     )
     origin = {"dataset": "cifar10", "source": "evaluation"}
     assert facts.accuracy == estimate(0.5, images=10000) | origin
-    assert facts.geometry.pop("discrepancy")["curvature"]["standard_error"] is None
+    # Records that do not say so were divided by the value on test images.
+    discrepancy = facts.geometry.pop("discrepancy")["curvature"]
+    assert discrepancy == {"mean": None, "standard_error": None, "relative_to": "test"}
     about = {"power_iterations": 10, "images": 200}
     assert facts.geometry == about | origin | {"test": {"curvature": estimate(3.0)}}
     # It has no attack, so the run's own stays.

@@ -162,6 +162,19 @@ def test_normalized_is_the_sum_of_theorem_1():
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
+def test_the_product_of_theorem_1_stops_before_the_layer_itself():
+    """Of one layer, `softplus(x / 2)`, it is the layer's own `M / L = (1/16) / (1/2)`;
+    the sum as printed, with a product up to the layer itself, has half of it, and is
+    below the curvature 1/4 of `softplus(x / 2)` at 0 by as much again (LCNN-X1).
+    """
+    network = keras.Sequential(
+        [keras.Input((1,)), kl.Dense(1, "softplus"), kl.Dense(2)]
+    )
+    network.layers[0].kernel.assign([[0.5]])
+    result = geometry.curvature_bound(network).normalized
+    np.testing.assert_allclose(result, 1 / 8, rtol=1e-5)
+
+
 def test_depth_adds_curvature_in_an_lcnn():
     """With 1-Lipschitz layers: a quarter of the sum of betas."""
     network = models.MLP((3,), 2, "lcnn", hidden=(4, 4, 4), beta=8.0)

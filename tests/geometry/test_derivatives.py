@@ -87,6 +87,7 @@ MEASURES = {
     "gradient_norm": lambda n, x, y: geometry.gradient_norm(n, x, y),
     "robustness": lambda n, x, y: geometry.robustness(n, x),
     "stability": lambda n, x, y: geometry.gradient_stability(n, x, y, 0.1),
+    "linearization": lambda n, x, y: geometry.linearization_error(n, x, y, 1.0),
     "alignment": lambda n, x, y: (
         analysis.alignment(n, x, pag.OneImage(x, np.arange(3), 3)).cosines
     ),

@@ -85,9 +85,10 @@ def test_progress_is_shown_on_demand(network, expected, capsys):
 
 
 def test_discrepancy_by_hand():
-    """`|1 - train / test|`."""
-    assert geometry.discrepancy([1.0, 3.0], [1.0, 2.0]).value == 0.25
-    assert geometry.discrepancy([1.0, 3.0], [3.0, 2.0]).value == 0.25
+    """`|test / train - 1|`: a test value 13 times the training one gives 12."""
+    assert geometry.discrepancy([1.0, 4.0], [1.0, 3.0]).value == 0.25
+    assert geometry.discrepancy([1.0, 2.0], [3.0, 1.0]).value == 0.25
+    assert geometry.discrepancy([26.0], [2.0]).value == 12.0
 
 
 def test_discrepancy_error_is_that_of_many_samples():
@@ -95,7 +96,7 @@ def test_discrepancy_error_is_that_of_many_samples():
     random = np.random.default_rng(0)
     test = random.gamma(4.0, 1.0, (4000, 200))
     train = random.gamma(4.0, 0.6, (4000, 100))
-    ratio = np.abs(1 - train.mean(axis=1) / test.mean(axis=1))
+    ratio = np.abs(test.mean(axis=1) / train.mean(axis=1) - 1)
     errors = [
         geometry.discrepancy(a, b).standard_error
         for a, b in zip(test[:50], train[:50], strict=True)
@@ -129,7 +130,7 @@ def test_wrong_batches_are_named(batches, message):
     [
         (([], [1.0]), "`test_values` must hold at least one value. Received: none"),
         (([1.0], []), "`train_values` must hold at least one value. Received: none"),
-        (([0.0], [1.0]), "`test_values` must have a mean other than 0. Received: 0"),
+        (([1.0], [0.0]), "`train_values` must have a mean other than 0. Received: 0"),
     ],
 )
 def test_wrong_samples_are_named(values, message):

@@ -1,4 +1,6 @@
-"""Propositions 1 and 2 on losses whose every derivative is known."""
+"""Equation 1, Propositions 1 and 2 on losses whose every derivative is known."""
+
+import math
 
 import numpy as np
 import pytest
@@ -24,12 +26,16 @@ def test_taylor_bounds_hold_for_quadratics(seed, radius):
     worst = vectors[:, np.abs(values).argmax()]
     change = geometry.relative_gradient_bound(curvature, radius)
     rise = geometry.loss_bound(slope, curvature, radius)
+    left_out = geometry.linearization_bound(curvature, radius)
     for direction in (*random.standard_normal((20, 4)), worst, -worst, gradient):
         d = radius * direction / np.linalg.norm(direction)
         assert np.linalg.norm(hessian @ d) / slope <= change * (1 + 1e-9)
         assert gradient @ d + d @ hessian @ d / 2 <= rise * (1 + 1e-9)
+        assert abs(d @ hessian @ d / 2) / slope <= left_out * (1 + 1e-9)
     attained = np.linalg.norm(hessian @ worst) * radius / slope
     np.testing.assert_allclose(attained, change, rtol=1e-9)
+    attained = abs(worst @ hessian @ worst) * radius**2 / 2 / slope
+    np.testing.assert_allclose(attained, left_out, rtol=1e-9)
 
 
 @given(slope=slopes, curvature=curvatures, radius=radii)
@@ -48,6 +54,11 @@ def test_maximal_bounds_are_attained_by_the_exponential(curvature, radius):
     rise = geometry.loss_bound(1.0, curvature, radius, maximal=True)
     np.testing.assert_allclose(change, grown, rtol=1e-9)
     np.testing.assert_allclose(rise, grown / curvature, rtol=1e-9)
+    left_out = geometry.linearization_bound(curvature, radius, maximal=True)
+    expected = sum(
+        curvature ** (k - 1) * radius**k / math.factorial(k) for k in range(2, 150)
+    )
+    np.testing.assert_allclose(left_out, expected, rtol=1e-9)
     # The paper's form of the first is not smaller.
     assert change <= curvature * radius * np.exp(curvature * radius) * (1 + 1e-12)
 
@@ -67,6 +78,9 @@ def test_maximal_bounds_hold_where_the_taylor_ones_fail(frequency, start, part):
         rise = loss(x) - loss(start)
         bound = geometry.loss_bound(slope, largest, radius, maximal=True)
         assert rise <= bound * (1 + 1e-9) + 1e-12
+        left_out = abs(rise - slope * (x - start)) / slope
+        bound = geometry.linearization_bound(largest, radius, maximal=True)
+        assert left_out <= bound * (1 + 1e-9) + 1e-9
 
 
 def test_pointwise_curvature_alone_is_no_bound():
@@ -103,6 +117,29 @@ def test_edges_of_the_radius():
     np.testing.assert_array_equal(radius, [0.0, 0.0, np.inf, 0.0])
 
 
+def test_the_tangent_plane_is_left_quadratically():
+    """To second order `r^2 C / 2`, whatever the radius; nothing cancels on the way."""
+    radii = np.array([1e-12, 1e-6, 1e-3])
+    result = geometry.linearization_bound(4.0, radii, maximal=True)
+    np.testing.assert_allclose(result, 2 * radii**2 * (1 + 4 * radii / 3), rtol=1e-5)
+    assert geometry.linearization_bound(0.0, 3.0, maximal=True) == 0.0
+
+
+def test_the_printed_forms_are_exceeded():
+    """`x^2 / 2` at 0.5 has slope 0.5 and curvature 2. Over 4 it leaves its tangent by
+    16 slopes, where equation 1 as printed allows 4 (LCNN-X8); a rise of 1.5 over 1 is
+    what it has, and Proposition 2 as printed allows more than that (LCNN-X6).
+    """
+    loss = lambda x: x**2 / 2  # noqa: E731
+    slope, curvature = 0.5, 1 / 0.5
+    left_out = (loss(4.5) - loss(0.5) - slope * 4) / slope
+    assert left_out == geometry.linearization_bound(curvature, 4.0) == 16.0
+    assert left_out > 0.5 * curvature * 4
+    rise = loss(1.5) - loss(0.5)
+    assert rise == geometry.loss_bound(slope, curvature, 1.0) == 1.0
+    assert rise < slope * (1 + curvature)
+
+
 def test_arguments_broadcast():
     result = geometry.loss_bound([1.0, 2.0], 0.0, np.array([[1.0], [3.0]]))
     np.testing.assert_array_equal(result, [[1.0, 2.0], [3.0, 6.0]])
@@ -115,6 +152,11 @@ def test_arguments_broadcast():
             geometry.relative_gradient_bound,
             (1.0, -0.5),
             "`radius` must be at least 0. Received: a smallest value of -0.5",
+        ),
+        (
+            geometry.linearization_bound,
+            (-2.0, 1.0),
+            "`curvature` must be at least 0. Received: a smallest value of -2.0",
         ),
         (
             geometry.loss_bound,

@@ -154,7 +154,7 @@ def test_gradient_of_beta_through_the_slope(beta):
 
 
 def test_known_points():
-    """Zero maps to zero with slope 1/2 and curvature beta/4, exactly."""
+    """Zero maps to zero with slope 1/2 and second derivative beta/4, exactly."""
     for beta in (0.5, 4.0, 1024.0):
         value, first, second, in_beta = measured(
             np.zeros(2, "float32"), np.float32(beta)
@@ -180,10 +180,25 @@ def test_limits():
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_shape_of_the_curve(beta):
-    """Increasing, 1-Lipschitz, convex, and curved by no more than beta/4."""
+    """Increasing, 1-Lipschitz, convex, of a second derivative up to beta/4."""
     _, first, second, _ = measured(XS, beta)
     assert np.all((first >= 0) & (first <= 1))
     assert np.all((second >= 0) & (second <= beta / 4 * (1 + 1e-6)))
+
+
+@pytest.mark.parametrize("beta", [0.5, 5.0, 1000.0])
+def test_normalised_curvature_is_at_most_beta(beta):
+    """Second derivative over slope is `beta (1 - slope)` (equation 3, LCNN-X7): far
+    above beta / 4, and near beta far below zero.
+    """
+    x = np.linspace(-20, 20, 401, dtype="float32") / np.float32(beta)
+    _, first, second, _ = measured(x, np.float32(beta))
+    curvature = np.float64(second) / np.float64(first)
+    slope = 1 / (1 + np.exp(-np.float64(beta) * x))
+    truth = beta / (1 + np.exp(np.float64(beta) * x))
+    np.testing.assert_allclose(curvature, truth, rtol=1e-5, atol=0)
+    np.testing.assert_allclose(truth, beta * (1 - slope), rtol=1e-5, atol=1e-9)
+    assert beta * (1 - 1e-6) < curvature.max() <= beta * (1 + 1e-6)
 
 
 def test_extreme_inputs_stay_finite():

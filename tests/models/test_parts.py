@@ -124,3 +124,64 @@ def test_bad_variant():
     assert str(error.value) == (
         "`variant` must be one of standard, softplus, lcnn. Received: variant='robust'"
     )
+
+
+SPECTRAL = (layers.SpectralConv2D, layers.SpectralDense)
+CHOICES = [
+    "activation",
+    "spectral",
+    "norm",
+    "activation+spectral",
+    "norm+activation",
+    "spectral+norm",
+    "activation+spectral+norm",
+]
+
+
+@pytest.mark.parametrize("chosen", CHOICES)
+def test_each_part_by_itself(chosen):
+    """What is not chosen is that of the standard variant."""
+    parts = Parts(variant="lcnn", beta=3.0, gamma=2.0, lcnn_parts=chosen)
+    convolution, norm, activation, dense = made(parts)
+    low = chosen.split("+")
+    for layer in (convolution, dense):
+        assert isinstance(layer, SPECTRAL) is ("spectral" in low)
+    assert isinstance(norm, layers.LipschitzBatchNormalization) is ("norm" in low)
+    assert len(activation.trainable_variables) == ("activation" in low)
+    beta = 3.0 if "activation" in low else 1000.0
+    assert float(activation.beta) == pytest.approx(beta)
+
+
+def test_all_parts_are_the_lcnn():
+    """The default and all three by name are one network."""
+    whole = made(Parts(variant="lcnn"))
+    named = made(Parts(variant="lcnn", lcnn_parts="norm+spectral+activation"))
+    for one, other in zip(whole, named, strict=True):
+        assert one.get_config() == other.get_config()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"variant": "lcnn", "lcnn_parts": "beta"},
+            "`lcnn_parts` must be all, or some of activation, spectral, norm with + "
+            "between. Received: lcnn_parts='beta'",
+        ),
+        (
+            {"variant": "lcnn", "lcnn_parts": "norm+norm"},
+            "`lcnn_parts` must be all, or some of activation, spectral, norm with + "
+            "between. Received: lcnn_parts='norm+norm'",
+        ),
+        (
+            {"variant": "softplus", "lcnn_parts": "norm"},
+            "`lcnn_parts` must be all unless the variant is lcnn. "
+            "Received: lcnn_parts='norm', variant='softplus'",
+        ),
+    ],
+)
+def test_bad_parts(settings, message):
+    """Neither a name that is none, nor one twice, nor one of another variant."""
+    with pytest.raises(ValueError) as error:
+        Parts(**settings)
+    assert str(error.value) == message

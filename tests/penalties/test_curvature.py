@@ -36,24 +36,44 @@ def equation_5(logs_of_beta, logs_of_gamma, beta, gamma, absolute):
 
 
 def test_the_value_is_equation_5():
-    """Sums run over learnable betas and all gammas, nested models included."""
+    """Sums run over learnable betas and all gammas, nested models included. With a
+    gamma below 1, `|log 3| + |log 1/4|` is `log 12`.
+    """
     value = Curvature(0.5, 0.125).value(network())
     assert value.dtype == tf.float32
-    by_hand = 0.5 * 2.75 + 0.125 * math.log(0.75)
+    by_hand = 0.5 * 2.75 + 0.125 * math.log(12)
     np.testing.assert_allclose(value, by_hand, rtol=1e-6)
 
 
-def test_absolute_takes_the_distance_of_gamma_from_one():
-    """`|log 3| + |log 1/4|` is `log 12`."""
-    value = Curvature(0.5, 0.125, absolute=True).value(network())
-    np.testing.assert_allclose(value, 0.5 * 2.75 + 0.125 * math.log(12), rtol=1e-6)
+def test_without_the_absolute_value_the_logarithms_cancel():
+    """As equation 5 prints it: `log 3 + log 1/4` is `log 3/4`."""
+    value = Curvature(0.5, 0.125, absolute=False).value(network())
+    np.testing.assert_allclose(value, 0.5 * 2.75 + 0.125 * math.log(0.75), rtol=1e-6)
+
+
+def test_the_weights_are_those_that_made_table_1():
+    """1e-3 each (LCNN-R1)."""
+    value = Curvature().value(network())
+    np.testing.assert_allclose(value, 1e-3 * (2.75 + math.log(12)), rtol=1e-6)
+
+
+def test_no_gamma_is_better_than_one():
+    """The penalty is least, and 0, at gamma = 1: a smaller one is not rewarded."""
+    norm = LipschitzBatchNormalization(1.0)
+    model = keras.Sequential([keras.Input((3,)), norm])
+    penalty = Curvature(0.0, 1.0)
+    values = []
+    for log_gamma in (-20.0, -1.0, 0.0, 1.0, 20.0):
+        norm.log_gamma.assign(log_gamma)
+        values.append(float(penalty.value(model)))
+    np.testing.assert_allclose(values, [20.0, 1.0, 0.0, 1.0, 20.0], rtol=1e-6)
 
 
 def test_a_weight_of_zero_removes_its_sum():
     """The two sums are weighted apart."""
     np.testing.assert_allclose(Curvature(1.0, 0.0).value(network()), 2.75, rtol=1e-6)
     only_gamma = Curvature(0.0, 1.0).value(network())
-    np.testing.assert_allclose(only_gamma, math.log(0.75), rtol=1e-6)
+    np.testing.assert_allclose(only_gamma, math.log(12), rtol=1e-6)
 
 
 @pytest.mark.parametrize("absolute", [False, True])

@@ -17,9 +17,9 @@ from tfrobust.penalties import registry
             {"weight": 0.5, "step": 3.0, "direction": "gradient"},
         ),
         (
-            "curvature:beta=0.1,gamma=0,absolute=true",
+            "curvature:beta=0.1,gamma=0,absolute=false",
             penalties.Curvature,
-            {"beta": 0.1, "gamma": 0.0, "absolute": True},
+            {"beta": 0.1, "gamma": 0.0, "absolute": False},
         ),
         ("gradient_norm:weight=2", penalties.GradientNorm, {"weight": 2.0}),
         ("weight_decay:weight=1e-3", penalties.WeightDecay, {"weight": 1e-3}),

@@ -59,7 +59,8 @@ CASES = {
     ),
     "penalty of gammas that are not there": (
         ["--variant=lcnn", "--curvature_gamma=0.1"],
-        r"--curvature_gamma needs a --model with norms; there is none in mlp\.",
+        r"--curvature_gamma needs a --model that learns a gamma; there is none in "
+        r"mlp\.",
     ),
     "unknown penalty": (
         ["--penalty=jacobian:weight=1"],

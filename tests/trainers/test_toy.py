@@ -19,6 +19,7 @@ from trainers.toys import lines as toy_lines
 from trainers.toys import moons as toy_moons
 from trainers.toys import options as toy_options
 from trainers.toys import parts as toy_parts
+from trainers.toys import softplus as toy_softplus
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def untrained(monkeypatch):
         (["--out={tmp}/file/below"], r"cannot be written: .*/file is not a folder"),
         (["--out={tmp}/full"], r"already holds two_moons\.csv; choose .*--overwrite"),
         (["--task=pag_lines", "--noise=0.1"], r"--noise needs --task=two_moons\."),
+        (["--task=softplus", "--seed=1"], r"--seed needs a --task that trains\."),
         (["two_moons"], r"Unexpected argument 'two_moons'"),
     ],
 )
@@ -137,6 +139,30 @@ def test_each_task_has_its_own_defaults(run_toy, task, expected):
     assert defaults == expected
     flags.FLAGS(["toy", f"--task={task}", "--steps=7"])
     assert toy_options.config_from_flags().steps == 7
+
+
+def test_softplus_is_its_closed_form(run_toy, untrained, tmp_path):
+    """Figure and table against float64: `log(1 + exp(beta x)) / beta` and that less
+    `log(2) / beta`; second derivative beta / 4, curvature beta (LCNN-E3).
+    """
+    report = toy_softplus.run(None)
+    plain, centered = report.figure.axes
+    betas = [row[0] for row in report.table.rows]
+    for place, beta in enumerate(betas):
+        line = plain.get_lines()[place]
+        x = np.float64(line.get_xdata())
+        truth = np.logaddexp(0, beta * x) / beta
+        np.testing.assert_allclose(line.get_ydata(), truth, atol=1e-6)
+        line = centered.get_lines()[place]
+        np.testing.assert_allclose(
+            line.get_ydata(), truth - np.log(2) / beta, atol=1e-6
+        )
+        expected = [np.log(2) / beta, 0, 1, beta / 4, beta]
+        np.testing.assert_allclose(report.table.rows[place][1:], expected, rtol=1e-5)
+    code, out, _ = run_toy("--task=softplus", f"--out={tmp_path}")
+    assert code == 0 and "largest normalised curvature" in out
+    names = ["softplus.csv", "softplus.md", "softplus.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 @pytest.mark.slow

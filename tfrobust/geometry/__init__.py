@@ -13,8 +13,10 @@ from tfrobust.geometry.curvatures import (
     hessian_norm,
 )
 from tfrobust.geometry.distances import Robustness, robustness
+from tfrobust.geometry.linearization import linearization_error
 from tfrobust.geometry.measurement import Measurement, discrepancy, measure
 from tfrobust.geometry.propositions import (
+    linearization_bound,
     loss_bound,
     relative_gradient_bound,
     robust_radius,
@@ -32,6 +34,8 @@ __all__ = [
     "gradient_norm",
     "gradient_stability",
     "hessian_norm",
+    "linearization_bound",
+    "linearization_error",
     "loss_bound",
     "measure",
     "relative_gradient_bound",

@@ -62,7 +62,19 @@ class CurvatureBound(NamedTuple):
         the quotient of two bounds. It says how curvature adds up over the layers, and
         is what the curvature penalty pushes down; it is *not* a bound on
         `norm(Hessian) / norm(gradient)` at an image, which is infinite where a gradient
-        vanishes.
+        vanishes (LCNN-X4).
+
+        Of a centered softplus `M_i / L_i` is `beta / 4`, the largest second derivative
+        over the largest slope. The largest quotient of the two at one point, which the
+        paper bounds, is `beta` (LCNN-X7).
+
+        The product runs over the layers before i, as the chain rule has it. The paper
+        prints it up to i itself (LCNN-X1), which is false: one layer `x^2 / 2` at 0.5
+        has curvature 2, and the printed sum is `2 * 0.5`.
+
+        Example:
+            >>> CurvatureBound(0.5, 1.0, 0.0, 0.0).normalized  # x^2 / 2 up to 0.5
+            2.0
         """
         return self.hessian / self.lipschitz if self.lipschitz else 0.0
 
@@ -102,7 +114,7 @@ def curvature_bound(network: keras.Model, *, bounds: Any = None) -> CurvatureBou
         ValueError: If a layer's constants are not known, or the model is not a graph
             of layers.
 
-    Reference: Srinivas et al. 2022 (LCNN), theorem 1.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.2, Theorem 1, equation 2.
 
     Example:
         >>> from tfrobust import geometry, models

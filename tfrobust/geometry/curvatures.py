@@ -76,7 +76,7 @@ def gradient_norm(
         ValueError: If a shape or dtype is wrong or the model has no gradient. Eagerly
             also if pixels leave the bounds, or labels are no classes of the model.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 5, gradient norms.
+    Reference: Srinivas et al. 2022 (LCNN), section 5.1, Table 1.
 
     Example:
         >>> import tensorflow as tf
@@ -128,7 +128,7 @@ def hessian_norm(
     Raises:
         ValueError: As for `gradient_norm`, or if a setting is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 5, Hessian norms.
+    Reference: Srinivas et al. 2022 (LCNN), section 5.1, Table 1.
 
     Example:
         >>> import tensorflow as tf
@@ -179,7 +179,7 @@ def curvature(
     Raises:
         ValueError: As for `hessian_norm`.
 
-    Reference: Srinivas et al. 2022 (LCNN), definition 1.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.1 (LCNN-E0).
 
     Example:
         >>> import tensorflow as tf

@@ -98,7 +98,7 @@ def robustness(
     Raises:
         ValueError: As for `curvature`.
 
-    Reference: Srinivas et al. 2022 (LCNN), definition 1 and proposition 2.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.1 and section 4.2, Proposition 2.
 
     Example:
         >>> model = lambda x: tf.concat([x, -x], axis=-1)

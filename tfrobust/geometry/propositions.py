@@ -1,18 +1,20 @@
-"""What a curvature says about a neighbourhood: Propositions 1 and 2 of the paper.
+"""What a curvature says about a neighbourhood: equation 1, Propositions 1 and 2.
 
 Write g for the gradient norm at an image, C for its curvature and r for a distance.
 Each function has two forms.
 
 - By default it is the Taylor estimate from the curvature at the image itself. For a
-  quadratic loss the change of the gradient is at most `r C` of it and the rise of the
-  loss at most `r g (1 + r C / 2)`, exactly; for another loss both hold up to terms of
-  the next order in r.
+  quadratic loss the change of the gradient is at most `r C` of it, the loss leaves its
+  tangent plane by at most `g r^2 C / 2` and rises by at most `r g (1 + r C / 2)`,
+  exactly; for another loss they hold up to terms of the next order in r. The paper
+  prints the second with r to the first power (equation 1, LCNN-X8) and the third
+  without the 1/2 (LCNN-X6).
 - With `maximal=True` the curvature given is taken for the largest one anywhere within
   r, and the bound holds for every twice differentiable loss. Along a straight line the
   gradient norm then grows at most like `g exp(t C)` (Gronwall), so the gradient changes
-  by at most `exp(r C) - 1` of itself and the loss by at most `g (exp(r C) - 1) / C`,
-  and `exp(C x) / C` in one dimension attains both. The paper's `r C exp(r C)` is
-  larger, and equal to first order.
+  by at most `exp(r C) - 1` of itself, the loss by at most `g (exp(r C) - 1) / C`, and
+  from its tangent plane by that less `g r`; `exp(C x) / C` in one dimension attains
+  all three. The paper's `r C exp(r C)` is larger, and equal to first order.
 
 The arithmetic is NumPy's, in float64, and arguments broadcast.
 """
@@ -42,7 +44,7 @@ def relative_gradient_bound(
     Raises:
         ValueError: If an argument is negative or NaN.
 
-    Reference: Srinivas et al. 2022 (LCNN), proposition 1.
+    Reference: Srinivas et al. 2022 (LCNN), section 4.1, Proposition 1.
 
     Example:
         >>> float(relative_gradient_bound(2.0, 0.25))
@@ -52,6 +54,37 @@ def relative_gradient_bound(
     """
     product = _check("radius", radius) * _check("curvature", curvature)
     return np.expm1(product) if maximal else product
+
+
+def linearization_bound(
+    curvature: Any, radius: Any, *, maximal: bool = False
+) -> np.ndarray:
+    """Bound on `|l(x + d) - l(x) - g(x)'d| / norm(g(x))` for every d of norm `radius`.
+
+    Args:
+        curvature: At least 0: at the image, or the largest within `radius` of it.
+        radius: Euclidean norm of the perturbation, at least 0.
+        maximal: Which of the two `curvature` is. `False` gives `r^2 C / 2`, exact for
+            quadratics and second order in r otherwise; `True` gives
+            `(exp(r C) - 1 - r C) / C`, which always holds.
+
+    Returns:
+        float64, of the shape that the arguments broadcast to, in units of distance.
+
+    Raises:
+        ValueError: If an argument is negative or NaN.
+
+    Reference: Srinivas et al. 2022 (LCNN), section 3.1, equation 1, whose printed
+    `r C / 2` lacks a factor of the distance (LCNN-X8).
+
+    Example:
+        >>> float(linearization_bound(curvature=4.0, radius=0.5))
+        0.5
+    """
+    distance = _check("radius", radius)
+    product = distance * _check("curvature", curvature)
+    bend = _second_order(product) if maximal else 0.5 * product
+    return distance * bend
 
 
 def loss_bound(
@@ -73,7 +106,7 @@ def loss_bound(
     Raises:
         ValueError: If an argument is negative or NaN.
 
-    Reference: Srinivas et al. 2022 (LCNN), proposition 2.
+    Reference: Srinivas et al. 2022 (LCNN), section 4.2, Proposition 2.
 
     Example:
         >>> float(loss_bound(gradient_norm=2.0, curvature=4.0, radius=0.5))
@@ -111,7 +144,7 @@ def robust_radius(
     Raises:
         ValueError: If a gradient norm or a curvature is negative, or one is NaN.
 
-    Reference: Srinivas et al. 2022 (LCNN), proposition 2.
+    Reference: Srinivas et al. 2022 (LCNN), section 4.2, Proposition 2.
 
     Example:
         >>> float(robust_radius(loss_gap=2.0, gradient_norm=2.0, curvature=4.0))
@@ -139,6 +172,14 @@ def _over(function: Any, x: np.ndarray) -> np.ndarray:
     x = np.asarray(x)
     nonzero = np.where(x == 0, 1.0, x)
     return np.where(x == 0, 1.0, function(nonzero) / nonzero)
+
+
+def _second_order(x: np.ndarray) -> np.ndarray:
+    """`(exp(x) - 1 - x) / x`, by its series where the difference would cancel."""
+    x = np.asarray(x)
+    series = x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
+    large = np.where(x < 1e-2, 1.0, x)
+    return np.where(x < 1e-2, series, (np.expm1(large) - large) / large)
 
 
 def _check(name: str, values: Any) -> np.ndarray:

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from tfrobust.core.classifier import Loss
 from tfrobust.core.gradients import input_gradient
-from tfrobust.core.seeds import seeds_of
-from tfrobust.core.vectors import norms, unit
+from tfrobust.core.vectors import norms
 from tfrobust.geometry.curvatures import EPSILON
+from tfrobust.geometry.directions import check_radii, over_directions
 from tfrobust.geometry.loss import evaluate
 from tfrobust.geometry.propositions import relative_gradient_bound
 from tfrobust.settings import require_seed, require_steps
@@ -55,7 +55,7 @@ def gradient_stability(
     Raises:
         ValueError: As for `gradient_norm`, or if a setting is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 5, gradient robustness.
+    Reference: Srinivas et al. 2022 (LCNN), section 5.2, Figure 2.
 
     Example:
         >>> import tensorflow as tf
@@ -66,7 +66,7 @@ def gradient_stability(
         >>> change.shape, bool(tf.reduce_all(change < 0.11))
         (TensorShape([1, 3]), True)
     """
-    distances = tf.constant(_check_radii(radii), tf.float32)
+    distances = tf.constant(check_radii(radii), tf.float32)
     require_steps("samples", samples)
     require_seed(seed)
     settings = {"samples": int(samples), "seed": int(seed)}
@@ -94,24 +94,14 @@ def stability_bound(curvature: Any, radii: float | Sequence[float]) -> np.ndarra
     Raises:
         ValueError: If an argument is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), proposition 1.
+    Reference: Srinivas et al. 2022 (LCNN), section 4.1, Proposition 1.
 
     Example:
         >>> stability_bound([1.0, 4.0], [0.25, 0.5]).tolist()
         [[0.25, 1.0], [0.5, 2.0]]
     """
-    distances = np.asarray(_check_radii(radii))
+    distances = np.asarray(check_radii(radii))
     return relative_gradient_bound(np.ravel(curvature), distances[:, None])
-
-
-def _check_radii(radii: float | Sequence[float]) -> list[float]:
-    values = np.ravel(np.asarray(radii, np.float64))
-    if values.size == 0 or not np.all((values > 0) & np.isfinite(values)):
-        raise ValueError(
-            "`radii` must be positive finite numbers, at least one. "
-            f"Received: radii={radii}"
-        )
-    return values.tolist()
 
 
 def _stability(
@@ -128,32 +118,7 @@ def _stability(
     origin = gradient_at(images)
     size = norms(origin)
 
-    def changes(sample: tf.Tensor) -> tf.Tensor:
-        """`[R, B]`, along one direction for each image."""
-        direction = _directions(images, seeds_of(images, seed, sample))
+    def change(step: tf.Tensor) -> tf.Tensor:
+        return norms(gradient_at(images + step) - origin) / (size + EPSILON)
 
-        def change(radius: tf.Tensor) -> tf.Tensor:
-            moved = gradient_at(images + radius * direction)
-            return norms(moved - origin) / (size + EPSILON)
-
-        return tf.map_fn(change, radii, parallel_iterations=1)
-
-    deviations = tf.map_fn(
-        changes,
-        tf.range(samples, dtype=tf.int64),
-        fn_output_signature=tf.float32,
-        parallel_iterations=1,
-    )
-    mean = tf.stop_gradient(tf.reduce_mean(deviations, axis=0))
-    return tf.ensure_shape(mean, [radii.shape[0], images.shape[0]])
-
-
-def _directions(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """A unit vector for each image, uniform on the sphere."""
-    shape = tf.shape(images)[1:]
-
-    def draw(seed: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_normal(shape, seed, alg="philox")
-
-    drawn = tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
-    return unit(tf.ensure_shape(drawn, images.shape))
+    return over_directions(change, images, radii, samples, seed)

@@ -16,7 +16,9 @@ def centered_softplus(x: Any, beta: Any, max_value: float | None = None) -> Any:
 
     `s0(x; beta) = log((1 + exp(beta * x)) / 2) / beta`. It runs from `x / 2` as beta
     goes to 0 to `max(x, 0)` as beta goes to infinity, is 1-Lipschitz, and its second
-    derivative never exceeds `beta / 4`.
+    derivative never exceeds `beta / 4`. Its normalised curvature, second derivative
+    over slope, is `beta * (1 - slope)`: at most `beta`, and near it far below zero
+    (equation 3).
 
     It is computed as `max(x, 0) - log1p(tanh(beta |x| / 2)) / beta`, where nothing
     cancels: the value is accurate to float32 rounding at any beta and x, the slope to
@@ -37,7 +39,7 @@ def centered_softplus(x: Any, beta: Any, max_value: float | None = None) -> Any:
     Returns:
         Tensor of the shape and dtype of `x`.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.2, centered-softplus.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.3, equation 4.
 
     Example:
         >>> import numpy as np
@@ -80,7 +82,8 @@ class CenteredSoftplus(keras.layers.Layer):
     Raises:
         ValueError: If `beta` or `max_value` is not a positive finite number.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.2; see `centered_softplus`.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.3, equation 4;
+    see `centered_softplus`.
 
     Example:
         >>> import numpy as np

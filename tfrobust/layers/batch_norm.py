@@ -96,7 +96,9 @@ class LipschitzBatchNormalization(keras.layers.Layer):
     `m * min(1/m, gamma) = min(1, gamma * m)`: the Lipschitz constant at inference is
     `min(1/m, gamma)`, and where `gamma >= 1/m` it is plain batch normalisation without
     scale and shift. It learns `log(gamma)`, one scalar, named `log_gamma`; the
-    optimisers of `tfrobust.training` leave it out of weight decay.
+    optimisers of `tfrobust.training` leave it out of weight decay. The paper keeps
+    gamma at 1 or above; here it is free, as in its authors' code, and
+    `penalties.Curvature` pulls it to 1 from both sides (LCNN-R3).
 
     While training, mean and variance are the batch's and `m` comes from the moving
     variance, as in the paper's release; no gradient flows through `m`. Statistics are
@@ -120,7 +122,7 @@ class LipschitzBatchNormalization(keras.layers.Layer):
     Raises:
         ValueError: If an argument is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.4, gamma-Lipschitz batch norm.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.2, gamma-Lipschitz batch norm.
 
     Example:
         >>> import numpy as np

@@ -263,7 +263,7 @@ def power_iteration(
         leaves `left` as it came and makes `right` zero, so that a later call can start
         again.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.3, after Ryu et al. 2019.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.1, after Ryu et al. 2019.
 
     Example:
         >>> import numpy as np

@@ -52,7 +52,7 @@ class SpectralConv2D(SpectralImageLayer):
     Raises:
         ValueError: If an argument is out of range, or the spatial size is unknown.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.3; Ryu et al. 2019, realSN.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.1; Ryu et al. 2019, realSN.
 
     Example:
         >>> import numpy as np
@@ -165,7 +165,7 @@ class SpectralDense(SpectralLayer):
     Raises:
         ValueError: If an argument is out of range or the feature count is unknown.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.3; Miyato et al. 2018.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.1; Miyato et al. 2018.
 
     Example:
         >>> import numpy as np

@@ -44,7 +44,7 @@ class SpectralDepthwiseConv2D(SpectralImageLayer):
     Raises:
         ValueError: If an argument is out of range, or the spatial size is unknown.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.3, for depthwise convolutions.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.1, for depthwise convolutions.
 
     Example:
         >>> import numpy as np

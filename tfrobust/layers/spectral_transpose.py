@@ -38,7 +38,7 @@ class SpectralConv2DTranspose(SpectralImageLayer):
     Raises:
         ValueError: If an argument is out of range, or the spatial size is unknown.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.3, for transposed convolutions.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.1, for transposed ones.
 
     Example:
         >>> import numpy as np

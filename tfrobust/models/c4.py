@@ -69,7 +69,7 @@ def C4(
             f"Received: input_shape={shape}"
         )
     parts = Parts(variant=variant, beta=beta)
-    convolution = SpectralConv2D if parts.is_lcnn else keras.layers.Conv2D
+    convolution = SpectralConv2D if parts.has("spectral") else keras.layers.Conv2D
     images = keras.Input(shape, name="images")
     x = images
     for index, (multiple, size, strides, padding) in enumerate(_CONVOLUTIONS, start=1):

@@ -21,7 +21,7 @@ def betas(network: keras.Model) -> dict[str, float]:
         `{layer name: beta}` in the model's order; empty for a standard network, whose
         activations are fixed.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.2.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.3.
 
     Example:
         >>> from tfrobust import models
@@ -41,7 +41,7 @@ def gammas(network: keras.Model) -> dict[str, float]:
     Returns:
         `{layer name: gamma}` in the model's order; empty for a standard network.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.4.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.4.2.
 
     Example:
         >>> from tfrobust import models

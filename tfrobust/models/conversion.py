@@ -84,7 +84,7 @@ def to_low_curvature(
         ValueError: If the network is of another kind, has open image sizes, or calls a
             convolution at two image sizes; or a setting is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3.
+    Reference: Srinivas et al. 2022 (LCNN), sections 3.3 and 3.4.
 
     Example:
         >>> import keras
@@ -137,7 +137,7 @@ def curvature_recipe(
     Raises:
         ValueError: If the network is of another kind, or a setting is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), sections 3.2, 3.4 and equation 5.
+    Reference: Srinivas et al. 2022 (LCNN), sections 3.3, 3.4.2 and 3.5, equation 5.
 
     Example:
         >>> import keras, numpy as np

@@ -38,7 +38,8 @@ def MLP(
     Raises:
         ValueError: If an argument is out of range.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 3; the network of its Figure 1.
+    Reference: Srinivas et al. 2022 (LCNN), section 3. Its Figure 1 has such a network,
+    whose settings are not in the text (LCNN-N1).
 
     Example:
         >>> from tfrobust import models

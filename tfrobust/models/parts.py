@@ -16,6 +16,7 @@ from tfrobust.layers import (
 from tfrobust.settings import require_steps
 
 VARIANTS = ("standard", "softplus", "lcnn")
+LCNN_PARTS = ("activation", "spectral", "norm")
 
 # At this sharpness softplus is ReLU to within log(2)/1000; the paper's standard
 # networks use it so that curvature is defined for them too.
@@ -35,12 +36,26 @@ class Parts:
         beta: Of the activations: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of the `lcnn` norms.
         synchronized: Whether norms share statistics over replicas.
+        lcnn_parts: Which parts of `lcnn` are low-curvature, the others being those of
+            `standard`: `"all"`, or names with + between, such as `"spectral+norm"`:
+            `activation` (centered softplus with a learnable beta), `spectral`
+            (convolutions and dense layers), `norm` (gamma-Lipschitz batch norm).
+
+    Raises:
+        ValueError: If there is no such variant or part, or parts are chosen of another
+            variant.
+
+    Example:
+        >>> parts = Parts(variant="lcnn", lcnn_parts="spectral+norm")
+        >>> parts.has("norm"), parts.has("activation")
+        (True, False)
     """
 
     variant: str
     beta: float = 5.0
     gamma: float = 10.0
     synchronized: bool = False
+    lcnn_parts: str = "all"
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -48,17 +63,30 @@ class Parts:
                 f"`variant` must be one of {', '.join(VARIANTS)}. "
                 f"Received: variant={self.variant!r}"
             )
+        if self.lcnn_parts == "all":
+            return
+        chosen = self.lcnn_parts.split("+")
+        if not set(chosen) <= set(LCNN_PARTS) or len(set(chosen)) < len(chosen):
+            raise ValueError(
+                f"`lcnn_parts` must be all, or some of {', '.join(LCNN_PARTS)} with + "
+                f"between. Received: lcnn_parts={self.lcnn_parts!r}"
+            )
+        if self.variant != "lcnn":
+            raise ValueError(
+                "`lcnn_parts` must be all unless the variant is lcnn. "
+                f"Received: lcnn_parts={self.lcnn_parts!r}, variant={self.variant!r}"
+            )
 
-    @property
-    def is_lcnn(self) -> bool:
-        """Whether this is the low-curvature variant."""
-        return self.variant == "lcnn"
+    def has(self, part: str) -> bool:
+        """Whether a part, one of `LCNN_PARTS`, is the low-curvature one."""
+        chosen = self.lcnn_parts.split("+")
+        return self.variant == "lcnn" and (chosen == ["all"] or part in chosen)
 
     def convolution(
         self, x: Any, filters: int, kernel_size: int, strides: int, name: str
     ) -> Any:
         """Convolution without bias, zero-padded to keep the size at stride 1."""
-        layer = SpectralConv2D if self.is_lcnn else keras.layers.Conv2D
+        layer = SpectralConv2D if self.has("spectral") else keras.layers.Conv2D
         return layer(
             filters,
             kernel_size,
@@ -71,7 +99,7 @@ class Parts:
 
     def norm(self, x: Any, name: str) -> Any:
         """Batch normalisation without scale and shift."""
-        if self.is_lcnn:
+        if self.has("norm"):
             layer = LipschitzBatchNormalization(
                 gamma=self.gamma, synchronized=self.synchronized, name=name, **_NORM
             )
@@ -87,8 +115,10 @@ class Parts:
 
     def activation(self, x: Any, name: str) -> Any:
         """Centered softplus, its beta learnable in `lcnn` only."""
-        beta = _STANDARD_BETA if self.variant == "standard" else self.beta
-        return CenteredSoftplus(beta, trainable=self.is_lcnn, name=name)(x)
+        learns = self.has("activation")
+        soft = learns or self.variant == "softplus"
+        beta = self.beta if soft else _STANDARD_BETA
+        return CenteredSoftplus(beta, trainable=learns, name=name)(x)
 
     def convolution_block(
         self, x: Any, filters: int, name: str, strides: int = 1
@@ -100,7 +130,7 @@ class Parts:
 
     def dense(self, x: Any, units: int, name: str) -> Any:
         """Dense layer with bias; float32 outputs, so that logits stay exact."""
-        layer = SpectralDense if self.is_lcnn else keras.layers.Dense
+        layer = SpectralDense if self.has("spectral") else keras.layers.Dense
         return layer(units, name=name, dtype="float32")(x)
 
 

@@ -21,6 +21,7 @@ def ResNet18(
     beta: float = 5.0,
     gamma: float = 10.0,
     synchronized: bool = False,
+    lcnn_parts: str = "all",
     name: str = "resnet18",
 ) -> keras.Model:
     """ResNet-18, 17 convolutions on the main path and one dense layer.
@@ -40,6 +41,9 @@ def ResNet18(
         gamma: Initial gamma of every norm (`lcnn` only).
         synchronized: Whether batch norms share statistics over the replicas of a
             `tf.distribute` strategy.
+        lcnn_parts: Which parts of `lcnn` are low-curvature: `"all"`, or some of
+            `activation`, `spectral` and `norm` with + between, the others being those
+            of `standard`.
         name: Name of the model.
 
     Returns:
@@ -49,7 +53,7 @@ def ResNet18(
     Raises:
         ValueError: If an argument is out of range.
 
-    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and its release.
+    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and LCNN-R10.
 
     Example:
         >>> from tfrobust import models
@@ -57,7 +61,13 @@ def ResNet18(
         >>> network.output_shape
         (None, 10)
     """
-    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    parts = Parts(
+        variant=variant,
+        beta=beta,
+        gamma=gamma,
+        synchronized=synchronized,
+        lcnn_parts=lcnn_parts,
+    )
     return _resnet((2, 2, 2, 2), input_shape, classes, width, parts, name)
 
 
@@ -71,6 +81,7 @@ def ResNet34(
     beta: float = 5.0,
     gamma: float = 10.0,
     synchronized: bool = False,
+    lcnn_parts: str = "all",
     name: str = "resnet34",
 ) -> keras.Model:
     """ResNet-34, 33 convolutions on the main path and one dense layer.
@@ -78,7 +89,7 @@ def ResNet34(
     Skeleton, arguments, result and errors are those of `ResNet18`, with blocks of
     3, 4, 6 and 3 in the four stages.
 
-    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and its release.
+    Reference: He et al. 2016; Srinivas et al. 2022 (LCNN), section 5 and LCNN-R10.
 
     Example:
         >>> from tfrobust import models
@@ -86,7 +97,13 @@ def ResNet34(
         >>> network.output_shape
         (None, 100)
     """
-    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    parts = Parts(
+        variant=variant,
+        beta=beta,
+        gamma=gamma,
+        synchronized=synchronized,
+        lcnn_parts=lcnn_parts,
+    )
     return _resnet((3, 4, 6, 3), input_shape, classes, width, parts, name)
 
 

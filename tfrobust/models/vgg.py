@@ -22,6 +22,7 @@ def VGG11(
     beta: float = 5.0,
     gamma: float = 10.0,
     synchronized: bool = False,
+    lcnn_parts: str = "all",
     name: str = "vgg11",
 ) -> keras.Model:
     """VGG-11 (configuration A) in its CIFAR form: eight convolutions, one dense layer.
@@ -39,6 +40,9 @@ def VGG11(
         gamma: Initial gamma of every norm (`lcnn` only).
         synchronized: Whether batch norms share statistics over the replicas of a
             `tf.distribute` strategy.
+        lcnn_parts: Which parts of `lcnn` are low-curvature: `"all"`, or some of
+            `activation`, `spectral` and `norm` with + between, the others being those
+            of `standard`.
         name: Name of the model.
 
     Returns:
@@ -64,7 +68,13 @@ def VGG11(
             "`input_shape` must have a height and width of at least 32, since VGG-11 "
             f"halves them five times. Received: input_shape={shape}"
         )
-    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    parts = Parts(
+        variant=variant,
+        beta=beta,
+        gamma=gamma,
+        synchronized=synchronized,
+        lcnn_parts=lcnn_parts,
+    )
     images = keras.Input(shape, name="images")
     x, index = images, 0
     for multiple in _VGG11:

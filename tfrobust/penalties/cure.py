@@ -27,7 +27,7 @@ class Cure(Penalty):
     through z; where the clean gradient is 0, so is z. The far point is not clipped to
     [0, 1].
 
-    As in the authors' code the network runs in inference mode here: batch norm reads
+    As in CURE's own code the network runs in inference mode here: batch norm reads
     its moving statistics and leaves them alone, so an example's term does not depend on
     its batch. The clean gradient serves both for z and in the difference, so a step
     costs two more forward passes, each differentiated twice. The authors penalise the
@@ -40,7 +40,8 @@ class Cure(Penalty):
         step: Euclidean distance h between the two points, above 0, in images of [0, 1].
             The default is the released 3 standardised units times 0.2. The release
             reaches it over five epochs (0.1, 0.4, 0.8, 1.8, 3), starting from a trained
-            network.
+            network. The LCNN authors' baseline, which the flagfiles have, is
+            `Cure(6.1e-5, step=1)` (LCNN-R5); docs/PAPERS.md says how theirs differs.
         direction: `"sign"` or `"gradient"`.
         loss: Another loss than the one that the model is trained with, which by default
             is the cross-entropy; as for `GradientNorm`.

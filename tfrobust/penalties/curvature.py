@@ -18,35 +18,41 @@ from tfrobust.penalties.registry import register
 
 @register("curvature")
 class Curvature(Penalty):
-    """`beta * sum_i beta_i + gamma * sum_j log(gamma_j)` over a network's layers.
+    """`beta * sum_i beta_i + gamma * sum_j |log(gamma_j)|` over a network's layers.
 
     The product of Lipschitz constants and activation curvatures bounds the network's
     curvature whatever the data (Theorem 1 of the paper); this penalises its parts, at
     the cost of a few scalars.
 
-    The strength that suits a run depends on its length. At the paper's 1e-2, an
-    unopposed beta falls like `1 / (1/5 + 0.1 * steps)` (learning rate 0.1, momentum
-    0.9): within a few epochs every activation is all but linear, long before the
-    cross-entropy can defend it. Over 200 epochs the two reach a balance. Short runs
-    need a smaller weight; `docs/results/lcnn.md` has the measured trade-off.
+    The paper keeps every gamma at 1 or above, where `log(gamma)`, which its equation 5
+    has, and `|log(gamma)|` are one number, and the penalty is never negative. Here, as
+    in the authors' code, a layer lets its gamma fall below 1, and the absolute value
+    (LCNN-R3) makes 1 the best that the penalty knows. Without it smaller and smaller
+    gammas would be rewarded without bound.
+
+    The defaults are the weights that made the paper's Table 1 (LCNN-R1); its text gives
+    none. At weight w an unopposed beta falls like `1 / (1/5 + w * steps)` (from 5, at
+    learning rate 0.1 and momentum 0.9): with ten times the default every activation is
+    all but linear within a few epochs, before the cross-entropy can defend it.
+    `docs/results/lcnn.md` has the measured trade-off.
 
     Args:
-        beta: Weight of the sum of betas, at least 0.
-        gamma: Weight of the sum of `log(gamma)`, at least 0.
-        absolute: Whether to penalise `|log(gamma)|` in place of `log(gamma)`. Equation
-            5 has no absolute value; the authors' released code does. The first keeps
-            pushing gamma down past 1, the second pulls it to 1 from both sides.
+        beta: Weight of the sum of betas, at least 0. 0 leaves the betas alone.
+        gamma: Weight of the sum of `|log(gamma)|`, at least 0. 0 leaves the gammas
+            alone.
+        absolute: `False` penalises `log(gamma)` itself, which has no lower bound: to
+            repeat a training of this library that was made so.
 
     Raises:
         ValueError: If a weight is negative, or, on `compile`, if the network has
             neither a learnable beta nor a gamma.
 
-    Reference: Srinivas et al. 2022 (LCNN), equation 5.
+    Reference: Srinivas et al. 2022 (LCNN), section 3.5, equation 5 (LCNN-E5).
 
     Example:
         >>> from tfrobust import models, penalties
         >>> network = models.MLP((2,), classes=2, hidden=(8,), variant="lcnn")
-        >>> penalty = penalties.Curvature(beta=1e-2, gamma=1e-2)
+        >>> penalty = penalties.Curvature(beta=1e-2, gamma=0.0)  # the betas alone
         >>> round(float(penalty.value(network)), 4)
         0.05
     """
@@ -54,7 +60,7 @@ class Curvature(Penalty):
     name = "curvature_penalty"
 
     def __init__(
-        self, beta: float = 1e-2, gamma: float = 1e-2, *, absolute: bool = False
+        self, beta: float = 1e-3, gamma: float = 1e-3, *, absolute: bool = True
     ) -> None:
         self.beta = check_weight("beta", beta)
         self.gamma = check_weight("gamma", gamma)

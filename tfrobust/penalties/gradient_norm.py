@@ -32,7 +32,7 @@ class GradientNorm(Penalty):
     Raises:
         ValueError: If `weight` is negative.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 5, GradReg; Drucker and LeCun 1992.
+    Reference: Srinivas et al. 2022 (LCNN), section 5 (LCNN-R4); Drucker and LeCun 1992.
 
     Example:
         >>> from tfrobust import penalties

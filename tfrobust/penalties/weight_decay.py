@@ -24,7 +24,7 @@ class WeightDecay(Penalty):
     Raises:
         ValueError: If `weight` is negative.
 
-    Reference: Srinivas et al. 2022 (LCNN), section 5 (5e-4, none on beta and gamma).
+    Reference: Srinivas et al. 2022 (LCNN), section 5 (LCNN-S2).
 
     Example:
         >>> from tfrobust import penalties

@@ -32,7 +32,7 @@ def step_decay(
         ValueError: If `milestones` are not increasing shares in (0, 1).
 
     Reference: Srinivas et al. 2022 (LCNN), section 5: 0.1, divided by 10 at 150 and 175
-    of 200 epochs.
+    of 200 epochs (LCNN-S2).
 
     Example:
         >>> from tfrobust.training import step_decay

@@ -19,6 +19,7 @@ from tfrobust.viz.magnification import magnified
 from tfrobust.viz.operating import operating_characteristics
 from tfrobust.viz.perturbations import perturbation_panels
 from tfrobust.viz.robustness import accuracy_over_eps
+from tfrobust.viz.softplus import softplus_curves
 from tfrobust.viz.spectra import accuracy_over_scale, amplitude_spectra
 from tfrobust.viz.stability import gradient_stability
 from tfrobust.viz.towards import towards_classes
@@ -41,6 +42,7 @@ __all__ = [
     "operating_characteristics",
     "perturbation_panels",
     "save",
+    "softplus_curves",
     "towards_classes",
     "training_curves",
     "worst_cases",

@@ -24,6 +24,7 @@ _LEARNING_RATE = 0.01
 _BATCHES = 4  # In an epoch; `trainers.toy` bounds --examples by it.
 _TEST_EXAMPLES = 2000
 
+# The paper says no setting of its two moons (LCNN-N1); there are no norms, so no gamma.
 _CURVATURE = penalties.Curvature(beta=1e-2, gamma=0.0)
 _GRADIENT_NORM = penalties.GradientNorm(2e-3)
 # name: (variant, penalties)
@@ -36,7 +37,7 @@ _METHODS: dict[str, tuple[str, tuple[penalties.Penalty, ...]]] = {
 
 
 def run(config: ToyConfig) -> ToyReport:
-    """Figure 1 of the LCNN paper (Srinivas et al. 2022)."""
+    """Figure 1(a, b) of the LCNN paper (Srinivas et al. 2022)."""
     measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in _METHODS}
     panels = {}
     seeds = range(config.seed, config.seed + config.seeds)

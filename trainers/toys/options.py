@@ -21,7 +21,10 @@ from tfrobust.cli.flags import (
 TASKS: dict[str, Mapping[str, float]] = {
     "two_moons": {"seeds": 3, "examples": 200, "noise": 0.2, "steps": 1000},
     "pag_lines": {"seeds": 5, "examples": 1000, "steps": 4700},
+    "softplus": {},
 }
+
+_TRAINS = Need("a --task that trains", lambda v: TASKS[v["task"]])
 
 
 def _defaults(name: str) -> str:
@@ -44,15 +47,20 @@ class _Task(Settings, title="Task"):
         "Trainings of each network, each from weights and on points of its own. "
         + _defaults("seeds"),
         at_least=1,
+        needs=_TRAINS,
     )
     seed: int = integer(
-        0, "Seed of the first training; the next ones count up.", at_most=2**31 - 1
+        0,
+        "Seed of the first training; the next ones count up.",
+        at_most=2**31 - 1,
+        needs=_TRAINS,
     )
     examples: int = integer(
         None,
         "Points to train on; with pag_lines, around each of its six modes. "
         + _defaults("examples"),
         at_least=4,
+        needs=_TRAINS,
     )
     noise: float = number(
         None,
@@ -65,6 +73,7 @@ class _Task(Settings, title="Task"):
         None,
         f"Steps of Adam, its rate falling to 0 along a cosine. {_defaults('steps')}",
         at_least=1,
+        needs=_TRAINS,
     )
 
 

@@ -80,14 +80,23 @@ def make(
         raise UsageError(
             f"--model={config.model} does not fit --dataset={config.dataset}: {error}"
         ) from error
-    if config.curvature_gamma and not models.gammas(network):
-        raise UsageError(
-            "--curvature_gamma needs a --model with norms; there is none in "
-            f"{config.model}."
-        )
+    if config.variant == "lcnn":
+        _check_coefficients(network, config)
     if config.initial:
         _take_weights(network, config)
     return network
+
+
+def _check_coefficients(network: keras.Model, config: TrainConfig) -> None:
+    """Raises `UsageError` over a flag of beta or gamma that the network lacks."""
+    learnt = {"beta": models.betas(network), "gamma": models.gammas(network)}
+    for name in (name for name, values in learnt.items() if not values):
+        for flag in (f"curvature_{name}", f"initial_{name}"):
+            if getattr(config, flag) != getattr(TrainConfig, flag):
+                raise UsageError(
+                    f"--{flag} needs a --model that learns a {name}; there is none in "
+                    f"{config.model}."
+                )
 
 
 def _take_weights(network: keras.Model, config: TrainConfig) -> None:

@@ -82,8 +82,8 @@ class _Network(Settings, title="Network"):
     model: str = string(
         "resnet18",
         "Architecture: c4, mlp, resnet9, resnet18, resnet34, vgg11, or one that an "
-        "--import registers (tfrobust.models.register), whose own settings may follow: "
-        "my_network:depth=3.",
+        "--import registers (tfrobust.models.register). Settings may follow, such as "
+        "resnet18:lcnn_parts=norm (docs/results/lcnn.md) or my_network:depth=3.",
     )
     variant: str = choice(
         "standard",
@@ -141,28 +141,29 @@ class _Loss(Settings, title="Loss"):
 
     curvature_beta: float = number(
         0.0,
-        "Weight of the sum of betas in the curvature penalty; the paper's "
-        "is 0.01. Needs --variant=lcnn.",
+        "Weight of the sum of betas in the curvature penalty; 0.001 made the "
+        "paper's Table 1. Needs --variant=lcnn.",
     )
     curvature_gamma: float = number(
         0.0,
-        "Weight of the sum of log(gamma); the paper's is 0.01. Needs --variant=lcnn.",
+        "Weight of the sum of |log(gamma)|; 0.001 made the paper's Table 1. Needs "
+        "--variant=lcnn.",
     )
     curvature_absolute: bool = boolean(
-        False,
-        "Penalise |log(gamma)|, as the paper's released code, not "
-        "log(gamma), as its equation 5.",
+        True,
+        "Penalise |log(gamma)|, least at gamma = 1. --nocurvature_absolute: "
+        "log(gamma), which has no least, to repeat a run that was made so.",
         needs=Need("--curvature_gamma above 0", lambda v: v["curvature_gamma"]),
     )
     curvature_scale: float = number(
         1.0,
-        "Multiplies both weights of the curvature penalty, if there is one; "
-        "short runs need less than 1 (docs/results/lcnn.md).",
+        "Multiplies both weights of the curvature penalty, if there is one: "
+        "to weaken or strengthen a flagfile's (docs/results/lcnn.md).",
     )
     gradient_norm: float = number(
         0.0,
         "Weight of the mean squared norm of the loss's gradient in the "
-        "image (GradReg); the paper's is 0.0061.",
+        "image (GradReg); that of the LCNN authors' code is 0.0061.",
     )
     cure: float = number(
         0.0,

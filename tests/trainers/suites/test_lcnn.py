@@ -104,11 +104,13 @@ def test_the_same_network_in_two_forms(means):
     """A `.keras` file and its SavedModel agree in all that both can compute."""
     labels = {model: [key[1] for key in means if key[0] == model] for model, _ in means}
     radii = len(lcnn_suite.RADII)
-    assert len(labels["first"]) == 2 + 2 * 3 + 4 * 3 + 3 + 3 + 2 + 2 * radii
+    curves = 2 * (radii + len(lcnn_suite.LINEARIZATION_RADII))
+    assert len(labels["first"]) == 2 + 2 * 3 + 4 * 3 + 3 + 3 + 3 + curves
     # The export refuses images outside [0, 1], where noise leads.
     missing = {*labels["first"]} - {*labels["net"]}
-    assert len(missing) == radii
-    assert all(label.startswith("gradient_stability ") for label in missing)
+    assert len(missing) == curves / 2
+    noisy = ("gradient_stability ", "linearization_error ")
+    assert all(label.startswith(noisy) for label in missing)
     for label in labels["net"]:
         if "split=train" not in label and not label.startswith("discrepancy"):
             np.testing.assert_allclose(
@@ -215,13 +217,13 @@ def test_geometry_is_that_of_the_images_named(means, examples, places, split):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantity", ["gradient_norm", "curvature"])
+@pytest.mark.parametrize("quantity", lcnn_suite.QUANTITIES)
 def test_discrepancy(means, quantity):
-    """|test - train| / test of the means stated beside it."""
+    """|test - train| / train of the means stated beside it."""
     test, train = (
         means["first", f"{quantity} split={split}"][0] for split in ("test", "train")
     )
-    expected = abs(test - train) / test
+    expected = abs(test - train) / train
     mean = means["first", f"discrepancy of={quantity}"][0]
     np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
 
@@ -245,6 +247,22 @@ def test_stability(means, examples):
             radius * np.nanmean(columns["curvature split=test"]),
             rtol=1e-4,
         )
+
+
+@pytest.mark.slow
+def test_local_linearity(means, examples):
+    """Half of the squared radius times mean curvature as bound, and errors below it."""
+    columns = examples["second", "test"]
+    for radius in lcnn_suite.LINEARIZATION_RADII:
+        values = columns[f"linearization_error radius={radius:.6g}"]
+        values = values[~np.isnan(values)]
+        assert len(values) == 8
+        mean, _ = means["second", f"linearization_error radius={radius:.6g}"]
+        np.testing.assert_allclose(mean, values.mean(), rtol=1e-5)
+        bound, _ = means["second", f"linearization_bound radius={radius:.6g}"]
+        curvature = np.nanmean(columns["curvature split=test"])
+        np.testing.assert_allclose(bound, radius**2 / 2 * curvature, rtol=1e-4)
+        assert 0 < mean < bound
 
 
 @pytest.mark.slow
@@ -286,8 +304,8 @@ def test_what_is_printed_and_written(evaluated):
         assert f"<h2>{title}</h2>" in page and title in text
     assert "24 test images drawn with seed 5" in page
     assert "Clean: on the first 50 test images of shapes." in " ".join(page.split())
-    assert page.count("<table>") == 5 and page.count("<picture>") == 2
-    assert len(re.findall(r" first +net +second$", text, re.M)) == 5
+    assert page.count("<table>") == 6 and page.count("<picture>") == 2
+    assert len(re.findall(r" first +net +second$", text, re.M)) == 6
     assert str(out / "evaluation.html") in text
 
 

@@ -132,14 +132,14 @@ def test_penalties_have_the_weights_of_their_flags(parse):
         "--curvature_beta=0.01",
         "--curvature_gamma=0.02",
         "--curvature_scale=0.5",
-        "--curvature_absolute",
+        "--nocurvature_absolute",
         "--gradient_norm=0.3",
         "--weight_decay=0.04",
     )
     curvature, gradient, decay = build.make_penalties(config)
     assert isinstance(curvature, penalties.Curvature)
     assert (curvature.beta, curvature.gamma) == (0.005, 0.01)
-    assert curvature.absolute is True
+    assert curvature.absolute is False
     assert isinstance(gradient, penalties.GradientNorm) and gradient.weight == 0.3
     assert isinstance(decay, penalties.WeightDecay) and decay.weight == 0.04
 

@@ -1,5 +1,8 @@
 """The network of a run: the one named, at its precision, and where it starts."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -56,6 +59,65 @@ def test_network_is_the_one_named(parse, model, variant, size, convolutions):
         assert network.get_layer("hidden1").units == 2
     if model == "resnet18":
         assert network.get_layer("stem_conv").filters == 2
+
+
+def documented_ablations():
+    """The flags of each row of the table in docs/results/lcnn.md."""
+    page = Path(__file__).parents[3] / "docs" / "results" / "lcnn.md"
+    return re.findall(r"\| `(--flagfile=lcnn_cifar10 .*)` \|", page.read_text())
+
+
+def test_every_ablation_is_documented(parse):
+    """Three parts by themselves, and the penalty of one kind of coefficient."""
+    configs = [parse(*flags.split()) for flags in documented_ablations()]
+    assert [(c.model, c.curvature_beta, c.curvature_gamma) for c in configs] == [
+        ("resnet18:lcnn_parts=activation", 1e-3, 0),
+        ("resnet18:lcnn_parts=spectral", 0, 0),
+        ("resnet18:lcnn_parts=norm", 0, 1e-3),
+        ("resnet18", 1e-3, 0),
+        ("resnet18", 0, 1e-3),
+    ]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_part_of_an_lcnn_by_itself(parse, place):
+    """As documented: one kind of low-curvature layer, and its coefficients alone."""
+    config = parse(*documented_ablations()[place].split(), "--width=1")
+    network = networks.make(config, (8, 8, 3), 4)
+    kinds = {type(layer).__name__ for layer in network.layers}
+    low = {"SpectralConv2D", "SpectralDense", "LipschitzBatchNormalization"} & kinds
+    part = ("activation", "spectral", "norm")[place]
+    assert (
+        low
+        == {
+            "activation": set(),
+            "spectral": {"SpectralConv2D", "SpectralDense"},
+            "norm": {"LipschitzBatchNormalization"},
+        }[part]
+    )
+    assert len(models.betas(network)) == (17 if part == "activation" else 0)
+    assert len(models.gammas(network)) == (20 if part == "norm" else 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "flag", "coefficient"),
+    [
+        ("norm", "curvature_beta", "beta"),
+        ("spectral+norm", "initial_beta", "beta"),
+        ("activation", "curvature_gamma", "gamma"),
+        ("activation", "initial_gamma", "gamma"),
+    ],
+)
+def test_what_a_part_does_not_learn_is_not_penalised(parse, part, flag, coefficient):
+    """A weight, or a start, of coefficients that are not there is refused."""
+    model = f"--model=resnet18:lcnn_parts={part}"
+    config = parse("--variant=lcnn", model, f"--{flag}=0.5", "--width=1")
+    with pytest.raises(UsageError) as error:
+        networks.make(config, (8, 8, 3), 4)
+    assert str(error.value) == (
+        f"--{flag} needs a --model that learns a {coefficient}; there is none in "
+        f"resnet18:lcnn_parts={part}."
+    )
 
 
 def test_unsuitable_images_are_the_users_mistake(parse):

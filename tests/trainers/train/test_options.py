@@ -29,7 +29,7 @@ OTHER = {
     "initial_gamma": 1 / 3,
     "curvature_beta": 1e-17,
     "curvature_gamma": 3.5,
-    "curvature_absolute": True,
+    "curvature_absolute": False,
     "curvature_scale": 2 / 3,
     "gradient_norm": 6.1e-3,
     "cure": 1e-3,

@@ -1,14 +1,14 @@
 """Measures what the LCNN paper reports: accuracy, PGD, geometry, stability.
 
 Srinivas et al. 2022, Efficient Training of Low-Curvature Neural Networks: tables 1 to 3
-and figure 2.
+(LCNN-T1 to T3), figure 2 (LCNN-F2) and equation 1 (LCNN-E1).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,20 @@ from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.lcnn.suite import LcnnSettings
 from trainers.suites.options import EvaluateConfig
-from trainers.suites.samples import Sample
 
 DEFAULT_ATTACKS = ("pgd:norm=2,steps=20",)
 """The attack of table 2, whose steps the paper does not say."""
 
-# Figure 2 of the paper: from 1e-3 to 1e-1.
+# Figure 2 of the paper: from 1e-3 to 1e-1 (LCNN-S5).
 RADII = tuple(np.geomspace(1e-3, 1e-1, 7).tolist())
+
+LINEARIZATION_RADII = (0.01, 0.1)
+"""Of equation 1. Below 0.01 float32 rounds away what a nearly linear loss has left."""
 
 QUANTITIES = ("gradient_norm", "hessian_norm", "curvature")
 """What `geometry.measure` measures."""
 
-COMPARED = ("gradient_norm", "curvature")
+COMPARED = QUANTITIES
 """The quantities of which training and test images are compared."""
 
 
@@ -217,38 +219,64 @@ class Measurer:
                 {"of": key},
                 len(sample.index),
                 difference,
+                about={"relative_to": "train"},
             )
         yield from self._stability(model, test)
+        yield from self._linearization(model, test)
 
     def _stability(self, model: Loaded, test: geometry.Measurement) -> Iterator[Record]:
         """Change of the gradient at each radius, and its bound."""
         bound = np.asarray(geometry.stability_bound(test.curvature, RADII))
-        change = self._changes(model, self._looked_at)
-        for place, radius in enumerate(RADII):
+        yield from self._with_bound(
+            model, geometry.gradient_stability, RADII, "stability_bound", bound
+        )
+
+    def _linearization(
+        self, model: Loaded, test: geometry.Measurement
+    ) -> Iterator[Record]:
+        """Relative local linearity, and its bound."""
+        radii = LINEARIZATION_RADII
+        bound = geometry.linearization_bound(test.curvature, np.array(radii)[:, None])
+        yield from self._with_bound(
+            model, geometry.linearization_error, radii, "linearization_bound", bound
+        )
+
+    def _with_bound(
+        self,
+        model: Loaded,
+        measure: Callable[..., tf.Tensor],
+        radii: Sequence[float],
+        bound_name: str,
+        bound: np.ndarray,
+    ) -> Iterator[Record]:
+        """What a function of random noise measures at each radius, and its bound."""
+        found = self._over_noise(model, measure, radii)
+        for place, radius in enumerate(radii):
             setting: dict[str, Any] = {"radius": float(radius)}
-            if change is not None:
+            if found is not None:
                 yield measured(
                     model.name,
-                    "gradient_stability",
-                    change[place],
+                    measure.__name__,
+                    found[place],
                     self._looked_at.first(),
                     **setting,
                 )
-            yield measured(model.name, "stability_bound", bound[place], **setting)
+            yield measured(model.name, bound_name, bound[place], **setting)
 
-    def _changes(self, model: Loaded, sample: Sample) -> np.ndarray | None:
+    def _over_noise(
+        self, model: Loaded, measure: Callable[..., tf.Tensor], radii: Sequence[float]
+    ) -> np.ndarray | None:
         """Float `[R, N]`; `None` if the model refuses the noisy images."""
-        batches: Any = sample.batches(self._run.batch_size)
+        batches: Any = self._looked_at.batches(self._run.batch_size)
+        title = measure.__name__.replace("_", " ")
         try:
-            changes = [
+            found = [
                 np.asarray(
-                    geometry.gradient_stability(
-                        model.call, images, labels, RADII, seed=self._run.seed
-                    )
+                    measure(model.call, images, labels, radii, seed=self._run.seed)
                 )
-                for images, labels in parts.bar(batches, "gradient stability")
+                for images, labels in parts.bar(batches, title)
             ]
         except tf.errors.InvalidArgumentError:
             # What `export` writes checks its input, and noise leads out of [0, 1].
             return None
-        return np.concatenate(changes, axis=1)
+        return np.concatenate(found, axis=1)

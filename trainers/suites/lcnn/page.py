@@ -13,7 +13,13 @@ from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Records, Row, table_by_model
 from tfrobust.cli.tables import Table, number, percent
 from trainers.suites import parts
-from trainers.suites.lcnn.measure import COMPARED, QUANTITIES, RADII, Curve
+from trainers.suites.lcnn.measure import (
+    COMPARED,
+    LINEARIZATION_RADII,
+    QUANTITIES,
+    RADII,
+    Curve,
+)
 from trainers.suites.lcnn.suite import LcnnSettings
 from trainers.suites.options import EvaluateConfig
 
@@ -53,6 +59,7 @@ def sections(
         _geometry(prose, records),
         _discrepancy(prose, records),
         _stability(prose, records),
+        _linearization(prose, records),
     ]
 
 
@@ -126,6 +133,23 @@ def _stability(prose: Prose, records: Records) -> Section:
         table_by_model(records, "radius", rows, number),
         functools.partial(_draw_stability, records) if changes else None,
         refused=[name for name in records.models if name not in changes.models],
+    )
+
+
+def _linearization(prose: Prose, records: Records) -> Section:
+    rows: list[Row] = [
+        (f"{name}, {radius:g}", key, {"radius": radius})
+        for radius in LINEARIZATION_RADII
+        for name, key in (
+            ("error", "linearization_error"),
+            ("bound", "linearization_bound"),
+        )
+    ]
+    found = records.where("linearization_error")
+    return prose.section(
+        "linearization",
+        table_by_model(records, "radius", rows, number),
+        refused=[name for name in records.models if name not in found.models],
     )
 
 

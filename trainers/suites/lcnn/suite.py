@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LcnnSettings(
     GeometrySettings,
-    title="Suite lcnn: tables 1 to 3 and figure 2 of the LCNN paper",
+    title="Suite lcnn: tables 1 to 3, figure 2 and equation 1 of the LCNN paper",
 ):
     """The settings of the suite alone."""
 
@@ -34,7 +34,7 @@ class LcnnSettings(
 
 @register
 class Lcnn(Suite):
-    """Tables 1 to 3 and figure 2 of the LCNN paper."""
+    """Tables 1 to 3, figure 2 and equation 1 of the LCNN paper."""
 
     name = "lcnn"
     settings = LcnnSettings
