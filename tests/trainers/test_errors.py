@@ -193,7 +193,7 @@ CASES = {
         r"least 2",
     ),
     "decay in words": (["--decay_at=half"], r"--decay_at=half: must be rising numbers"),
-    "no decay": (["--decay_at="], r"--decay_at=: must be rising numbers between 0"),
+    "empty share": (["--decay_at=0.5,"], r"--decay_at=0\.5,: must be rising numbers"),
     "decay that falls": (["--decay_at=0.75,0.5"], r"must be rising numbers between"),
     "decay behind the end": (["--decay_at=0.5,1"], r"must be rising numbers between"),
     "decay at NaN": (["--decay_at=nan"], r"must be rising numbers between"),

@@ -1,4 +1,4 @@
-"""The parts that turn one skeleton into its standard, softplus and lcnn variants."""
+"""The parts that turn one skeleton into its variants, from plain to lcnn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrobust.layers import (
 )
 from tfrobust.settings import require_steps
 
-VARIANTS = ("standard", "softplus", "lcnn")
+VARIANTS = ("standard", "plain", "softplus", "lcnn")
 
 # At this sharpness softplus is ReLU to within log(2)/1000; the paper's standard
 # networks use it so that curvature is defined for them too.
@@ -28,7 +28,8 @@ class Parts:
     """Makes the convolutions, norms, activations and dense layers of a variant.
 
     Attributes:
-        variant: `"standard"` (plain convolution, batch norm without scale and shift,
+        variant: `"plain"` (the published networks: plain convolution, batch norm with
+            scale and shift, ReLU), `"standard"` (batch norm without scale and shift,
             softplus at beta = 1000), `"softplus"` (the same at a softer fixed beta) or
             `"lcnn"` (spectral, gamma-Lipschitz, centered softplus with a learnable
             beta).
@@ -48,6 +49,11 @@ class Parts:
                 f"`variant` must be one of {', '.join(VARIANTS)}. "
                 f"Received: variant={self.variant!r}"
             )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the published network, with ReLU and an affine batch norm."""
+        return self.variant == "plain"
 
     @property
     def is_lcnn(self) -> bool:
@@ -70,15 +76,15 @@ class Parts:
         )(x)
 
     def norm(self, x: Any, name: str) -> Any:
-        """Batch normalisation without scale and shift."""
+        """Batch normalisation, with scale and shift in `plain` only."""
         if self.is_lcnn:
             layer = LipschitzBatchNormalization(
                 gamma=self.gamma, synchronized=self.synchronized, name=name, **_NORM
             )
         else:
             layer = keras.layers.BatchNormalization(
-                center=False,
-                scale=False,
+                center=self.is_plain,
+                scale=self.is_plain,
                 synchronized=self.synchronized,
                 name=name,
                 **_NORM,
@@ -86,9 +92,21 @@ class Parts:
         return layer(x)
 
     def activation(self, x: Any, name: str) -> Any:
-        """Centered softplus, its beta learnable in `lcnn` only."""
+        """Centered softplus, its beta learnable in `lcnn` only; ReLU in `plain`."""
+        if self.is_plain:
+            return keras.layers.ReLU(name=name)(x)
         beta = _STANDARD_BETA if self.variant == "standard" else self.beta
         return CenteredSoftplus(beta, trainable=self.is_lcnn, name=name)(x)
+
+    def joined(self, branch: Any, shortcut: Any, name: str) -> Any:
+        """Half the sum of branch and shortcut, which is 1-Lipschitz if both are.
+
+        The sum itself in `plain`.
+        """
+        if self.is_plain:
+            return keras.layers.Add(name=f"{name}_sum")([branch, shortcut])
+        # A layer, not `0.5 * (a + b)`: Keras marks a scaled symbolic tensor as sparse.
+        return keras.layers.Average(name=f"{name}_average")([branch, shortcut])
 
     def convolution_block(
         self, x: Any, filters: int, name: str, strides: int = 1

@@ -81,6 +81,8 @@ def _held_out(config: TrainConfig, validation: int | None) -> str:
 def _decays(config: TrainConfig) -> str:
     """What `step_decay` does to the rate, read off a run of one step an epoch."""
     shares = decay_shares(config.decay_at)
+    if not shares:
+        return "constant"
     schedule = step_decay(config.learning_rate, config.epochs, 1, shares)
     # A rate ends with its boundary; one at the end of the run changes nothing.
     ends = [int(step) + 1 for step in schedule.get_config()["boundaries"]]
@@ -159,6 +161,8 @@ def _aligned(config: TrainConfig, classes: int) -> str:
         towards += f", {config.teacher}"
     if config.teacher_cache:
         towards += f", kept in {config.teacher_cache}"
+    elif config.stored:
+        towards += ", from the image before augmentation"
     count = config.pag_classes or classes
     drawn = f"all {classes}" if count == classes else f"{count} of {classes}"
     signs = "each exactly" if config.pag_exact or count == 1 else "by random signs"

@@ -25,11 +25,12 @@ from tfrobust.cli.flags import (
 from tfrobust.cli.program import UsageError
 from tfrobust.core.specs import Spec
 
-VARIANTS = ("standard", "softplus", "lcnn")
+VARIANTS = ("standard", "plain", "softplus", "lcnn")
 NO_ADVERSARY = ("", "off")
 AUGMENTATIONS = ("none", "crop_flip")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("off", "bfloat16", "float16")
+DIRECTIONS = ("auto", "augmented", "stored")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
 # Fields that say how to run, not what to compute; they are not part of `run.flags`.
@@ -80,15 +81,17 @@ class _Network(Settings, title="Network"):
 
     model: str = string(
         "resnet18",
-        "Architecture: c4, mlp, resnet18, resnet34, vgg11, or one that an --import "
-        "registers (tfrobust.models.register), whose own settings may follow: "
+        "Architecture: c4, mlp, resnet18, resnet34, resnet50, vgg11, or one that an "
+        "--import registers (tfrobust.models.register), whose own settings may follow: "
         "my_network:depth=3.",
     )
     variant: str = choice(
         "standard",
         VARIANTS,
         "standard, or lcnn: the same skeleton with low-curvature layers, or "
-        "softplus: standard with activations at --initial_beta.",
+        "softplus: standard with activations at --initial_beta, or plain: the "
+        "published network, with ReLU, batch norms with scale and shift, and blocks "
+        "that return a sum.",
     )
     width: int = integer(
         64,
@@ -101,7 +104,10 @@ class _Network(Settings, title="Network"):
         "Where every beta of an lcnn starts, or the fixed one of a softplus.",
         at_least=1e-06,
         needs=(
-            Need("--variant=lcnn or softplus", lambda v: v["variant"] != "standard"),
+            Need(
+                "--variant=lcnn or softplus",
+                lambda v: v["variant"] in ("lcnn", "softplus"),
+            ),
             Need(
                 "random weights, not an --initial, which brings its own",
                 lambda v: v["variant"] != "lcnn" or not v["initial"],
@@ -246,6 +252,18 @@ class _AlignedGradients(Settings, title="Aligned gradients"):
             lambda v: v["pag"] != "off" and v["pag_weight"],
         ),
     )
+    pag_directions: str = choice(
+        "auto",
+        DIRECTIONS,
+        "Directions of which image: augmented is the one that the network sees, "
+        "cropped and mirrored; stored is that of the data set, whose directions are "
+        "then cropped and mirrored with it, as if computed before training. auto: "
+        "stored with a --teacher_cache, else augmented.",
+        needs=Need(
+            "a --pag other than off, of a weight above 0",
+            lambda v: v["pag"] != "off" and v["pag_weight"],
+        ),
+    )
     teacher: str = string(
         "",
         "Network whose gradients --pag=rigd distils: a run's folder, a "
@@ -305,7 +323,7 @@ class _Optimization(Settings, title="Optimisation"):
     decay_at: str = string(
         "0.75,0.875",
         "Shares of the epochs, rising and between 0 and 1, with commas; "
-        "each is rounded down to a whole epoch.",
+        "each is rounded down to a whole epoch. Empty: the rate stays as it is.",
     )
     momentum: float = number(
         0.9,
@@ -412,6 +430,13 @@ class TrainConfig(
         """Whether gradients are aligned with directions."""
         return self.pag != "off" and self.pag_weight > 0
 
+    @property
+    def stored(self) -> bool:
+        """Whether directions are those of the images before augmentation."""
+        if self.pag_directions == "auto":
+            return bool(self.teacher_cache)
+        return self.pag_directions == "stored"
+
     def _rules(self) -> list[tuple[Any, str]]:
         """What must hold, and what is said where it does not."""
         curved = self.curvature_beta or self.curvature_gamma
@@ -419,7 +444,7 @@ class TrainConfig(
             (
                 self.variant == "lcnn" or not curved,
                 "--curvature_beta and --curvature_gamma need --variant=lcnn: a "
-                "standard network has no beta and no gamma.",
+                f"{self.variant} network has no beta and no gamma to train.",
             ),
             (
                 (self.attacked and not self.trades) or self.adversary_share == 1,
@@ -433,6 +458,15 @@ class TrainConfig(
             (
                 self.teacher or not self.teacher_cache,
                 "--teacher_cache needs a --teacher.",
+            ),
+            (
+                not (self.teacher_cache and self.pag_directions == "augmented"),
+                "--pag_directions=augmented computes a teacher's gradients in every "
+                "step, not with --teacher_cache.",
+            ),
+            (
+                self.teacher_cache or not (self.teacher and self.stored),
+                "--pag_directions=stored with a --teacher needs --teacher_cache.",
             ),
             (
                 not self.watch_robust or self.distribute != "multi_worker",
@@ -494,19 +528,20 @@ def _check_form(flag: str, text: str) -> None:
 def _check_decay(text: str) -> None:
     """Raises `UsageError` unless the shares are rising and between 0 and 1."""
     try:
-        shares = decay_shares(text)
+        ends = (0.0, *decay_shares(text), 1.0)
     except ValueError:
-        shares = ()
-    ends = (0.0, *shares, 1.0)
-    if not shares or any(not a < b for a, b in zip(ends, ends[1:], strict=False)):
-        raise UsageError(f"--decay_at={text}: must be rising numbers between 0 and 1.")
+        ends = (1.0, 0.0)
+    if any(not a < b for a, b in zip(ends, ends[1:], strict=False)):
+        raise UsageError(
+            f"--decay_at={text}: must be rising numbers between 0 and 1, or empty."
+        )
 
 
 def decay_shares(text: str) -> tuple[float, ...]:
     """The numbers of `--decay_at`.
 
     Args:
-        text: One or more numbers, commas between them.
+        text: Numbers, commas between them, or nothing.
 
     Returns:
         Them, in their order.
@@ -514,4 +549,4 @@ def decay_shares(text: str) -> tuple[float, ...]:
     Raises:
         ValueError: If one is no number.
     """
-    return tuple(float(share) for share in text.split(","))
+    return tuple(float(share) for share in text.split(",")) if text.strip() else ()

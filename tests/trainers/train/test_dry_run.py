@@ -111,6 +111,7 @@ MLP = "--dataset=shapes", "--model=mlp", "--width=5"
             "0.1,0.5",
             "divided by 10 after epoch 2; not at 0.1 of the run, in epoch 1",
         ),
+        (9, "", "constant"),
         (10, "0.5,0.55,0.8", "divided by 100 after epoch 5, by 10 after epoch 8"),
     ],
 )
