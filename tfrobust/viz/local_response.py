@@ -29,9 +29,9 @@ def local_responses(panels: Mapping[str, Mapping[str, LocalResponse]]) -> Figure
     """One column a network, one line a group of images, over the layers.
 
     As Tables 1 to 5 of "Dissecting Local Properties of Adversarial Examples": the upper
-    row has the largest difference in a layer, the lower one their sum, each the mean over
-    images with its standard error. All columns share their axes. A group has one colour
-    in all of them; one without an image is named in its panel, not drawn.
+    row has the largest difference in a layer, the lower one their sum, each the mean
+    over images with its standard error. All columns share their axes. A group has one
+    colour in all of them; one without an image is named in its panel, not drawn.
 
     Args:
         panels: `{network: {group: response}}`, such as `"success"`, `"failure"` and

@@ -174,7 +174,7 @@ def _panels(prose: Prose, records: Records, about: Measurer) -> Iterator[Section
             "failed",
             draw=functools.partial(figures.panels, about, about.first, failed),
             wide=True,
-            none=[model for model in about.results if model not in failed],
+            without=[model for model in about.results if model not in failed],
         )
 
 
