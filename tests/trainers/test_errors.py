@@ -35,7 +35,10 @@ CASES = {
     "width": (["--width=0"], r"flag --width=0: .* positive integer"),
     "no integer": (["--epochs=many"], r"flag --epochs=many: invalid literal"),
     "no float": (["--learning_rate=fast"], r"flag --learning_rate=fast: could not"),
-    "no enum": (["--variant=hard"], r"flag --variant=hard: .*<standard\|softplus"),
+    "no enum": (
+        ["--variant=hard"],
+        r"flag --variant=hard: .*<standard\|plain\|softplus",
+    ),
     "unknown network": (
         ["--model=alexnet"],
         r"--model=alexnet: `network` must be one of c4, .*, vgg11\. Received: 'al",

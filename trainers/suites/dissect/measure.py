@@ -361,7 +361,9 @@ def _among(values: Any, chosen: np.ndarray) -> np.ndarray:
 
 def _squares(model: Loaded, epoch: int) -> Iterator[Record]:
     """Sum of the squares of all weights that training moves, after an epoch."""
-    weights = [np.asarray(w, np.float64) for w in model.call.trainable_weights]
+    # Epochs are Keras models.
+    moved = getattr(model.call, "trainable_weights", ())
+    weights = [np.asarray(weight, np.float64) for weight in moved]
     total = math.fsum(float(np.sum(weight**2)) for weight in weights)
     count = sum(weight.size for weight in weights)
     yield parts.exactly(model.name, "squared_weights", total, count, {"epoch": epoch})
