@@ -24,7 +24,8 @@ from tests.trainers.suites.test_pag import expected_mean, pixels, small_network
 from tfrobust import attacks, data
 from tfrobust.cli.loading import load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import read_evaluation
+from tfrobust.cli.prose import Prose
+from tfrobust.cli.records import Records, read_evaluation
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
 from trainers.suites import attacks as suite_attacks
 from trainers.suites.dissect import checkpoints, measures, page
@@ -939,6 +940,35 @@ def test_panels_show_the_same_images_of_all_models():
         about(first, [False, True, False, False, False]), MAIN
     )
     assert not same and [*shown["one"]] == [0, 2] and [*shown["two"]] == [1]
+
+
+def test_what_panels_are_called():
+    """Figure 3 of PGD, 7 of FGSM, 8 of what failed, without a model that has none."""
+    made = {MAIN: ATTACKS[MAIN], "FGSM": attacks.FGSM(eps=0.1)}
+    every, none = np.array([True, True]), np.array([False, False])
+
+    def results(broken):
+        one = SimpleNamespace(broken=broken, groups={"withstood": ~broken})
+        return SimpleNamespace(attacked=dict.fromkeys(made, one), main=one)
+
+    own = SimpleNamespace(dissect_shown=1)
+    about = SimpleNamespace(
+        attacks=made,
+        results={"weak": results(every), "strong": results(none)},
+        own=own,
+        first=MAIN,
+    )
+    prose = Prose("trainers.suites.dissect", own=own, main=MAIN)
+    pgd, fgsm, failed = page._panels(prose, Records([]), about)
+    assert "As Figure 3 of the paper" in pgd.sentence
+    assert "for each model, since there is none" in pgd.sentence
+    assert "As Figure 7 of the paper" in fgsm.sentence
+    assert "As Figure 8 of the paper" in failed.sentence
+    assert "there is none of weak." in failed.sentence
+    assert [pgd.title, failed.title] == [
+        f"Perturbations by {MAIN}",
+        f"Perturbations by {MAIN} that failed",
+    ]
 
 
 @pytest.mark.slow
