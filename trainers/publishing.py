@@ -78,7 +78,7 @@ def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
         "variant": flags["variant"],
         "width": int(flags["width"]),
     }
-    if flags["variant"] == "standard":
+    if flags["variant"] in ("plain", "standard"):
         return settings
     return {**settings, "beta": float(flags["initial_beta"])}
 

@@ -4,7 +4,8 @@ r"""Trains an image classifier on STL-10, as the aligned gradients paper does.
     python -m trainers.stl --flagfile=pag_one_image_stl10 --dry_run
 
 The program, its flags and the folder that it fills are those of trainers.cifar; what
-differs are the defaults, listed here by --help. STL-10 has 5,000 training and 8,000
+differs are the defaults, listed here by --help; the paper's network is --variant=plain,
+which the flagfiles state. STL-10 has 5,000 training and 8,000
 test images of 96x96 pixels; TFDS downloads 2.5 GiB, most of it unlabelled images that
 are not used. The network is the one for small images, whose 3x3 first convolution keeps
 the full resolution: a ResNet-18 costs nine times what it does on CIFAR-10, 10 GFLOP a
@@ -21,6 +22,7 @@ DEFAULTS = {
     "epochs": 100,
     "batch_size": 32,
     "learning_rate": 0.01,
+    "decay_at": "",
 }
 
 

@@ -174,12 +174,16 @@ def test_every_aligned_file_is_understood(parse, name):
 
 @pytest.mark.parametrize("name", ALIGNED)
 def test_aligned_settings(parse, name):
-    """The recipe, the weight of Table 3, and nothing besides."""
+    """PAG-S1 to S3: the published network, a constant rate, as none other is given, the
+    weight of Table 3, and nothing besides.
+    """
     method, place = aligned(name)
     settings = {
         **RECIPE,
+        "variant": "plain",
         "dataset": PAG_DATA[place],
         "epochs": 100,
+        "decay_at": "",
         "batch_size": (64, 32)[place],
         "learning_rate": 0.01,
         "weight_decay": 1e-4,
@@ -203,7 +207,7 @@ def test_aligned_settings(parse, name):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_teachers_command_trains_what_the_file_distils(parse, norm, place):
-    """Its folder is `--teacher`, its ball the one that robustness is measured in."""
+    """Its folder is `--teacher`; ball and network are those of PAG-S5 and S6."""
     name = f"pag_rigd_{norm}_{PAG_DATA[place]}.flags"
     text = (FOLDER / name).read_text()
     command = text.partition("The teacher comes first")[2].partition("Its gradients")[0]
@@ -212,7 +216,9 @@ def test_the_teachers_command_trains_what_the_file_distils(parse, norm, place):
     teacher = parse(*flags)
     student = parse(f"--flagfile={FOLDER / name}")
     assert teacher.workdir == student.teacher and teacher.pag == "off"
-    eps = {"linf": ("0.031", "0.031"), "l2": ("0.5", "1.5")}[norm][place]
+    assert teacher.model == ("resnet50", "resnet18")[place]
+    assert (teacher.variant, teacher.decay_at) == ("plain", "")
+    eps = {"linf": ("8/255", "8/255"), "l2": ("0.5", "1.5")}[norm][place]
     ball = f"norm={norm.removeprefix('l')},eps={eps}"
     assert teacher.adversary == f"pgd:{ball},steps=10"
 
@@ -230,6 +236,7 @@ def test_dissected_settings(parse, name):
     """
     settings = {
         **RECIPE,
+        "variant": "plain",
         "epochs": 100,
         "decay_at": "0.5,0.75",
         "watch_robust": 1000,

@@ -112,7 +112,8 @@ def test_mixed_precision(variant):
     [
         (
             {"variant": ""},
-            "`variant` must be one of standard, softplus, lcnn. Received: variant=''",
+            "`variant` must be one of standard, plain, softplus, lcnn. "
+            "Received: variant=''",
         ),
         (
             {"classes": 0},

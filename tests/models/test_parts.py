@@ -62,8 +62,23 @@ def test_softplus_parts():
     assert type(dense) is keras.layers.Dense
 
 
+def test_plain_parts():
+    """Keras's own layers: scale and shift in the norm, ReLU, a sum and not its half."""
+    parts = Parts(variant="plain", beta=3.0)
+    convolution, norm, activation, dense = made(parts)
+    assert type(convolution) is keras.layers.Conv2D and not convolution.use_bias
+    assert (norm.center, norm.scale, norm.momentum) == (True, True, 0.9)
+    assert type(activation) is keras.layers.ReLU
+    assert type(dense) is keras.layers.Dense
+    one = keras.Input((2,))
+    for variant, expected in (("plain", 3.0), ("standard", 1.5)):
+        joined = Parts(variant=variant).joined(one, keras.layers.ReLU()(one), "a")
+        result = keras.Model(one, joined)(np.array([[-1.0, 1.5]], np.float32))
+        np.testing.assert_allclose(result[0, 1], expected)
+
+
 @pytest.mark.parametrize("synchronized", [False, True])
-@pytest.mark.parametrize("variant", ["standard", "lcnn"])
+@pytest.mark.parametrize("variant", ["plain", "standard", "lcnn"])
 def test_synchronized_norms(variant, synchronized):
     """The wish to share statistics reaches the norm."""
     norm = made(Parts(variant=variant, synchronized=synchronized))[1]
@@ -122,7 +137,8 @@ def test_bad_variant():
     with pytest.raises(ValueError) as error:
         Parts(variant="robust")
     assert str(error.value) == (
-        "`variant` must be one of standard, softplus, lcnn. Received: variant='robust'"
+        "`variant` must be one of standard, plain, softplus, lcnn. "
+        "Received: variant='robust'"
     )
 
 

@@ -209,7 +209,7 @@ def test_a_block_of_one_lipschitz_parts(strides):
     [
         (
             {"variant": "lccn"},
-            "`variant` must be one of standard, softplus, lcnn. "
+            "`variant` must be one of standard, plain, softplus, lcnn. "
             "Received: variant='lccn'",
         ),
         ({"width": 0}, "`width` must be an integer of at least 1. Received: width=0"),

@@ -69,7 +69,7 @@ def test_logits(variant, policy):
         ),
         (
             {"variant": "LCNN"},
-            "`variant` must be one of standard, softplus, lcnn. "
+            "`variant` must be one of standard, plain, softplus, lcnn. "
             "Received: variant='LCNN'",
         ),
         ({"width": 0}, "`width` must be an integer of at least 1. Received: width=0"),

@@ -16,14 +16,14 @@ from tfrobust.penalties import GradientAlignment, StepContext
 from tfrobust.training import RobustModel
 
 
-def smooth_network():
+def smooth_network(activation="tanh"):
     """Not linear, and without batch norm: finite differences of it are exact enough."""
     set_seeds(1)
     return keras.Sequential(
         [
             keras.Input(SHAPE),
             keras.layers.Flatten(),
-            keras.layers.Dense(5, activation="tanh"),
+            keras.layers.Dense(5, activation=activation),
             keras.layers.Dense(CLASSES),
         ]
     )
@@ -54,11 +54,14 @@ def penalty_and_gradient(penalty, network, images, step=0):
     return value, outer.gradient(value, network.trainable_variables)
 
 
-def by_hand(weights, images, representatives):
-    """`mean_i sum_t (1 - cos)` of the tanh network in float64."""
+SLOPES = {"tanh": lambda z: 1 - np.tanh(z) ** 2, "relu": lambda z: 1.0 * (z > 0)}
+
+
+def by_hand(weights, images, representatives, activation="tanh"):
+    """`mean_i sum_t (1 - cos)` of the network in float64."""
     first, offset, last, _ = (w.astype(np.float64) for w in weights)
     flat = images.reshape(len(images), -1).astype(np.float64)
-    slope = 1 - np.tanh(flat @ first + offset) ** 2
+    slope = SLOPES[activation](flat @ first + offset)
     total = 0.0
     for x, s in zip(flat, slope, strict=True):
         for t in range(CLASSES):
@@ -95,9 +98,12 @@ def test_the_value_is_exact_either_way(exact):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_the_exact_gradient_is_that_of_finite_differences():
-    """Central differences of the float64 re-derivation, in every weight."""
-    network, directions = smooth_network(), means()
+@pytest.mark.parametrize("activation", SLOPES)
+def test_the_exact_gradient_is_that_of_finite_differences(activation):
+    """Central differences of the float64 re-derivation, in every weight. Those of a
+    ReLU network go through its linear pieces.
+    """
+    network, directions = smooth_network(activation), means()
     images = np.random.default_rng(2).random((3, *SHAPE), np.float32)
     penalty = GradientAlignment(directions, 1.0, exact=True)
     _, gradients = penalty_and_gradient(penalty, network, images)
@@ -109,10 +115,11 @@ def test_the_exact_gradient_is_that_of_finite_differences():
             kept, ends = weight[index], []
             for sign in (1, -1):
                 weight[index] = kept + sign * step
-                ends.append(by_hand(weights, images, representatives))
+                ends.append(by_hand(weights, images, representatives, activation))
             weight[index] = kept
             expected = (ends[0] - ends[1]) / (2 * step)
-            np.testing.assert_allclose(gradient[index], expected, 1e-3, 1e-5)
+            actual = 0.0 if gradient is None else gradient[index]
+            np.testing.assert_allclose(actual, expected, 1e-3, 1e-5)
     # The last bias moves no gradient.
     assert gradients[3] is None or np.all(gradients[3] == 0)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.penalties.common import CLASSES, softmax_regression
+from tests.penalties.common import CLASSES, SHAPE, softmax_regression
+from tfrobust import models
 from tfrobust.penalties import GradientNorm, StepContext
 
 
@@ -61,6 +62,42 @@ def test_the_gradient_is_that_of_finite_differences():
             weight[index] = kept
             expected[index] = (ends[0] - ends[1]) / (2 * step)
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def rectified_by_hand(weights, images, labels):
+    """The same of one hidden layer of ReLU: `W1 (mask * (W2 (p - onehot)))`."""
+    first, offset, second, bias = weights
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    hidden = flat @ first + offset
+    logits = np.maximum(hidden, 0) @ second + bias
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    residual = odds / odds.sum(1, keepdims=True) - np.eye(CLASSES)[labels]
+    slopes = ((residual @ second.T) * (hidden > 0)) @ first.T
+    return np.mean(np.sum(slopes**2, axis=1))
+
+
+def test_the_gradient_goes_through_the_linear_pieces_of_a_relu():
+    """Central differences in float64: ReLU has no second derivative, the product of
+    weights on both sides of it has.
+    """
+    network = models.MLP(SHAPE, CLASSES, "plain", hidden=(5,))
+    random = np.random.default_rng(1)
+    network.set_weights([random.normal(size=w.shape) for w in network.get_weights()])
+    _, images, labels = softmax_regression()
+    value, gradients = penalty_and_gradient(network, images, labels, weight=1.0)
+    weights = [w.astype(np.float64) for w in network.get_weights()]
+    expected = rectified_by_hand(weights, images, labels)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for weight, gradient in zip(weights, gradients, strict=True):
+        slopes = np.zeros_like(weight)
+        for index in np.ndindex(weight.shape):
+            kept, ends = weight[index], []
+            for sign in (1, -1):
+                weight[index] = kept + sign * 1e-6
+                ends.append(rectified_by_hand(weights, images, labels))
+            weight[index] = kept
+            slopes[index] = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("copies", [2, 5])

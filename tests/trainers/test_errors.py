@@ -35,7 +35,10 @@ CASES = {
     "width": (["--width=0"], r"flag --width=0: .* positive integer"),
     "no integer": (["--epochs=many"], r"flag --epochs=many: invalid literal"),
     "no float": (["--learning_rate=fast"], r"flag --learning_rate=fast: could not"),
-    "no enum": (["--variant=hard"], r"flag --variant=hard: .*<standard\|softplus"),
+    "no enum": (
+        ["--variant=hard"],
+        r"flag --variant=hard: .*<standard\|plain\|softplus",
+    ),
     "unknown network": (
         ["--model=alexnet"],
         r"--model=alexnet: `network` must be one of c4, .*, vgg11\. Received: 'al",
@@ -194,7 +197,7 @@ CASES = {
         r"least 2",
     ),
     "decay in words": (["--decay_at=half"], r"--decay_at=half: must be rising numbers"),
-    "no decay": (["--decay_at="], r"--decay_at=: must be rising numbers between 0"),
+    "empty share": (["--decay_at=0.5,"], r"--decay_at=0\.5,: must be rising numbers"),
     "decay that falls": (["--decay_at=0.75,0.5"], r"must be rising numbers between"),
     "decay behind the end": (["--decay_at=0.5,1"], r"must be rising numbers between"),
     "decay at NaN": (["--decay_at=nan"], r"must be rising numbers between"),

@@ -35,12 +35,12 @@ def publish(parse, tmp_path, monkeypatch):
     return publish
 
 
-@pytest.mark.parametrize("variant", ["standard", "softplus", "lcnn"])
+@pytest.mark.parametrize("variant", ["plain", "standard", "softplus", "lcnn"])
 def test_what_is_published_is_the_network(publish, variant):
     """Rebuilt from its card and weights it answers alike, to half precision."""
     place, network = publish(variant)
     card = json.loads((place / "mine.json").read_text())
-    assert ("beta" in card["network"]) == (variant != "standard")
+    assert ("beta" in card["network"]) == (variant in ("softplus", "lcnn"))
     assert card["summary"] == "A sentence." and card["training"]["width"] == "5"
     again = zoo.build(card["network"])
     zoo.unpack(again, np.load(place / "mine.npz"))

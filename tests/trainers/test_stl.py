@@ -1,5 +1,6 @@
 """The STL-10 program: the CIFAR program with other defaults and larger images."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -28,7 +29,11 @@ def test_defaults_are_those_of_the_paper(parse_stl):
     assert_defaults(stl, config, cifar)
     assert config.workdir == "runs/stl10-resnet18-standard-0"
     flagfile = Path(trainers.__file__).parent / "flags" / "pag_vanilla_stl10.flags"
-    assert config == parse(f"--flagfile={flagfile}")
+    # A network of the user's own need not have a variant.
+    plain = parse(f"--flagfile={flagfile}")
+    assert plain.workdir == "runs/stl10-resnet18-plain-0"
+    config = dataclasses.replace(config, variant="plain", workdir=plain.workdir)
+    assert config == plain
 
 
 def test_the_network_keeps_the_resolution(parse_stl, tmp_path):

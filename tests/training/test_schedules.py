@@ -75,13 +75,13 @@ def test_it_can_be_saved():
     ]
 
 
-@pytest.mark.parametrize("milestones", [(), (0.5, 0.5), (0.9, 0.1), (0.0,), (1.0,)])
+@pytest.mark.parametrize("milestones", [(0.5, 0.5), (0.9, 0.1), (0.0,), (1.0,)])
 def test_other_milestones_are_refused(milestones):
-    """None, equal ones, a wrong order and the ends of the run."""
+    """Equal ones, a wrong order and the ends of the run."""
     with pytest.raises(ValueError) as caught:
         step_decay(0.1, 10, 10, milestones)
     assert str(caught.value) == (
-        "`milestones` must be one or more increasing shares in (0, 1). "
+        "`milestones` must be increasing shares in (0, 1), or none. "
         f"Received: milestones={milestones}"
     )
 
@@ -128,3 +128,9 @@ def test_other_warmups_are_refused(warmup):
     """A run cannot rise over its whole length."""
     with pytest.raises(ValueError, match=r"^`warmup` must be in \[0, 1\). Received:"):
         one_cycle(0.1, 10, 10, warmup)
+
+
+def test_no_milestones_are_a_constant_rate():
+    """From the first step to one behind the last."""
+    schedule = step_decay(0.25, 3, 5, ())
+    assert {float(schedule(k)) for k in range(20)} == {0.25}

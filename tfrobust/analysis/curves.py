@@ -132,7 +132,7 @@ def filtered_accuracy(
         ValueError: If images or labels are of a wrong shape, type or range, or a
             setting is out of range.
 
-    Reference: Dissect, figure 1.
+    Reference: Dissect, figures 1(a, b), low, and 6, high.
 
     Example:
         >>> def model(images):  # are there stripes?
@@ -190,7 +190,7 @@ def swapped_accuracy(
     Raises:
         ValueError: If the two differ in shape, and as for `filtered_accuracy`.
 
-    Reference: Dissect, figure 6.
+    Reference: Dissect, figure 1(c, d).
 
     Example:
         >>> def model(images):  # are there stripes?

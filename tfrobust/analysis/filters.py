@@ -73,7 +73,7 @@ def low_pass(images: Any, scale: Any) -> tf.Tensor:
         ValueError: If images are of a wrong shape or type or too small, or the scale is
             out of range; eagerly also if a value is not finite.
 
-    Reference: Dissect, figure 1.
+    Reference: Dissect, figure 1(a, b).
 
     Example:
         >>> images = tf.reshape(tf.constant([0.0, 1.0, 0.5, 0.5]), [1, 2, 2, 1])
@@ -100,7 +100,7 @@ def high_pass(images: Any, scale: Any) -> tf.Tensor:
     Raises:
         ValueError: As for `low_pass`.
 
-    Reference: Dissect, figure 1.
+    Reference: Dissect, figure 6.
 
     Example:
         >>> images = tf.reshape(tf.constant([0.0, 1.0, 0.5, 0.5]), [1, 2, 2, 1])
@@ -161,7 +161,7 @@ def swap_high(images: Any, others: Any, scale: Any) -> tf.Tensor:
     Raises:
         ValueError: If the shapes differ, and as for `low_pass`.
 
-    Reference: Dissect, figure 6.
+    Reference: Dissect, figure 1(c, d).
 
     Example:
         >>> images, others = tf.fill([1, 2, 2, 1], 0.25), tf.fill([1, 2, 2, 1], 0.75)

@@ -190,7 +190,7 @@ def local_response(
             images are of a wrong shape, type or range, a layer is not there (the
             sentence lists those that are), or a setting is out of range.
 
-    Reference: the paper's section on local responses, its Figures 4, 5 and 9.
+    Reference: the paper's section on local responses, its Tables 1 to 5, Figure 4.
 
     Example:
         >>> import keras
@@ -245,7 +245,7 @@ def local_responses(
         ValueError: As for `local_response`; also if there is no network, or two have
             one name.
 
-    Reference: the paper's Figure 9, responses over the epochs of training.
+    Reference: the paper's Figures 5 and 9, responses over the epochs of training.
 
     Example:
         >>> from tfrobust.models import MLP

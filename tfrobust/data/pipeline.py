@@ -18,6 +18,9 @@ from tfrobust.data.base import Dataset
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
+OfImages = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Maps images of the data set `[B,H,W,C]` and their rows `[B]` to `[B,K,H,W,C]`."""
+
 # The order of examples and their augmentation draw from streams of their own.
 _SHUFFLE, _AUGMENT = 0, 1
 
@@ -54,7 +57,7 @@ def train_pipeline(
     augment: str | Augmentation | None = None,
     shard: tuple[int, int] | None = None,
     with_index: bool = False,
-    directions: np.ndarray | None = None,
+    directions: np.ndarray | OfImages | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of full size, for `epochs - start_epoch` epochs.
 
@@ -86,7 +89,10 @@ def train_pipeline(
             its image under augmentation, which must be `None` or `"crop_flip"`; what a
             crop adds at the border is 0. They are read whole into main memory,
             `2 N K height width channels` bytes, and twice that while the pipeline is
-            made: 3.1 and 6.1 GB for CIFAR-10.
+            made: 3.1 and 6.1 GB for CIFAR-10. Or a function that makes them with each
+            batch, such as `pag.StoredDirections(...).of_images`: of float32 images
+            `(B, height, width, channels)` in [0, 1], before augmentation, and their
+            rows int32 `(B,)` in `dataset`.
 
     Returns:
         A `tf.data.Dataset` of (images float32 `(B, height, width, channels)` in
@@ -116,6 +122,8 @@ def train_pipeline(
     transform = _augmentation(augment)
     if directions is not None:
         _check_directions(directions, dataset, transform)
+    of_images = directions if callable(directions) else None
+    stored = None if callable(directions) else directions
 
     def plan(epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Which examples go into each batch of an epoch, and each batch's seed."""
@@ -130,7 +138,10 @@ def train_pipeline(
     ) -> tuple[Any, tf.Tensor]:
         """Gather, augment and convert one batch."""
         images, labels, *others = (tf.gather(whole, index) for whole in data)
-        images = _with_channels_of(_to_unit_range(images), others)
+        images = _to_unit_range(images)
+        if of_images is not None:
+            others = [_made(of_images, images, index)]
+        images = _with_channels_of(images, others)
         if transform is not None:
             spec = images.shape
             images = transform(images, _fold(seed, _AUGMENT, epoch, step))
@@ -143,7 +154,7 @@ def train_pipeline(
         return (named if len(named) > 1 else named["images"]), labels
 
     plans = tf.data.Dataset.range(start_epoch, epochs).map(plan).unbatch()
-    pipeline = _with_data(plans, dataset, directions).map(
+    pipeline = _with_data(plans, dataset, stored).map(
         lambda plan, data: batch(plan[0], plan[1], plan[2], data),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -225,6 +236,19 @@ def _with_channels_of(images: tf.Tensor, others: list[tf.Tensor]) -> tf.Tensor:
     return tf.concat([images, tf.cast(channels, tf.float32)], axis=-1)
 
 
+def _made(of_images: OfImages, images: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """What a function makes of a batch, which must be K images for each of it."""
+    made = of_images(images, index)
+    shape = tuple(made.shape) if tf.is_tensor(made) else type(made).__name__
+    size, *rest = images.shape
+    if len(shape) != 5 or (shape[0], *shape[2:]) != (size, *rest) or not shape[1]:
+        raise ValueError(
+            f"`directions` must return a tensor ({size}, K, "
+            f"{', '.join(map(str, rest))}), K for each image. Received: {shape}"
+        )
+    return tf.cast(made, tf.float32)
+
+
 def _apart(values: tf.Tensor, channels: int) -> dict[str, tf.Tensor]:
     """What `_with_channels_of` put together, by name."""
     count = values.shape[-1] // channels - 1
@@ -290,9 +314,22 @@ def _augmentation(augment: str | Augmentation | None) -> Augmentation | None:
 
 
 def _check_directions(
-    directions: np.ndarray, dataset: Dataset, transform: Augmentation | None
+    directions: np.ndarray | OfImages,
+    dataset: Dataset,
+    transform: Augmentation | None,
 ) -> None:
     """Refuse directions of other images, and those that cannot follow their image."""
+    if not callable(directions):
+        _check_rows(directions, dataset)
+    if transform not in (None, augmentations.crop_flip):
+        raise ValueError(
+            "`augment` must be None or 'crop_flip' with `directions`, which another "
+            f"function would not move with the images. Received: augment={transform!r}"
+        )
+
+
+def _check_rows(directions: np.ndarray, dataset: Dataset) -> None:
+    """Refuse an array that is not of these images."""
     shape = np.shape(directions)
     fits = len(shape) == 5 and shape[1] and shape[0] == len(dataset)
     if not fits or shape[2:] != dataset.image_shape or directions.dtype != np.float16:
@@ -301,11 +338,6 @@ def _check_directions(
             f"`directions` must be a float16 array ({len(dataset)}, K, {height}, "
             f"{width}, {channels}), K for each image of {dataset.name!r}. Received: "
             f"shape {shape} and type {getattr(directions, 'dtype', type(directions))}"
-        )
-    if transform not in (None, augmentations.crop_flip):
-        raise ValueError(
-            "`augment` must be None or 'crop_flip' with `directions`, which another "
-            f"function would not move with the images. Received: augment={transform!r}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Image classifiers in three variants of one skeleton: standard, softplus, lcnn.
+"""Image classifiers as published (plain), and in the three variants of the LCNN paper.
 
 The two ImageNet networks are Keras's own, in one variant. `build` makes a network by
 its name, `register` gives one of your own a name, `load` takes any classifier from
@@ -20,7 +20,7 @@ from tfrobust.models.loading import LoadedClassifier, LoadError, load
 from tfrobust.models.mlp import MLP
 from tfrobust.models.pytorch import from_pytorch
 from tfrobust.models.registry import build, names, register, settings
-from tfrobust.models.resnet import ResNet18, ResNet34
+from tfrobust.models.resnet import ResNet18, ResNet34, ResNet50
 from tfrobust.models.resnet9 import ResNet9
 from tfrobust.models.vgg import VGG11
 from tfrobust.models.zoo import list_pretrained, pretrained, pretrained_card
@@ -39,6 +39,7 @@ __all__ = [
     "ResNet9",
     "ResNet18",
     "ResNet34",
+    "ResNet50",
     "ResNet50V2",
     "betas",
     "build",

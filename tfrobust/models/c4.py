@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tfrobust.layers import SpectralConv2D
-from tfrobust.models.parts import Parts, check_image_shape
+from tfrobust.models.parts import VARIANTS, Parts, check_image_shape
 from tfrobust.models.registry import register
 from tfrobust.settings import require_steps
 
@@ -67,6 +67,13 @@ def C4(
             f"`input_shape` must have a height and width of at least {_SMALLEST}, "
             "which C4's unpadded convolutions shrink to one place. "
             f"Received: input_shape={shape}"
+        )
+    # Its standard variant is plain already: ReLU, and no norm.
+    allowed = [name for name in VARIANTS if name != "plain"]
+    if variant not in allowed:
+        raise ValueError(
+            f"`variant` must be one of {', '.join(allowed)}. "
+            f"Received: variant={variant!r}"
         )
     parts = Parts(variant=variant, beta=beta)
     convolution = SpectralConv2D if parts.has("spectral") else keras.layers.Conv2D

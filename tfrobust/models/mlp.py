@@ -1,4 +1,4 @@
-"""Multilayer perceptron, standard and low-curvature."""
+"""Multilayer perceptron, plain, standard and low-curvature."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def MLP(
     beta: float = 5.0,
     name: str = "mlp",
 ) -> keras.Model:
-    """Dense layers with centered softplus between them, and no normalisation.
+    """Dense layers with centered softplus or ReLU between them, and no normalisation.
 
     Args:
         input_shape: Shape of one input, any rank: `(2,)` for a point in the plane,
             `(28, 28, 1)` for an image; it is flattened.
         classes: Number of classes K.
-        variant: `"standard"` (dense, softplus at beta = 1000), `"softplus"` (at `beta`)
-            or `"lcnn"` (spectral dense, learnable beta).
+        variant: `"standard"` (dense, softplus at beta = 1000), `"plain"` (dense, ReLU),
+            `"softplus"` (at `beta`) or `"lcnn"` (spectral dense, learnable beta).
         hidden: Units of each hidden layer.
         beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         name: Name of the model.

@@ -1,4 +1,4 @@
-"""The parts that turn one skeleton into its standard, softplus and lcnn variants."""
+"""The parts that turn one skeleton into its variants, from plain to lcnn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrobust.layers import (
 )
 from tfrobust.settings import require_steps
 
-VARIANTS = ("standard", "softplus", "lcnn")
+VARIANTS = ("standard", "plain", "softplus", "lcnn")
 LCNN_PARTS = ("activation", "spectral", "norm")
 
 # At this sharpness softplus is ReLU to within log(2)/1000; the paper's standard
@@ -29,7 +29,8 @@ class Parts:
     """Makes the convolutions, norms, activations and dense layers of a variant.
 
     Attributes:
-        variant: `"standard"` (plain convolution, batch norm without scale and shift,
+        variant: `"plain"` (the published networks: plain convolution, batch norm with
+            scale and shift, ReLU), `"standard"` (batch norm without scale and shift,
             softplus at beta = 1000), `"softplus"` (the same at a softer fixed beta) or
             `"lcnn"` (spectral, gamma-Lipschitz, centered softplus with a learnable
             beta).
@@ -77,6 +78,11 @@ class Parts:
                 f"Received: lcnn_parts={self.lcnn_parts!r}, variant={self.variant!r}"
             )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the published network, with ReLU and an affine batch norm."""
+        return self.variant == "plain"
+
     def has(self, part: str) -> bool:
         """Whether a part, one of `LCNN_PARTS`, is the low-curvature one."""
         chosen = self.lcnn_parts.split("+")
@@ -98,15 +104,15 @@ class Parts:
         )(x)
 
     def norm(self, x: Any, name: str) -> Any:
-        """Batch normalisation without scale and shift."""
+        """Batch normalisation, with scale and shift in `plain` only."""
         if self.has("norm"):
             layer = LipschitzBatchNormalization(
                 gamma=self.gamma, synchronized=self.synchronized, name=name, **_NORM
             )
         else:
             layer = keras.layers.BatchNormalization(
-                center=False,
-                scale=False,
+                center=self.is_plain,
+                scale=self.is_plain,
                 synchronized=self.synchronized,
                 name=name,
                 **_NORM,
@@ -114,11 +120,23 @@ class Parts:
         return layer(x)
 
     def activation(self, x: Any, name: str) -> Any:
-        """Centered softplus, its beta learnable in `lcnn` only."""
+        """Centered softplus, its beta learnable in `lcnn` only; ReLU in `plain`."""
+        if self.is_plain:
+            return keras.layers.ReLU(name=name)(x)
         learns = self.has("activation")
         soft = learns or self.variant == "softplus"
         beta = self.beta if soft else _STANDARD_BETA
         return CenteredSoftplus(beta, trainable=learns, name=name)(x)
+
+    def joined(self, branch: Any, shortcut: Any, name: str) -> Any:
+        """Half the sum of branch and shortcut, which is 1-Lipschitz if both are.
+
+        The sum itself in `plain`.
+        """
+        if self.is_plain:
+            return keras.layers.Add(name=f"{name}_sum")([branch, shortcut])
+        # A layer, not `0.5 * (a + b)`: Keras marks a scaled symbolic tensor as sparse.
+        return keras.layers.Average(name=f"{name}_average")([branch, shortcut])
 
     def convolution_block(
         self, x: Any, filters: int, name: str, strides: int = 1

@@ -25,6 +25,7 @@ def ResNet9(
     beta: float = 5.0,
     gamma: float = 10.0,
     synchronized: bool = False,
+    lcnn_parts: str = "all",
     name: str = "resnet9",
 ) -> keras.Model:
     """ResNet-9: eight convolutions, two residual blocks and one dense layer.
@@ -38,14 +39,18 @@ def ResNet9(
     Args:
         input_shape: `(height, width, channels)`; height and width at least 8.
         classes: Number of classes K.
-        variant: `"standard"` (softplus at beta = 1000), `"softplus"` (at `beta`) or
-            `"lcnn"` (low-curvature layers).
+        variant: `"plain"` (ReLU, batch norms with scale and shift, blocks that return
+            the sum), `"standard"` (softplus at beta = 1000), `"softplus"` (at `beta`)
+            or `"lcnn"` (low-curvature layers).
         width: Channels of the first convolution; 64 is the published network, 32 suits
             a laptop.
         beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of every norm (`lcnn` only).
         synchronized: Whether batch norms share statistics over the replicas of a
             `tf.distribute` strategy.
+        lcnn_parts: Which parts of `lcnn` are low-curvature: `"all"`, or some of
+            `activation`, `spectral` and `norm` with + between, the others being those
+            of `standard`.
         name: Name of the model.
 
     Returns:
@@ -71,7 +76,13 @@ def ResNet9(
             "`input_shape` must have a height and width of at least 8, since ResNet-9 "
             f"halves them three times. Received: input_shape={shape}"
         )
-    parts = Parts(variant=variant, beta=beta, gamma=gamma, synchronized=synchronized)
+    parts = Parts(
+        variant=variant,
+        beta=beta,
+        gamma=gamma,
+        synchronized=synchronized,
+        lcnn_parts=lcnn_parts,
+    )
     images = keras.Input(shape, name="images")
     x = parts.convolution_block(images, width, name="stem")
     for stage, (multiple, residual) in enumerate(_STAGES, start=1):
@@ -87,4 +98,4 @@ def _block(x: Any, filters: int, parts: Parts, name: str) -> Any:
     """Two convolutions, each with norm and activation, beside the shortcut."""
     branch = parts.convolution_block(x, filters, name=f"{name}_a")
     branch = parts.convolution_block(branch, filters, name=f"{name}_b")
-    return keras.layers.Average(name=f"{name}_average")([branch, x])
+    return parts.joined(branch, x, name=name)

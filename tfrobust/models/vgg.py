@@ -1,4 +1,4 @@
-"""VGG-11 for small images, standard and low-curvature."""
+"""VGG-11 for small images, plain, standard and low-curvature."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def VGG11(
     Args:
         input_shape: `(height, width, channels)`; height and width at least 32.
         classes: Number of classes K.
-        variant: `"standard"` (softplus at beta = 1000), `"softplus"` (at `beta`) or
-            `"lcnn"` (low-curvature layers).
+        variant: `"standard"` (softplus at beta = 1000), `"plain"` (ReLU, and batch
+            norms with scale and shift), `"softplus"` (at `beta`) or `"lcnn"`
+            (low-curvature layers).
         width: Channels of the first convolution; 64 is the published network.
         beta: Of every activation: where `lcnn` starts, what `softplus` keeps.
         gamma: Initial gamma of every norm (`lcnn` only).

@@ -24,6 +24,7 @@ from tfrobust.pag.representatives import (
     NearestNeighbor,
     OneImage,
 )
+from tfrobust.pag.stored import StoredDirections
 from tfrobust.pag.teacher import Teacher
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Directions",
     "NearestNeighbor",
     "OneImage",
+    "StoredDirections",
     "Teacher",
     "build",
     "cache_directions",

@@ -65,3 +65,31 @@ class Directions:
                 f"{type(self).__name__} of images {tuple(self.image_shape)}, a network "
                 f"of {tuple(image_shape)}"
             )
+
+
+def of_batch(chosen: tf.Tensor, extras: Mapping[str, tf.Tensor] | None) -> tf.Tensor:
+    """The directions that came with a batch, of some classes.
+
+    Args:
+        chosen: int32 `[B,k]`, the requested classes of each image.
+        extras: With the `directions`, `[B,K,H,W,C]`, that `train_pipeline` made.
+
+    Returns:
+        `[B,k,H,W,C]`.
+
+    Raises:
+        ValueError: If `extras` has no `directions`.
+
+    Example:
+        >>> batch = {"directions": tf.reshape(tf.range(6.0), [1, 3, 1, 1, 2])}
+        >>> of_batch(tf.constant([[2]]), batch).numpy().ravel().tolist()
+        [4.0, 5.0]
+    """
+    extras = extras or {}
+    if "directions" not in extras:
+        raise ValueError(
+            "A batch must hold the `directions` of its images, as "
+            "train_pipeline(directions=...) makes it. Received: "
+            f"{', '.join(sorted(extras)) or 'images'} alone"
+        )
+    return tf.gather(extras["directions"], chosen, batch_dims=1)

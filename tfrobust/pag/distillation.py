@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfrobust.core.pixels import UNIT
 from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
-from tfrobust.pag.base import Directions
+from tfrobust.pag.base import Directions, of_batch
 from tfrobust.pag.cache_folder import CacheFolder, is_complete
 from tfrobust.pag.teacher import Teacher
 from tfrobust.settings import require_steps
@@ -205,14 +205,7 @@ class CachedDirections(Directions):
         Raises:
             ValueError: If `extras` has no `directions`.
         """
-        extras = extras or {}
-        if "directions" not in extras:
-            raise ValueError(
-                "A batch must hold the `directions` of its images, as "
-                "train_pipeline(directions=...) makes it. Received: "
-                f"{', '.join(sorted(extras)) or 'images'} alone"
-            )
-        return tf.gather(extras["directions"], chosen, batch_dims=1)
+        return of_batch(chosen, extras)
 
 
 def _shape(dataset: Dataset, classes: int) -> tuple[int, ...]:

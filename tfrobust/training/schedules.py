@@ -21,7 +21,8 @@ def step_decay(
         epochs: Length of the whole run.
         steps_per_epoch: Optimiser steps an epoch.
         milestones: Shares of the run, increasing, in (0, 1); each is rounded down to
-            a whole epoch, as in the paper's release.
+            a whole epoch, as in the paper's release. None at all, `()`, is a constant
+            rate.
         factor: What the rate is multiplied by at each milestone.
 
     Returns:
@@ -32,7 +33,8 @@ def step_decay(
         ValueError: If `milestones` are not increasing shares in (0, 1).
 
     Reference: Srinivas et al. 2022 (LCNN), section 5: 0.1, divided by 10 at 150 and 175
-    of 200 epochs (LCNN-S2).
+    of 200 epochs (LCNN-S2). Ganz et al. 2023 (PAG), PAG-S2: 0.01, and no schedule is
+    mentioned.
 
     Example:
         >>> from tfrobust.training import step_decay
@@ -41,9 +43,10 @@ def step_decay(
         [0.1, 0.01, 0.001]
     """
     increasing = all(a < b for a, b in zip(milestones, milestones[1:], strict=False))
-    if not milestones or not (0 < milestones[0] and increasing and milestones[-1] < 1):
+    within = all(0 < share < 1 for share in milestones)
+    if not (within and increasing):
         raise ValueError(
-            "`milestones` must be one or more increasing shares in (0, 1). "
+            "`milestones` must be increasing shares in (0, 1), or none. "
             f"Received: milestones={milestones}"
         )
     # 0.57 * 100 is a little less than 57 in floating point.

@@ -28,10 +28,10 @@ class _Plain(LogFormatter):
 def local_responses(panels: Mapping[str, Mapping[str, LocalResponse]]) -> Figure:
     """One column a network, one line a group of images, over the layers.
 
-    As Figure 5 of "Dissecting Local Properties of Adversarial Examples": the upper row
-    has the largest difference in a layer, the lower one their sum, each the mean over
-    images with its standard error. All columns share their axes. A group has one colour
-    in all of them; one without an image is named in its panel, not drawn.
+    As Tables 1 to 5 of "Dissecting Local Properties of Adversarial Examples": the upper
+    row has the largest difference in a layer, the lower one their sum, each the mean
+    over images with its standard error. All columns share their axes. A group has one
+    colour in all of them; one without an image is named in its panel, not drawn.
 
     Args:
         panels: `{network: {group: response}}`, such as `"success"`, `"failure"` and
@@ -84,8 +84,8 @@ def local_responses_over_epochs(
 ) -> Figure:
     """One column a run, one line a layer, over the epochs of training.
 
-    As Figure 9 of the same paper; rows and errors as in `local_responses`. The darker a
-    line, the nearer its layer is to the image.
+    As Figures 5 (largest) and 9 (sum) of the same paper; rows and errors as in
+    `local_responses`. The darker a line, the nearer its layer is to the image.
 
     Args:
         runs: `{run: {epoch: response}}`; see `tfrobust.analysis.local_responses`. An

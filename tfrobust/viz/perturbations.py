@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,8 @@ def perturbation_panels(
         for axes, channel in zip(row[4:], np.moveaxis(change, -1, 0), strict=True):
             _show_change(axes, channel, eps)
     for axes, name in zip(grid[:, 0], names or (), strict=False):
-        axes.set_ylabel(name, fontsize=8)
+        # As wide as a panel is high: the names of two rows would meet.
+        axes.set_ylabel(textwrap.fill(name, 16), fontsize=8)
     _add_bar(figure, grid, eps)
     return figure
 

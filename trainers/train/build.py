@@ -240,7 +240,7 @@ def make_directions(
     try:
         if config.teacher_cache and teacher is not None:
             return teacher_cache.directions(config, train, teacher.network)
-        return pag.build(
+        made = pag.build(
             config.pag,
             train.images,
             train.labels,
@@ -250,6 +250,7 @@ def make_directions(
         )
     except ValueError as error:
         raise UsageError(f"--pag={config.pag}: {error}") from error
+    return pag.StoredDirections(made) if config.stored else made
 
 
 def make_penalties(

@@ -123,6 +123,8 @@ def _aligned(config: TrainConfig, classes: int) -> str:
         towards += f", {config.teacher}"
     if config.teacher_cache:
         towards += f", kept in {config.teacher_cache}"
+    elif config.stored:
+        towards += ", from the image before augmentation"
     count = config.pag_classes or classes
     drawn = f"all {classes}" if count == classes else f"{count} of {classes}"
     signs = "each exactly" if config.pag_exact or count == 1 else "by random signs"

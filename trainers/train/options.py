@@ -25,12 +25,13 @@ from tfrobust.cli.flags import (
 from tfrobust.cli.program import UsageError
 from tfrobust.core.specs import Spec
 
-VARIANTS = ("standard", "softplus", "lcnn")
+VARIANTS = ("standard", "plain", "softplus", "lcnn")
 NO_ADVERSARY = ("", "off")
 AUGMENTATIONS = ("none", "crop_flip")
 OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("steps", "one_cycle", "constant")
+SCHEDULES = ("steps", "one_cycle")
 PRECISIONS = ("off", "bfloat16", "float16")
+DIRECTIONS = ("auto", "augmented", "stored")
 STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
 
 # Fields that say how to run, not what to compute; they are not part of `run.flags`.
@@ -81,15 +82,17 @@ class _Network(Settings, title="Network"):
 
     model: str = string(
         "resnet18",
-        "Architecture: c4, mlp, resnet9, resnet18, resnet34, vgg11, or one that an "
-        "--import registers (tfrobust.models.register). Settings may follow, such as "
-        "resnet18:lcnn_parts=norm (docs/results/lcnn.md) or my_network:depth=3.",
+        "Architecture: c4, mlp, resnet9, resnet18, resnet34, resnet50, vgg11, or one "
+        "that an --import registers (tfrobust.models.register). Settings may follow, "
+        "such as resnet18:lcnn_parts=norm (docs/results/lcnn.md) or my_network:depth=3.",
     )
     variant: str = choice(
         "standard",
         VARIANTS,
         "standard, or lcnn: the same skeleton with low-curvature layers, or "
-        "softplus: standard with activations at --initial_beta.",
+        "softplus: standard with activations at --initial_beta, or plain: the "
+        "published network, with ReLU, batch norms with scale and shift, and blocks "
+        "that return a sum.",
     )
     width: int = integer(
         64,
@@ -102,7 +105,10 @@ class _Network(Settings, title="Network"):
         "Where every beta of an lcnn starts, or the fixed one of a softplus.",
         at_least=1e-06,
         needs=(
-            Need("--variant=lcnn or softplus", lambda v: v["variant"] != "standard"),
+            Need(
+                "--variant=lcnn or softplus",
+                lambda v: v["variant"] in ("lcnn", "softplus"),
+            ),
             Need(
                 "random weights, not an --initial, which brings its own",
                 lambda v: v["variant"] != "lcnn" or not v["initial"],
@@ -248,6 +254,18 @@ class _AlignedGradients(Settings, title="Aligned gradients"):
             lambda v: v["pag"] != "off" and v["pag_weight"],
         ),
     )
+    pag_directions: str = choice(
+        "auto",
+        DIRECTIONS,
+        "Directions of which image: augmented is the one that the network sees, "
+        "cropped and mirrored; stored is that of the data set, whose directions are "
+        "then cropped and mirrored with it, as if computed before training. auto: "
+        "stored with a --teacher_cache, else augmented.",
+        needs=Need(
+            "a --pag other than off, of a weight above 0",
+            lambda v: v["pag"] != "off" and v["pag_weight"],
+        ),
+    )
     teacher: str = string(
         "",
         "Network whose gradients --pag=rigd distils: a run's folder, a "
@@ -307,12 +325,12 @@ class _Optimization(Settings, title="Optimisation"):
         SCHEDULES,
         "What becomes of the rate: steps divides it by 10 at each of --decay_at; "
         "one_cycle lets it rise from 0 over the first --warmup of the run and fall to "
-        "0 along a cosine, which suits short runs; constant.",
+        "0 along a cosine, which suits short runs.",
     )
     decay_at: str = string(
         "0.75,0.875",
         "Shares of the epochs, rising and between 0 and 1, with commas; "
-        "each is rounded down to a whole epoch.",
+        "each is rounded down to a whole epoch. Empty: the rate stays as it is.",
         needs=Need("--schedule=steps", lambda v: v["schedule"] == "steps"),
     )
     warmup: float = number(
@@ -434,6 +452,13 @@ class TrainConfig(
         """Whether gradients are aligned with directions."""
         return self.pag != "off" and self.pag_weight > 0
 
+    @property
+    def stored(self) -> bool:
+        """Whether directions are those of the images before augmentation."""
+        if self.pag_directions == "auto":
+            return bool(self.teacher_cache)
+        return self.pag_directions == "stored"
+
     def _rules(self) -> list[tuple[Any, str]]:
         """What must hold, and what is said where it does not."""
         curved = self.curvature_beta or self.curvature_gamma
@@ -441,7 +466,7 @@ class TrainConfig(
             (
                 self.variant == "lcnn" or not curved,
                 "--curvature_beta and --curvature_gamma need --variant=lcnn: a "
-                "standard network has no beta and no gamma.",
+                f"{self.variant} network has no beta and no gamma to train.",
             ),
             (
                 (self.attacked and not self.trades) or self.adversary_share == 1,
@@ -455,6 +480,15 @@ class TrainConfig(
             (
                 self.teacher or not self.teacher_cache,
                 "--teacher_cache needs a --teacher.",
+            ),
+            (
+                not (self.teacher_cache and self.pag_directions == "augmented"),
+                "--pag_directions=augmented computes a teacher's gradients in every "
+                "step, not with --teacher_cache.",
+            ),
+            (
+                self.teacher_cache or not (self.teacher and self.stored),
+                "--pag_directions=stored with a --teacher needs --teacher_cache.",
             ),
             (
                 not self.watch_robust or self.distribute != "multi_worker",
@@ -516,19 +550,20 @@ def _check_form(flag: str, text: str) -> None:
 def _check_decay(text: str) -> None:
     """Raises `UsageError` unless the shares are rising and between 0 and 1."""
     try:
-        shares = decay_shares(text)
+        ends = (0.0, *decay_shares(text), 1.0)
     except ValueError:
-        shares = ()
-    ends = (0.0, *shares, 1.0)
-    if not shares or any(not a < b for a, b in zip(ends, ends[1:], strict=False)):
-        raise UsageError(f"--decay_at={text}: must be rising numbers between 0 and 1.")
+        ends = (1.0, 0.0)
+    if any(not a < b for a, b in zip(ends, ends[1:], strict=False)):
+        raise UsageError(
+            f"--decay_at={text}: must be rising numbers between 0 and 1, or empty."
+        )
 
 
 def decay_shares(text: str) -> tuple[float, ...]:
     """The numbers of `--decay_at`.
 
     Args:
-        text: One or more numbers, commas between them.
+        text: Numbers, commas between them, or nothing.
 
     Returns:
         Them, in their order.
@@ -536,4 +571,4 @@ def decay_shares(text: str) -> tuple[float, ...]:
     Raises:
         ValueError: If one is no number.
     """
-    return tuple(float(share) for share in text.split(","))
+    return tuple(float(share) for share in text.split(",")) if text.strip() else ()

@@ -14,11 +14,9 @@ from trainers.train.options import TrainConfig, decay_shares
 
 def make(
     config: TrainConfig, steps_per_epoch: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """The rate at each step of a run, as an optimiser takes it."""
     rate, epochs = config.learning_rate, config.epochs
-    if config.schedule == "constant":
-        return rate
     if config.schedule == "one_cycle":
         return one_cycle(rate, epochs, steps_per_epoch, config.warmup)
     return step_decay(rate, epochs, steps_per_epoch, decay_shares(config.decay_at))
@@ -27,8 +25,6 @@ def make(
 def describe(config: TrainConfig) -> str:
     """`learning rate 0.1, divided by 10 after epochs 150 and 175`."""
     rate = f"learning rate {config.learning_rate:g}"
-    if config.schedule == "constant":
-        return f"{rate}, constant"
     if config.schedule == "one_cycle":
         return (
             f"{rate} after {config.warmup:.0%} of the run, which begins and ends at 0"
@@ -39,6 +35,8 @@ def describe(config: TrainConfig) -> str:
 def _decays(config: TrainConfig) -> str:
     """What `step_decay` does to the rate, read off a run of one step an epoch."""
     shares = decay_shares(config.decay_at)
+    if not shares:
+        return "constant"
     schedule = step_decay(config.learning_rate, config.epochs, 1, shares)
     # A rate ends with its boundary; one at the end of the run changes nothing.
     ends = [int(step) + 1 for step in schedule.get_config()["boundaries"]]

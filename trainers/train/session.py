@@ -152,7 +152,11 @@ def _batches(
     directions: pag.Directions | None,
 ) -> tf.data.Dataset:
     """What is trained on, with what the penalties need to know of each image."""
-    cached = directions.rows if isinstance(directions, pag.CachedDirections) else None
+    beside: Any = None
+    if isinstance(directions, pag.CachedDirections):
+        beside = directions.rows
+    elif isinstance(directions, pag.StoredDirections):
+        beside = directions.of_images
     return data.train_pipeline(
         train_data,
         batch_size=config.batch_size,
@@ -161,7 +165,7 @@ def _batches(
         start_epoch=first_epoch,
         augment=None if config.augment == "none" else config.augment,
         with_index=directions is not None and directions.needs_index,
-        directions=cached,
+        directions=beside,
     )
 
 

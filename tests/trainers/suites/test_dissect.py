@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -23,10 +24,11 @@ from tests.trainers.suites.test_pag import expected_mean, pixels, small_network
 from tfrobust import attacks, data
 from tfrobust.cli.loading import load_classifier
 from tfrobust.cli.program import UsageError
-from tfrobust.cli.records import read_evaluation
+from tfrobust.cli.prose import Prose
+from tfrobust.cli.records import Records, read_evaluation
 from tfrobust.training import KeepEpochs, RobustModel, kept_epochs
 from trainers.suites import attacks as suite_attacks
-from trainers.suites.dissect import checkpoints, measures
+from trainers.suites.dissect import checkpoints, measures, page
 from trainers.suites.dissect import measure as dissect_suite
 from trainers.suites.evaluation import flag_lines
 
@@ -255,14 +257,16 @@ def test_flags_repeat_the_evaluation():
 
 
 def test_papers_flagfile():
-    """PGD-20 from a random start in steps of 1/255, within 8/255."""
+    """PGD-20 from a random start in steps of 1/255, and FGSM, within 8/255 (DIS-S4)."""
     run, (suite,) = parse(f"--flagfile={FLAGFILES}/evaluate_dissect.flags", "--model=a")
     assert suite.name == "dissect" and not suite.own.checkpoints
     expected = attacks.PGD(
         norm="inf", eps=8 / 255, steps=20, step_size=1 / 255, early_stop=False
     )
     suite.prepare()
-    assert suite._attacks == {"PGD Linf 8/255": expected} and expected.random_start
+    fgsm = attacks.FGSM(norm="inf", eps=8 / 255)
+    assert suite._attacks == {"PGD Linf 8/255": expected, "FGSM Linf 8/255": fgsm}
+    assert expected.random_start
     assert (suite.own.dissect_scales, suite.own.dissect_high) == (15, 0.5)
     _, (default,) = parse("--suite=dissect", "--model=a")
     default.prepare()
@@ -415,6 +419,27 @@ def again(written, logits):
     return results
 
 
+@pytest.fixture(scope="module")
+def potential(written, logits, again):
+    """`potential[model, attack]`: where the search ends on every image, fooled or not.
+
+    Those that an attack leaves alone, as training would perturb them, one by one.
+    """
+    results = {}
+    for name in NAMES:
+        index, labels = written.index(name), written.rows(name)["label"].astype(int)
+        natural = pixels(index)
+        for title, attack in ATTACKS.items():
+            images = np.array(again[name, title].adversarial)
+            for row in np.flatnonzero((images == natural).all((1, 2, 3))):
+                one = slice(row, row + 1)
+                images[one] = attack.perturb(
+                    logits["calls"][name], natural[one], labels[one]
+                )
+            results[name, title] = images
+    return results
+
+
 def check_mean(actual, values, **tolerance):
     """A record: images, mean and standard error of these."""
     tolerance = {"rtol": 1e-4, "atol": 1e-6, **tolerance}
@@ -469,10 +494,15 @@ def test_accuracy_under_attack(written, logits, again, name, attack):
 
 
 @pytest.mark.slow
-def test_attacks_break_some_and_not_others(written):
-    """Or the tests of means over groups would compare nothing."""
+def test_attacks_break_some_and_not_others(written, potential):
+    """Or the tests of means over groups would compare nothing. Every image is moved."""
     counts = [np.sum(written.groups(name), axis=1) for name in OPEN]
     assert (np.sum(counts, axis=0) > 1).all(), counts
+    for (name, attack), images in potential.items():
+        moved = np.abs(images - pixels(written.index(name))).max((1, 2, 3))
+        assert moved.min() > 1e-3, (name, attack)
+        if attack == MAIN:
+            assert moved.max() < 4 / 255 + 1e-6
 
 
 def neighbors(changes):
@@ -531,10 +561,10 @@ def low_passed(images, scale):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPEN)
-def test_filtered_and_swapped(written, logits, again, name):
+def test_filtered_and_swapped(written, logits, potential, name):
     """At each scale, 0 and sqrt(2) among them, on images that NumPy filtered."""
     labels = written.rows(name)["label"]
-    adversarial = again[name, MAIN].adversarial
+    adversarial = potential[name, MAIN]
     shown = {"natural": pixels(written.index(name)), "adversarial": adversarial}
 
     def check(quantity, scale, shown_images, **setting):
@@ -572,7 +602,7 @@ def log_amplitude(images):
 
 
 @pytest.mark.slow
-def test_amplitude_spectra(written, again):
+def test_amplitude_spectra(written, potential):
     """Natural ones, and differences after the attack, band by band."""
     table = written.table("Amplitude spectra")
     natural = log_amplitude(pixels(written.index()))
@@ -586,7 +616,7 @@ def test_amplitude_spectra(written, again):
             float(cells["natural"]), natural[band].mean(), **tolerance
         )
         for name in NAMES:
-            difference = log_amplitude(again[name, MAIN].adversarial) - natural
+            difference = log_amplitude(potential[name, MAIN]) - natural
             shown = float(cells[f"{name}, difference"])
             np.testing.assert_allclose(shown, difference[band].mean(), **tolerance)
     # Perturbations are seen where images have little.
@@ -622,13 +652,15 @@ def responses(written, logits, again):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPEN)
-def test_local_responses(written, again, responses, name):
-    """Of each image by a sub-model's features; means over broken and withstood."""
+def test_local_responses(written, potential, responses, name):
+    """Of each image by a sub-model's features; means over all images, broken and
+    withstood.
+    """
     for attack in ATTACKS:
-        groups = dict(
+        groups = {"all": np.ones(12, bool)} | dict(
             zip(("broken", "withstood"), written.groups(name, attack), strict=True)
         )
-        expected = responses(name, again[name, attack].adversarial)
+        expected = responses(name, potential[name, attack])
         for (statistic, label), values in expected.items():
             about = {"attack": attack, "layer": label, "statistic": statistic}
             for group, chosen in groups.items():
@@ -647,8 +679,9 @@ def test_local_responses(written, again, responses, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_transferred(written, logits, again, responses, name):
-    """What others' images do: counted where they fooled theirs and this one is right.
+def test_transferred(written, logits, potential, responses, name):
+    """What others' images do: counted where they fooled theirs and this one is right,
+    and on all images, moved for the other model whether that was fooled or not.
 
     The served network is the second one: its images do the same to that one.
     """
@@ -657,7 +690,7 @@ def test_transferred(written, logits, again, responses, name):
         if source == name:
             assert not written.records.of(name).where("transfer", source=source)
             continue
-        images = again[source, MAIN].adversarial
+        images = potential[source, MAIN]
         fooled = logits[name](images).argmax(1) != labels
         counted = written.groups(source)[0] & right
         np.testing.assert_array_equal(
@@ -668,17 +701,23 @@ def test_transferred(written, logits, again, responses, name):
         check_mean(record, fooled[counted])
         shown = written.table("Transfer")[f"{source} to {name}"]
         assert shown["images"] == str(counted.sum())
+        check_mean(written.mean(name, "transfer_accuracy", source=source), ~fooled)
         if {source, name} == {"two", "served"}:
             assert record[0] > 0 and record[1] == 1.0
         if name == "served":
             continue
         for (statistic, label), values in responses(name, images).items():
             about = {"source": source, "layer": label, "statistic": statistic}
-            column = written.each(name, "local_response", **about)
-            np.testing.assert_allclose(
-                column, np.where(counted, values, np.nan), rtol=1e-3, atol=1e-5
-            )
-            check_mean(written.mean(name, "local_response", **about), column[counted])
+            every = np.ones(12, bool)
+            for group, chosen in (("transferred", counted), ("transferred all", every)):
+                about["group"] = group
+                column = written.each(name, "local_response", **about)
+                np.testing.assert_allclose(
+                    column, np.where(chosen, values, np.nan), rtol=1e-3, atol=1e-5
+                )
+                check_mean(
+                    written.mean(name, "local_response", **about), column[chosen]
+                )
 
 
 @pytest.mark.slow
@@ -762,7 +801,7 @@ def test_a_saved_model_is_measured_where_it_can_be(written):
     assert kinds >= absent | {"local_response", "last_difference"}
     assert not absent & {record.quantity for record in served.values()}
     for label, record in served.items():
-        if record.quantity != "transfer":
+        if record.quantity not in ("transfer", "transfer_accuracy"):
             np.testing.assert_allclose(record.estimate, two[label].estimate, rtol=2e-2)
             assert record.images == two[label].images
     shown = written.table("Models by measures")["served"]
@@ -848,6 +887,8 @@ def test_epochs(written, places):
             of_epoch("robust_accuracy", 3, rounded=False), ~result.success.numpy()
         )
         assert of_epoch("robust_accuracy", 3, rounded=False)[0] == 6
+        squares = sum(np.sum(w.astype(np.float64) ** 2) for w in network.get_weights())
+        assert of_epoch("squared_weights", 3)[1] == pytest.approx(squares)
         broken = (result.success & ~result.already).numpy()
         assert of_epoch("distortion", 3, rounded=False)[0] == broken.sum()
         table = written.table(f"Local responses over the epochs of {name}")
@@ -876,10 +917,65 @@ FILES = {
 }
 
 
+def test_panels_show_the_same_images_of_all_models():
+    """Figure 3: those that fell for every model; each model's own where none did."""
+
+    def about(*broken):
+        results = {
+            name: SimpleNamespace(
+                attacked={MAIN: SimpleNamespace(broken=np.array(row))}
+            )
+            for name, row in zip(OPEN, broken, strict=False)
+        }
+        own = SimpleNamespace(dissect_shown=2)
+        return SimpleNamespace(results=results, own=own)
+
+    first, second = [True, False, True, True, True], [False, True, True, True, True]
+    shown, same = page._broken_by(about(first, second), MAIN)
+    assert same and {name: [*rows] for name, rows in shown.items()} == {
+        "one": [2, 3],
+        "two": [2, 3],
+    }
+    shown, same = page._broken_by(
+        about(first, [False, True, False, False, False]), MAIN
+    )
+    assert not same and [*shown["one"]] == [0, 2] and [*shown["two"]] == [1]
+
+
+def test_what_panels_are_called():
+    """Figure 3 of PGD, 7 of FGSM, 8 of what failed, without a model that has none."""
+    made = {MAIN: ATTACKS[MAIN], "FGSM": attacks.FGSM(eps=0.1)}
+    every, none = np.array([True, True]), np.array([False, False])
+
+    def results(broken):
+        one = SimpleNamespace(broken=broken, groups={"withstood": ~broken})
+        return SimpleNamespace(attacked=dict.fromkeys(made, one), main=one)
+
+    own = SimpleNamespace(dissect_shown=1)
+    about = SimpleNamespace(
+        attacks=made,
+        results={"weak": results(every), "strong": results(none)},
+        own=own,
+        first=MAIN,
+    )
+    prose = Prose("trainers.suites.dissect", own=own, main=MAIN)
+    pgd, fgsm, failed = page._panels(prose, Records([]), about)
+    assert "As Figure 3 of the paper" in pgd.sentence
+    assert "for each model, since there is none" in pgd.sentence
+    assert "As Figure 7 of the paper" in fgsm.sentence
+    assert "As Figure 8 of the paper" in failed.sentence
+    assert "there is none of weak." in failed.sentence
+    assert [pgd.title, failed.title] == [
+        f"Perturbations by {MAIN}",
+        f"Perturbations by {MAIN} that failed",
+    ]
+
+
 @pytest.mark.slow
 def test_what_is_printed_and_written(written):
     """All files, every table on the terminal, strict JSON with the settings."""
-    figures = FIGURES | {"perturbations_0", "perturbations_1"}
+    panels = {"perturbations_0", "perturbations_1", "perturbations_failed"}
+    figures = FIGURES | panels
     assert {path.name for path in written.out.iterdir()} == FILES | {
         f"{name}.png" for name in figures
     }
@@ -887,7 +983,7 @@ def test_what_is_printed_and_written(written):
     assert [*written.kinds] == [*NAMES]
     assert written.page.count("<picture>") == len(figures)
     *titles, last = re.findall(r"<h2>(.*?)</h2>", written.page)
-    assert len(titles) == len(set(titles)) == 18 and last == "Settings"
+    assert len(titles) == len(set(titles)) == 19 and last == "Settings"
     # What is but a figure is not printed.
     drawn = ("Perturbations by", "Local responses over epochs,")
     missing = [title for title in titles if title not in written.ended.out]
@@ -948,7 +1044,7 @@ def test_an_attack_that_never_succeeds(harmless):
     for cells in harmless.table("Amplitude spectra").values():
         assert abs(float(cells["one, difference"])) < 0.02
     assert {path.name for path in harmless.out.iterdir()} == FILES | {
-        f"{name}.png" for name in FIGURES
+        f"{name}.png" for name in FIGURES | {"perturbations_failed"}
     }
     text = re.sub(r"<style>.*?</style>|base64,[^\"]*", "", harmless.page, flags=re.S)
     assert "nan" not in text.lower()

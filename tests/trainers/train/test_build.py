@@ -343,6 +343,16 @@ def test_directions_are_those_of_the_flag(parse, flags, kind):
     assert isinstance(decay, penalties.WeightDecay)
 
 
+def test_stored_directions_are_those_of_the_flag(parse):
+    """Of the images before augmentation; without the flag of those that are seen."""
+    config = parse("--pag=class_mean:scale=2", "--pag_directions=stored")
+    directions = build.make_directions(config, small_data())
+    assert isinstance(directions, pag.StoredDirections)
+    assert type(directions.source) is pag.ClassMean
+    (alignment, _) = build.make_penalties(config, directions)
+    assert alignment.directions is directions
+
+
 def test_the_scale_of_class_means(parse):
     """Without one it is the library's; a number is the constant."""
     train = small_data()

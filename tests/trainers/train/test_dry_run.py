@@ -111,6 +111,7 @@ MLP = "--dataset=shapes", "--model=mlp", "--width=5"
             "0.1,0.5",
             "divided by 10 after epoch 2; not at 0.1 of the run, in epoch 1",
         ),
+        (9, "", "constant"),
         (10, "0.5,0.55,0.8", "divided by 100 after epoch 5, by 10 after epoch 8"),
     ],
 )
@@ -135,23 +136,13 @@ def test_plan_of_the_rate(plan, parse, epochs, decay_at, sentence):
         assert float(model.optimizer.learning_rate) == pytest.approx(expected[epoch])
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence", "rates"),
-    [
-        (["--schedule=constant"], "0.1, constant", [0.1, 0.1, 0.1, 0.1]),
-        (
-            ["--schedule=one_cycle", "--warmup=0.5"],
-            "0.1 after 50% of the run, which begins and ends at 0",
-            [0, 0.05, 0.1, 0.05],
-        ),
-    ],
-)
-def test_plan_of_another_schedule(plan, parse, flags, sentence, rates):
+def test_plan_of_one_cycle(plan, parse):
     """In words, and as the optimiser has it at the quarters of a run."""
-    flags = *MLP, "--epochs=4", *flags
-    assert plan(*flags)["schedule"].endswith(f"learning rate {sentence}")
+    flags = *MLP, "--epochs=4", "--schedule=one_cycle", "--warmup=0.5"
+    sentence = "learning rate 0.1 after 50% of the run, which begins and ends at 0"
+    assert plan(*flags)["schedule"].endswith(sentence)
     model = build.make_model(parse(*flags), models.MLP((2,), 2, hidden=(2,)), 7)
-    for epoch, rate in enumerate(rates):
+    for epoch, rate in enumerate([0, 0.05, 0.1, 0.05]):
         model.optimizer.iterations.assign(7 * epoch)
         assert float(model.optimizer.learning_rate) == pytest.approx(rate)
     assert not model.optimizer.nesterov

@@ -34,6 +34,7 @@ def test_precision_reaches_the_layers(parse, flag, compute):
     ("model", "variant", "size", "convolutions"),
     [
         ("resnet18", "standard", 8, 17 + 3),
+        ("resnet18", "plain", 8, 17 + 3),
         ("resnet34", "standard", 8, 33 + 3),
         ("vgg11", "lcnn", 32, 8),
         ("mlp", "lcnn", 8, 0),

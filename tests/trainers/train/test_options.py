@@ -55,6 +55,7 @@ OTHER = {
     "pag_weight": 0.1 + 0.2,
     "pag_classes": 2,
     "pag_exact": True,
+    "pag_directions": "stored",
     "penalty": ("cure:weight=0.5,step=1/3", "own"),
     "teacher": "pretrained:cifar10_lcnn",
     "teacher_cache": "cache/lcnn",
@@ -110,7 +111,7 @@ def test_help_names_every_flag_once_with_its_default(cifar):
     assert "  --workdir, default ''" in lines
     assert "  --resume, default False" in lines
     assert "  --learning_rate, default 0.1" in lines
-    assert "  --variant (standard|softplus|lcnn), default 'standard'" in lines
+    assert "  --variant (standard|plain|softplus|lcnn), default 'standard'" in lines
     for title in cli_flags.GROUPS:
         assert f"{title}:" in lines
     assert max(map(len, lines)) <= 88
@@ -202,6 +203,14 @@ def test_a_default_of_no_flag_is_a_mistake(trainer_flags):
             "--initial_beta needs random weights, not an --initial, which brings its "
             "own.",
         ),
+        (
+            ["--variant=plain", "--initial_beta=3"],
+            "--initial_beta needs --variant=lcnn or softplus.",
+        ),
+        (
+            ["--pag_directions=stored"],
+            "--pag_directions needs a --pag other than off, of a weight above 0.",
+        ),
         (["--pag_weight=3"], "--pag_weight needs a --pag other than off."),
         (["--logical_cpus=2"], "--logical_cpus needs --distribute=mirrored."),
     ],
@@ -212,10 +221,50 @@ def test_a_flag_that_does_nothing_is_refused(parse, flags_given, needs):
     assert str(caught.value) == needs
 
 
+TEACHER = ("--pag=rigd", "--teacher=runs/a")
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (["--pag=class_mean"], False),
+        (["--pag=class_mean", "--pag_directions=augmented"], False),
+        (["--pag=class_mean", "--pag_directions=stored"], True),
+        ([*TEACHER], False),
+        ([*TEACHER, "--teacher_cache=runs/b"], True),
+        ([*TEACHER, "--teacher_cache=runs/b", "--pag_directions=stored"], True),
+    ],
+)
+def test_which_image_directions_are_of(parse, given, stored):
+    """Those of a cache were computed before training; others are unless one says so."""
+    assert parse(*given).stored is stored
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            ["--pag_directions=stored"],
+            "--pag_directions=stored with a --teacher needs --teacher_cache.",
+        ),
+        (
+            ["--pag_directions=augmented", "--teacher_cache=runs/b"],
+            "--pag_directions=augmented computes a teacher's gradients in every step, "
+            "not with --teacher_cache.",
+        ),
+    ],
+)
+def test_directions_that_a_teacher_does_not_have(parse, given, sentence):
+    with pytest.raises(UsageError) as caught:
+        parse(*TEACHER, *given)
+    assert str(caught.value) == sentence
+
+
 def test_choices_are_those_of_the_library():
     """The command line states them, since it is read before TensorFlow is there."""
     from export import __main__ as export_options
     from export.quantize import KINDS
+    from tfrobust.models.parts import VARIANTS
     from tfrobust.smoothing import checks
     from tfrobust.training import STRATEGIES
     from trainers.suites.smooth.suite import SmoothSettings
@@ -228,6 +277,7 @@ def test_choices_are_those_of_the_library():
     assert kernels == checks.KERNELS
     assert neighbors == tuple(map(str, checks.NEIGHBORS))
     assert options.STRATEGIES == STRATEGIES
+    assert options.VARIANTS == VARIANTS
     assert export_options.QUANTIZED == ("off", *KINDS)
 
 

@@ -24,6 +24,35 @@ QUICK = (
 )
 
 
+def test_stored_directions_come_with_their_images(parse):
+    """What a run trains on: the pipeline's images, and in every epoch directions that
+    are those of the data set where nothing is cropped; a step of training takes them.
+    """
+    flags = "--model=mlp", "--width=3", "--dataset=shapes", "--batch_size=10"
+    flags += "--pag=nearest_neighbor:samples=2", "--pag_directions=stored"
+    train = data.make_shapes(40, seed=0)
+    for augment in ("none", "crop_flip"):
+        config = parse(*flags, "--epochs=1", "--pag_classes=1", f"--augment={augment}")
+        directions = build.make_directions(config, train)
+        batches = session._batches(config, train, 0, directions)
+        batch, labels = next(iter(batches))
+        assert sorted(batch) == ["directions", "images"]
+        rows = [
+            int(np.flatnonzero((train.images == image).all((1, 2, 3)))[0])
+            for image in np.rint(batch["images"].numpy() * 255)
+            if augment == "none"
+        ]
+        if rows:
+            expected = directions.of_images(
+                batch["images"], np.array(rows, np.int32)
+            ).numpy()
+            np.testing.assert_allclose(batch["directions"], expected, atol=1e-6)
+    network = build.make_network(config, train.image_shape, 10)
+    model = build.make_model(config, network, 4, directions)
+    history = model.fit(batches, verbose=0).history
+    assert 0 < history["alignment_penalty"][0] < 0.4 * 10 * 2
+
+
 def test_summary_takes_the_last_row(parse):
     """Each number is that of the last epoch, but for the time, which is a median
     without the epoch that traced the graph.

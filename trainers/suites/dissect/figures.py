@@ -46,12 +46,20 @@ def panels(about: Measurer, title: str, shown: Mapping[str, np.ndarray]) -> Figu
         title: Title of the attack.
         shown: Which images of each model.
     """
-    natural, adversarial, names = [], [], []
-    for model, rows in shown.items():
-        natural.append(about.pixels[rows])
-        adversarial.append(about.results[model].attacked[title].adversarial[rows])
-        names += [model] * len(rows)
-    before, after = np.concatenate(natural), np.concatenate(adversarial)
+    # Side by side what the models' attacks made of one image, if it is the same.
+    order = sorted(
+        (place, number, row, model)
+        for number, (model, rows) in enumerate(shown.items())
+        for place, row in enumerate(rows)
+    )
+    names = [model for *_, model in order]
+    before = about.pixels[[row for _, _, row, _ in order]]
+    after = np.stack(
+        [
+            about.results[model].attacked[title].adversarial[row]
+            for _, _, row, model in order
+        ]
+    )
     threat = about.attacks[title].threat
     within = threat.eps if threat.norm == "inf" else None
     eps = within or float(np.abs(after - before).max())

@@ -21,13 +21,16 @@ from tfrobust.cli.program import UsageError, is_watched
 from tfrobust.cli.records import Record, Records, measured
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
-from trainers.suites.dissect import measures
+from trainers.suites.dissect import measures, potential
 from trainers.suites.dissect.results import Attacked, ModelResults
 from trainers.suites.dissect.suite import DissectSettings
 from trainers.suites.options import EvaluateConfig
 
-DEFAULT_ATTACKS = ("pgd:norm=inf,eps=8/255,steps=20,step_size=1/255",)
-"""The paper's, from a random start."""
+DEFAULT_ATTACKS = (
+    "pgd:norm=inf,eps=8/255,steps=20,step_size=1/255",
+    "fgsm:norm=inf,eps=8/255",
+)
+"""The paper's (DIS-S4): PGD from a random start; FGSM for Tables 2, 4 and Figure 7."""
 
 KINDS = ("low", "high")
 """The parts of a spectrum, below and above a threshold."""
@@ -132,6 +135,7 @@ class Measurer:
                 except ValueError as error:
                     raise UsageError(f"--checkpoints={path}: {error}") from error
                 records += robust
+                records += _squares(model, epoch)
                 kept[epoch] = attacked[self.first]
         every, models = Records(self._records), list(self.results)
         return [*records, *measures.correlations(every, models, self.first)]
@@ -161,8 +165,16 @@ class Measurer:
         ]
         kept = {}
         for title, outcome in evaluation.results.items():
-            response = self._response(model, pixels, np.asarray(outcome.adversarial))
-            one = kept[title] = Attacked(outcome, response)
+            adversarial = potential.examples(
+                model,
+                made[title],
+                pixels,
+                of.labels,
+                np.asarray(outcome.adversarial),
+                self.run.batch_size,
+            )
+            response = self._response(model, pixels, adversarial)
+            one = kept[title] = Attacked(outcome, adversarial, response)
             about = {**setting, "attack": title}
             records += self._consistency(model, made[title], one, about)
             for group, chosen in one.groups.items():
@@ -336,12 +348,25 @@ class Measurer:
         of, name = self.sample.first(), target.model.name
         about: dict[str, Any] = {"source": source, "attack": self.first}
         yield measured(name, "transfer", _among(fooled, counted), of, **about)
-        yield from _responses(target.model, response, counted, of, about, "transferred")
+        yield measured(name, "transfer_accuracy", ~fooled, of, **about)
+        groups = {"transferred all": np.ones_like(counted), "transferred": counted}
+        for group, chosen in groups.items():
+            yield from _responses(target.model, response, chosen, of, about, group)
 
 
 def _among(values: Any, chosen: np.ndarray) -> np.ndarray:
     """NaN where an image was not chosen."""
     return np.where(chosen, values, np.nan)
+
+
+def _squares(model: Loaded, epoch: int) -> Iterator[Record]:
+    """Sum of the squares of all weights that training moves, after an epoch."""
+    # Epochs are Keras models.
+    moved = getattr(model.call, "trainable_weights", ())
+    weights = [np.asarray(weight, np.float64) for weight in moved]
+    total = math.fsum(float(np.sum(weight**2)) for weight in weights)
+    count = sum(weight.size for weight in weights)
+    yield parts.exactly(model.name, "squared_weights", total, count, {"epoch": epoch})
 
 
 def _responses(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrobust import analysis
+from tfrobust import analysis, attacks
 from tfrobust.cli.page import Section
 from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Record, Records, cell, table_by_model
@@ -150,19 +150,42 @@ def _spectra(prose: Prose, records: Records, about: Measurer) -> Iterator[Sectio
 
 
 def _panels(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
-    for place, title in enumerate(about.attacks):
-        shown = {
-            model: np.flatnonzero(own.attacked[title].broken)[: about.own.dissect_shown]
-            for model, own in about.results.items()
-        }
+    """Figures 3 and 7, the same images for all models, and Figure 8."""
+    for place, (title, attack) in enumerate(about.attacks.items()):
+        shown, same = _broken_by(about, title)
         if any(len(rows) for rows in shown.values()):
             yield prose.section(
                 "panels",
                 draw=functools.partial(figures.panels, about, title, shown),
                 wide=True,
                 attack=title,
+                figure=7 if isinstance(attack, attacks.FGSM) else 3,
+                same=same,
                 file=f"perturbations_{place}",
             )
+    count = about.own.dissect_shown
+    failed = {
+        model: np.flatnonzero(own.main.groups["withstood"])[:count]
+        for model, own in about.results.items()
+    }
+    failed = {model: rows for model, rows in failed.items() if len(rows)}
+    if failed:
+        yield prose.section(
+            "failed",
+            draw=functools.partial(figures.panels, about, about.first, failed),
+            wide=True,
+            without=[model for model in about.results if model not in failed],
+        )
+
+
+def _broken_by(about: Measurer, title: str) -> tuple[dict[str, np.ndarray], bool]:
+    """Which images of each model to show, and whether they are the same for all."""
+    broken = {model: own.attacked[title].broken for model, own in about.results.items()}
+    count = about.own.dissect_shown
+    every = np.flatnonzero(np.all([*broken.values()], axis=0))[:count]
+    if len(every):
+        return dict.fromkeys(broken, every), True
+    return {model: np.flatnonzero(one)[:count] for model, one in broken.items()}, False
 
 
 def _consistency(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
@@ -210,7 +233,10 @@ def _response_table(records: Records) -> Table:
     groups: dict[str, dict[Any, Record]] = {}
     for record in records:
         source, how = record.setting.get("source"), record.setting
-        images = f"from {source}" if source else f"{how['attack']} {how['group']}"
+        images = f"{how['attack']} {how['group']}"
+        if source:
+            whole = how["group"] == "transferred all"
+            images = f"from {source}{', all' if whole else ''}"
         groups.setdefault(f"{record.model}, {images}", {})[how["layer"]] = record
     body = [
         [title, max(record.images for record in row.values())]
@@ -223,6 +249,7 @@ def _response_table(records: Records) -> Table:
 
 def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     transfers = records.where("transfer")
+    left = records.where("transfer_accuracy")
     if not transfers:
         return
     order = {name: place for place, name in enumerate(about.results)}
@@ -231,6 +258,10 @@ def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Sect
             f"{record.setting['source']} to {record.model}",
             record.images,
             cell(record.estimate),
+            records.cell(record.model, "accuracy", attacked=True),
+            left.cell(
+                record.model, "transfer_accuracy", source=record.setting["source"]
+            ),
         ]
         for record in sorted(transfers, key=lambda record: order[record.model])
     ]
@@ -238,6 +269,8 @@ def _transfers(prose: Prose, records: Records, about: Measurer) -> Iterator[Sect
         Column("from, to", numeric=False),
         Column("images", _COUNT),
         Column("fooled", percent),
+        Column("accuracy, natural", percent),
+        Column("accuracy, transferred", percent),
     ]
     yield prose.section("transfer", Table(heads, rows))
 
@@ -265,7 +298,8 @@ def _epoch_table(
     records: Records, about: Measurer, epochs: Sequence[int], layers: Sequence[str]
 ) -> Table:
     heads = [Column("epoch", _COUNT), Column("accuracy", percent)]
-    heads += [Column(f"under {about.first}", percent), Column("images", _COUNT)]
+    heads += [Column(f"under {about.first}", percent)]
+    heads += [Column("squared weights", number), Column("images", _COUNT)]
     heads += [Column(layer, number) for layer in layers]
     rows = []
     for epoch in epochs:
@@ -276,6 +310,7 @@ def _epoch_table(
                 epoch,
                 cell(own.where("accuracy")[0].estimate),
                 cell(own.where("robust_accuracy", rounded=False)[0].estimate),
+                cell(own.where("squared_weights")[0].estimate),
                 broken[0].images,
                 *(cell(record.estimate) for record in broken),
             ]

@@ -16,17 +16,16 @@ class Attacked:
 
     Args:
         outcome: What it did to each image.
+        adversarial: float32 `[N,H,W,C]`, the images after the attack, those too that it
+            could not fool the model with or that the model had wrong before; see
+            `potential.examples`.
         response: How far it moves the model's features; `None` of a SavedModel, whose
             layers cannot be looked at.
     """
 
     outcome: attacks.AttackOutcome
+    adversarial: np.ndarray
     response: analysis.LocalResponse | None
-
-    @property
-    def adversarial(self) -> np.ndarray:
-        """The images after the attack, float32 `[N,H,W,C]`."""
-        return np.asarray(self.outcome.adversarial)
 
     @property
     def broken(self) -> np.ndarray:
@@ -35,8 +34,16 @@ class Attacked:
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """Which images it broke, and which withstood it; bool `[N]` each."""
-        return {"broken": self.broken, "withstood": ~self.outcome.success}
+        """All images, those that it broke, those that withstood it; bool `[N]` each.
+
+        Tables 1, 3 and 5 of the paper are of all images, 2 and 4 of the other two
+        groups (DIS-S6).
+        """
+        return {
+            "all": np.ones_like(self.outcome.success),
+            "broken": self.broken,
+            "withstood": ~self.outcome.success,
+        }
 
 
 @dataclasses.dataclass(eq=False)
