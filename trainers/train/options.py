@@ -83,8 +83,8 @@ class _Network(Settings, title="Network"):
     model: str = string(
         "resnet18",
         "Architecture: c4, mlp, resnet9, resnet18, resnet34, resnet50, vgg11, or one "
-        "that an --import registers (tfrobust.models.register). Settings may follow, "
-        "such as resnet18:lcnn_parts=norm (docs/results/lcnn.md) or my_network:depth=3.",
+        "that an --import registers (tfrobust.models.register). Settings may follow: "
+        "resnet18:lcnn_parts=norm (docs/results/lcnn.md), my_network:depth=3.",
     )
     variant: str = choice(
         "standard",
