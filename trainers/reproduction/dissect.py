@@ -35,6 +35,7 @@ _TRAININGS = (
         name=_ROBUST,
         title="ADV",
         setting="DIS-S3",
+        robust=True,
         group="dissect",
         scaled=_WATCHED,
     ),
@@ -45,6 +46,7 @@ _TRAININGS = (
             setting="DIS-S9",
             flagfile=_ROBUST,
             flags=(f"--weight_decay={decay}",),
+            robust=True,
             only_full=True,
         )
         for decay in _SWEEP
@@ -314,8 +316,8 @@ _FINDINGS = (
     ),
     Finding(
         "DIS-C2",
-        "Examples hardly transfer from STD to ADV: more accuracy is left than under its "
-        "own attack.",
+        "Examples hardly transfer from STD to ADV: more accuracy is left than under "
+        "ADV's own attack.",
         [Claim(_left(_ROBUST, _STANDARD), ABOVE, _accuracy_under(_ROBUST, _PGD))],
     ),
     Finding(
@@ -338,7 +340,7 @@ _FINDINGS = (
     ),
     Finding(
         "DIS-C4",
-        "A larger weight decay gives smaller differences on ADV, in the last layer too.",
+        "A larger weight decay gives smaller differences on ADV, in Layer 4 too.",
         [
             Claim(
                 _response(f"{_ROBUST}_1e-3", "Layer 4"),
@@ -367,9 +369,9 @@ def _figures(results: Results) -> list[Section]:
     return [
         Section(
             "DIS-F1 (a, b): accuracy on what lies below a frequency",
-            "Accuracy on natural and adversarial images without all that lies above the "
-            "scale, the radius in the spectrum over half the image's size; bands are one "
-            "standard error.",
+            "Accuracy on natural and adversarial images without all that lies above "
+            "the scale, the radius in the spectrum over half the image's size; bands "
+            "are one standard error.",
             draw=functools.partial(_draw, panels),
             figure_name="dissect_low_pass",
             figure_text="Accuracy over the scale, a panel a network.",

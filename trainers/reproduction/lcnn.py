@@ -131,8 +131,8 @@ _TABLES = (
             _t1,
         ),
         error="over two trainings",
-        note="The last column is computed from the one of the curvature; the paper does "
-        "not print it.",
+        note="The last column is computed from the curvature's; the paper does not "
+        "print it.",
     ),
     PaperTable(
         label="LCNN-T2",
@@ -191,8 +191,8 @@ _TABLES = (
             _T1,
             _c1,
         ),
-        note="The paper's are of a GTX 1080 Ti; ours of the machine that trained, where "
-        "other work may have run beside.",
+        note="The paper's are of a GTX 1080 Ti; ours of the machine that trained, "
+        "where other work may have run beside.",
     ),
 )
 
@@ -289,8 +289,8 @@ _FINDINGS = (
     ),
     Finding(
         "LCNN-F2",
-        "Under noise the gradients of low-curvature networks change less, at the largest "
-        "radius too.",
+        "Under noise the gradients of low-curvature networks change less, at the "
+        "largest radius too.",
         [
             Claim(
                 Measured(name, "gradient_stability", {"radius": 0.1}),
@@ -335,8 +335,8 @@ def _figures(results: Results) -> list[Section]:
         sections.append(
             Section(
                 "LCNN-T2 as a figure",
-                "Accuracy under L2 PGD against its radius, one curve a training, on the "
-                "images that were attacked; bars are one standard error.",
+                "Accuracy under L2 PGD against its radius, one curve a training, on "
+                "the images that were attacked; bars are one standard error.",
                 draw=functools.partial(_draw_accuracy, under_attack),
                 figure_name="lcnn_accuracy_over_eps",
                 figure_text="Accuracy under attack against eps, one curve a training.",

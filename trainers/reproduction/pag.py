@@ -38,15 +38,21 @@ _TRAININGS = (
         setting="PAG-T3",
         seeds=3,
         scaled=_ALIGNED,
+        robust=True,
     ),
     Training(
-        name="pag_class_mean", title="Class Mean", setting="PAG-T3", scaled=_ALIGNED
+        name="pag_class_mean",
+        title="Class Mean",
+        setting="PAG-T3",
+        scaled=_ALIGNED,
+        robust=True,
     ),
     Training(
         name="pag_nearest_neighbor",
         title="Nearest Neighbor",
         setting="PAG-T3",
         scaled=_ALIGNED,
+        robust=True,
     ),
     _teacher("inf", "8/255", "linf"),
     Training(
@@ -54,6 +60,7 @@ _TRAININGS = (
         title="RIGD Linf",
         setting="PAG-T3",
         scaled=_TAUGHT,
+        robust=True,
         teacher="pag_teacher_linf",
     ),
     _teacher("2", "0.5", "l2"),
@@ -62,6 +69,7 @@ _TRAININGS = (
         title="RIGD L2",
         setting="PAG-T3",
         scaled=_TAUGHT,
+        robust=True,
         teacher="pag_teacher_l2",
     ),
     *(
@@ -71,6 +79,7 @@ _TRAININGS = (
             setting="PAG-F5",
             flagfile="pag_class_mean",
             flags=(f"--pag_weight={weight}",),
+            robust=True,
             only_full=True,
         )
         for weight in ("0.01", "0.1", "1")

@@ -76,7 +76,7 @@ def of_paper(paper: Paper, budget: Budget, results: Results) -> list[Section]:
         missing, count = table.missing(results)
         shown = table.beside(results)
         tables.append(
-            prose.section("table", shown, table=table, missing=missing, count=count)
+            prose.section("table", shown, about=table, missing=missing, count=count)
         )
     untested = prose.section("untested", statements=_untested(paper, budget, results))
     return [

@@ -36,6 +36,7 @@ class Training:
         group: The evaluation that it shares with others of the same group; empty: one
             of its own.
         measured: Whether it is evaluated; a teacher may be not.
+        robust: Whether images withstand attacks, so that these take long.
         only_full: Whether it is trained only at the papers' own scale.
     """
 
@@ -50,6 +51,7 @@ class Training:
     teacher: str = ""
     group: str = ""
     measured: bool = True
+    robust: bool = False
     only_full: bool = False
 
 
@@ -84,14 +86,14 @@ class Paper:
         title: Authors, year and title.
         data: The data set in the names of its flagfiles.
         full_data: The same at the papers' own scale, where it differs.
-        is_scaled: Whether budgets scale its trainings; MNIST's take minutes as they are.
+        is_scaled: Whether budgets scale its trainings; MNIST's take minutes.
         trainings: What is trained, teachers first.
         evaluations: What is measured.
         tables: Its tables.
         findings: What it says.
         figures: Makes the sections with figures that are drawn from records.
         not_tested: What of the paper no budget tests, one sentence or name each.
-        notes: What tells our trainings and measurements from the paper's, at any budget.
+        notes: What tells our trainings and measurements from the paper's.
     """
 
     name: str

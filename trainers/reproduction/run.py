@@ -108,8 +108,8 @@ def describe(
             "",
             Table(columns, rows).text(),
             "",
-            f"About {estimate.words(sum(estimates.values()))} in all: steps measured now "
-            "on this machine, evaluations counted in gradients. Everything goes to "
+            f"About {estimate.words(sum(estimates.values()))} in all: steps measured "
+            "now on this machine, evaluations counted in gradients. Everything goes to "
             f"{out}.",
         ]
     )

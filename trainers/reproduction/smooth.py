@@ -165,6 +165,7 @@ SMOOTH = Paper(
             name=_ADVERSARIAL,
             title="C4, adversarially trained",
             setting="SMO-S9",
+            robust=True,
             group="smooth",
         ),
     ),
@@ -186,7 +187,7 @@ SMOOTH = Paper(
     ),
     notes=(
         "How C4 is trained is not given in the paper (SMO-N1).",
-        "The attacks are those of the flagfile evaluate_smooth, which says what of them "
-        "is the paper's.",
+        "The attacks are those of the flagfile evaluate_smooth, which says what of "
+        "them is the paper's.",
     ),
 )

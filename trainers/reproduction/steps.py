@@ -108,7 +108,8 @@ def timed(run: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, fl
     """
     began = clock()
     run()
-    first, seconds = clock() - began, []
+    first = clock() - began
+    seconds: list[float] = []
     while len(seconds) < _STEPS and sum(seconds) < _SECONDS:
         began = clock()
         run()
@@ -195,9 +196,9 @@ def _passes(
             )
         return tape.gradient(loss, pixels)
 
-    return tuple(
-        timed(lambda run=run: run().numpy(), clock)[1] for run in (forward, gradient)
-    )  # type: ignore[return-value]
+    _, once = timed(lambda: forward().numpy(), clock)
+    _, back = timed(lambda: gradient().numpy(), clock)
+    return once, back
 
 
 def main() -> None:

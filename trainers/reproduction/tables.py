@@ -88,7 +88,7 @@ class PaperTable:
         return Table(heads, [_shown(row, results) for row in self.rows])
 
     def missing(self, results: Results) -> tuple[int, int]:
-        """How many of the paper's numbers have none of ours beside them, of how many."""
+        """How many of the paper's numbers have none of ours, and how many there are."""
         printed = [cell for row in self.rows for cell in row.cells if cell.theirs]
         return sum(_value(cell, results) is None for cell in printed), len(printed)
 
@@ -96,7 +96,7 @@ class PaperTable:
 def grid(
     numbers: str, titles: Sequence[str], ours: Callable[[str, int], Source | None]
 ) -> list[Row]:
-    """Rows from a block of text with the paper's numbers.
+    r"""Rows from a block of text with the paper's numbers.
 
     Args:
         numbers: One line for each row, a number for each column with blanks between;
@@ -106,7 +106,7 @@ def grid(
             from.
 
     Example:
-        >>> rows = grid("1.5+-0.1 -\\n2 3", ["a", "b"], lambda row, column: None)
+        >>> rows = grid("1.5+-0.1 -\n2 3", ["a", "b"], lambda row, column: None)
         >>> rows[0].cells[0].theirs, rows[0].cells[1].theirs, rows[1].cells[1].theirs
         ('1.5 +- 0.1', '', '3')
     """
