@@ -7,6 +7,7 @@ standard input and prints a line of JSON for each as soon as it is measured.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import sys
@@ -201,6 +202,14 @@ def _passes(
     return once, back
 
 
+def _forget() -> None:
+    """Gives back the memory of a network that was measured."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
 def main() -> None:
     """Measures what standard input asks for."""
     asked = json.load(sys.stdin)
@@ -211,6 +220,7 @@ def main() -> None:
         except program.UsageError as error:
             program.fail(f"{each['name']}: {error}")
         print(json.dumps({"name": each["name"], **cost._asdict()}), flush=True)
+        _forget()
 
 
 if __name__ == "__main__":
