@@ -143,9 +143,12 @@ class Ratio:
         if top is None or bottom is None or not top.mean or not bottom.mean:
             return None
         mean = top.mean / bottom.mean
-        relative = math.hypot(
-            *(0 if math.isnan(v.error) else v.error / v.mean for v in (top, bottom))
-        )
+        known = [v for v in (top, bottom) if not math.isnan(v.error)]
+        # A number over itself has no error; nor has one of numbers without any.
+        if self.top.words == self.bottom.words or not known:
+            relative = math.nan
+        else:
+            relative = math.hypot(*(v.error / v.mean for v in known))
         images, seeds = (min(pair) for pair in zip(top[2:], bottom[2:], strict=True))
         return Value(mean, abs(mean) * relative, images, seeds)
 

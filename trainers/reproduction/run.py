@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfrobust.cli.program import CheckFailed, UsageError
+from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.tables import Column, Table, formatted
 from trainers.reproduction import (
     children,
@@ -59,6 +60,8 @@ def reproduce(
         if dry_run:
             return
         failed = work.do(jobs, out, estimates, overwrite=overwrite, lock=lock)
+        # Figures import it, and say nothing then of what it cannot find.
+        start_tensorflow()
         written = pages.write(papers, budget, gather.results(jobs, out), out)
     print("\n".join(f"Wrote {path}" for path in written))
     if failed:
@@ -108,9 +111,9 @@ def describe(
             "",
             Table(columns, rows).text(),
             "",
-            f"About {estimate.words(sum(estimates.values()))} in all: steps measured "
-            "now on this machine, evaluations counted in gradients. Everything goes to "
-            f"{out}.",
+            f"In all {estimate.words(sum(estimates.values()))}: steps measured here "
+            "and now, evaluations counted in gradients.",
+            f"Everything goes to {out}.",
         ]
     )
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from tfrobust.cli.tables import Column, Table, formatted, number
+from tfrobust.cli.tables import Column, Table, number
 from trainers.reproduction.results import Results, Source, Value
 
 
@@ -84,7 +84,7 @@ class PaperTable:
         heads = [Column(self.corner, numeric=False)]
         for title in self.columns:
             heads += [Column(f"{title}, paper"), Column(f"{title}, here", number)]
-        heads += [Column(name, formatted("{:d}")) for name in ("images", "seeds")]
+        heads += [Column("images"), Column("seeds")]
         return Table(heads, [_shown(row, results) for row in self.rows])
 
     def missing(self, results: Results) -> tuple[int, int]:
@@ -136,10 +136,16 @@ def _shown(row: Row, results: Results) -> list[object]:
     for cell, value in zip(row.cells, values, strict=True):
         shown += [cell.theirs or None, None if value is None else as_cell(value)]
     found = [value for value in values if value is not None]
-    images = {value.images for value in found if value.images}
-    seeds = {value.seeds for value in found}
-    # The largest: a column that is the same for all images says nothing of the others.
-    return [*shown, max(images, default=None), max(seeds, default=None)]
+    images = [value.images for value in found if value.images]
+    return [*shown, _span(images), _span([value.seeds for value in found])]
+
+
+def _span(counts: Sequence[int]) -> str | None:
+    """`100`, or `100 to 10000`; `None` without any."""
+    ends = sorted(set(counts))
+    if not ends:
+        return None
+    return str(ends[0]) if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
 
 
 def as_cell(value: Value) -> float | tuple[float, float]:

@@ -100,7 +100,7 @@ def do(
             continue
         line = f"[{place}/{len(jobs)}] {job.paper}: {job.title}"
         left = estimate.words(times.left(jobs))
-        _say(f"{line}, about {estimate.words(times.expected(job))}; {left} left in all")
+        _say(f"{line} ({estimate.words(times.expected(job))}); {left} left in all")
         began = clock()
         log = out / "logs" / f"{job.kind}-{job.name}.log"
         code = children.run(

@@ -60,7 +60,7 @@ def test_theirs_and_ours_stand_side_by_side():
     assert (lcnn["images"], lcnn["seeds"]) == ("100", "1")
     assert row(t1.table, "CURE")["curvature, here"] == "-"
     # Seven rows of five; of two networks accuracy, curvature and its ratio are there.
-    assert "29 of the paper's 35 numbers have none of ours" in t1.sentence
+    assert "Of the paper's 35 numbers 29 have none of ours" in t1.sentence
     networks = section(sections, "Networks").table
     standard = row(networks, "standard")
     assert (standard["width"], standard["training images"]) == ("16", "all")

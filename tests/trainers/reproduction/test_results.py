@@ -92,6 +92,12 @@ def test_ratio_against_simulation():
     assert value.error == pytest.approx(drawn.std(), rel=0.01)
 
 
+def test_a_number_over_itself_is_one_without_error():
+    results = Results({"a": [network(record("a", "x", 8.0, 0.2))]})
+    value = Ratio(Measured("a", "x"), Measured("a", "x")).value(results)
+    assert value.mean == 1 and math.isnan(value.error)
+
+
 def test_summary_and_flag():
     results = Results(
         {"a": [network(flags={"w": "0.4"}, summary={"s": n}) for n in (1.0, 3.0)]}

@@ -73,7 +73,7 @@ def test_everything_in_order_and_then_nothing(done, tmp_path, capsys):
     assert done[0][1:] == ("trainers.cifar", "--x=1")
     assert done[1][1:] == ("trainers.evaluate",)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "[1/5] lcnn: train a, about 1 min; 5 min left in all"
+    assert lines[0] == "[1/5] lcnn: train a (1 min); 5 min left in all"
     assert len(lines) == 5
     done.clear()
     assert do(tmp_path) == [] and done == []

@@ -50,9 +50,12 @@ PAPER = dataclasses.replace(
 )
 
 
-def main() -> None:
-    """Reproduces it in the folder that the command line names."""
-    out = pathlib.Path(sys.argv.pop(1))
+def main(out: pathlib.Path) -> None:
+    """Reproduces it.
+
+    Args:
+        out: The folder for everything.
+    """
     try:
         run.reproduce([PAPER], TINY, Where("shapes"), out)
     except Stopped as signal:
@@ -60,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, lambda: __doc__, takes_words=False)
+    folder = pathlib.Path(sys.argv.pop(1))
+    program.run(lambda: main(folder), lambda: __doc__)
