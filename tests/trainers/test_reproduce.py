@@ -41,7 +41,7 @@ def test_out_must_be_a_folder(tmp_path):
     assert call(f"--out={file}").error == f"--out={file} is a file, not a folder."
 
 
-COST = Cost(5.0, 0.5, 0.001, 0.002, 100, 1000, 0, 5, 9)
+COST = Cost(5.0, 0.5, 0.001, 0.002, 100, 1000, 0, 5)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def training_seconds(cost: Cost, done: int = 0) -> float:
 
     Example:
         >>> cost = Cost(start=5.0, step=0.5, forward=0.001, gradient=0.003, steps=100,
-        ...             tested=10000, watched=0, epochs=3, parameters=9)
+        ...             tested=10000, watched=0, epochs=3)
         >>> training_seconds(cost, done=1)
         140.0
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -43,7 +42,6 @@ class Cost(NamedTuple):
         tested: Test images looked at after each epoch.
         watched: Gradients of single images after each epoch, of `--watch_robust`.
         epochs: How many epochs there are.
-        parameters: Trainable weights.
     """
 
     start: float
@@ -54,7 +52,6 @@ class Cost(NamedTuple):
     tested: int
     watched: int
     epochs: int
-    parameters: int
 
 
 def measure(
@@ -96,7 +93,6 @@ def measure(
         tested=config.eval_examples or test or 10_000,
         watched=config.watch_robust * config.watch_steps,
         epochs=config.epochs,
-        parameters=sum(math.prod(weight.shape) for weight in network.trainable_weights),
     )
 
 

@@ -17,7 +17,6 @@ COST = Cost(
     tested=1000,
     watched=500,
     epochs=4,
-    parameters=9,
 )
 NETWORK = Training(name="a", title="A", setting="")
 
