@@ -21,13 +21,11 @@ TINY = (
 @pytest.mark.parametrize(
     ("flags", "teacher", "watched"),
     [
-        ([], [], 0),
-        (["--pag=nearest_neighbor", "--pag_classes=2"], [], 0),
         # The teacher is not there yet; one of random weights stands in for it.
         (["--pag=rigd", "--teacher=runs/none", "--pag_classes=2"], [*TINY], 0),
         (["--adversary=pgd:norm=2,eps=0.1,steps=2", "--watch_robust=30"], [], 300),
     ],
-    ids=["plain", "nearest", "taught", "adversarial"],
+    ids=["taught", "adversarial"],
 )
 def test_a_step_of_any_training_is_timed(flags, teacher, watched):
     cost = steps.measure([*TINY, *flags], teacher, time.perf_counter)
