@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.reproduction import figures
 from trainers.reproduction.findings import ABOVE, BELOW, Claim, Finding
 from trainers.reproduction.papers import Evaluation, Paper, Training
 from trainers.reproduction.results import Measured, Results
 from trainers.reproduction.tables import PaperTable, Row, grid
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from tfrobust.cli.page import Section
 
 _STANDARD, _ROBUST = "dissect_standard", "dissect_adversarial"
@@ -353,46 +352,12 @@ _FINDINGS = (
 
 
 def _figures(results: Results) -> list[Section]:
-    from tfrobust.cli.page import Section
-
-    panels = {}
-    for name in (_STANDARD, _ROBUST):
-        curves = {
-            images: curve
-            for images in ("natural", "adversarial")
-            if (curve := _curve(results, name, images)) is not None
-        }
-        if curves:
-            panels[name] = curves
-    if not panels:
-        return []
-    return [
-        Section(
-            "DIS-F1 (a, b): accuracy on what lies below a frequency",
-            "Accuracy on natural and adversarial images without all that lies above "
-            "the scale, the radius in the spectrum over half the image's size; bands "
-            "are one standard error.",
-            draw=functools.partial(_draw, panels),
-            figure_name="dissect_low_pass",
-            figure_text="Accuracy over the scale, a panel a network.",
-            wide=True,
-        )
-    ]
+    return figures.low_pass(results, (_STANDARD, _ROBUST), _share_below, _SCALES)
 
 
-def _curve(results: Results, name: str, images: str) -> Any:
-    values = [_below(name, images, scale).value(results) for scale in _SCALES]
-    found = [value for value in values if value is not None]
-    if len(found) < len(_SCALES):
-        return None
-    means = np.array([value.mean for value in found]) / 100
-    return _SCALES, means, np.array([value.error for value in found]) / 100
-
-
-def _draw(panels: Any) -> Figure:
-    from tfrobust import viz
-
-    return viz.accuracy_over_scale(panels, "radius <= scale")
+def _share_below(network: str, images: str, scale: float) -> Measured:
+    """The same in [0, 1]."""
+    return dataclasses.replace(_below(network, images, scale), factor=1.0)
 
 
 DISSECT = Paper(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from trainers.reproduction import figures
 from trainers.reproduction.findings import (
     ABOVE,
     BELOW,
@@ -19,8 +22,6 @@ from trainers.reproduction.results import Measured, Ratio, Results, Source, Summ
 from trainers.reproduction.tables import PaperTable, grid
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from tfrobust.cli.page import Section
 
 _TRAININGS = (
@@ -317,94 +318,25 @@ _FINDINGS = (
 )
 
 
+# Of LCNN-S5, as the suite has them: from 1e-3 to 1e-1.
+_RADII = np.geomspace(1e-3, 1e-1, 7).tolist()
+
+
 def _figures(results: Results) -> list[Section]:
-    from tfrobust.cli.page import Section
-
-    stability = {
-        name: curve
-        for name in _NAMES.values()
-        if (curve := _stability(results, name)) is not None
-    }
-    under_attack = {
-        name: curve
-        for name in _NAMES.values()
-        if (curve := _over_eps(results, name)) is not None
-    }
-    sections = []
-    if under_attack:
-        sections.append(
-            Section(
-                "LCNN-T2 as a figure",
-                "Accuracy under L2 PGD against its radius, one curve a training, on "
-                "the images that were attacked; bars are one standard error.",
-                draw=functools.partial(_draw_accuracy, under_attack),
-                figure_name="lcnn_accuracy_over_eps",
-                figure_text="Accuracy under attack against eps, one curve a training.",
-            )
-        )
-    if stability:
-        sections.append(
-            Section(
-                "LCNN-F2: stability of the gradient",
-                "By how much of its norm the loss's gradient changes under noise of an "
-                "L2 radius; dashed is radius times curvature, the theory's bound.",
-                draw=functools.partial(_draw_stability, stability),
-                figure_name="lcnn_gradient_stability",
-                figure_text="Relative change of the gradient against the radius of the "
-                "noise, one curve a training, its bound dashed.",
-            )
-        )
-    return sections
-
-
-def _over_eps(results: Results, name: str) -> Any:
-    clean = Measured(
-        name, "accuracy", {"split": "test", "attacked": True}, suite="lcnn"
-    )
-    values = [
-        clean.value(results),
-        *(
-            Measured(name, "robust_accuracy", {**_attacked(name, eps).setting}).value(
-                results
-            )
-            for eps in _EPS
-        ),
+    names = list(_NAMES.values())
+    return [
+        *figures.over_eps(results, names, _shares, (0.0, *_EPS)),
+        *figures.stability(results, names, _RADII),
     ]
-    if any(value is None for value in values):
-        return None
-    points = [value for value in values if value is not None]
-    return [0.0, *_EPS], [p.mean for p in points], [p.error for p in points]
 
 
-def _stability(results: Results, name: str) -> Any:
-    found = [network.records for network in results.of(name)]
-    radii = found[0].where("gradient_stability").values_of("radius") if found else []
-    if not radii:
-        return None
-    change, bound = (
-        [Measured(name, key, {"radius": radius}).value(results) for radius in radii]
-        for key in ("gradient_stability", "stability_bound")
-    )
-    changes = [value for value in change if value is not None]
-    bounds = [value for value in bound if value is not None]
-    return (
-        radii,
-        [value.mean for value in changes],
-        [value.error for value in changes],
-        [value.mean for value in bounds] if len(bounds) == len(radii) else None,
-    )
-
-
-def _draw_accuracy(curves: dict[str, Any]) -> Figure:
-    from tfrobust import viz
-
-    return viz.accuracy_over_eps(curves)
-
-
-def _draw_stability(curves: dict[str, Any]) -> Figure:
-    from tfrobust import viz
-
-    return viz.gradient_stability(curves)
+def _shares(name: str) -> list[Source]:
+    """Accuracy on the attacked images at eps 0 and at each other, in [0, 1]."""
+    attacked = {"split": "test", "attacked": True}
+    return [
+        Measured(name, "accuracy", attacked, suite="lcnn"),
+        *(dataclasses.replace(_attacked(name, eps), factor=1.0) for eps in _EPS),
+    ]
 
 
 LCNN = Paper(

@@ -1,14 +1,18 @@
 """Pages: nothing on them that was not measured, and what was not is counted."""
 
+import math
 import re
 
+import numpy as np
 import pytest
 
 from tests.trainers.reproduction.made_up import network, of_paper, record
-from trainers.reproduction import pages
+from trainers.reproduction import dissect, lcnn, pages
 from trainers.reproduction.budget import BUDGETS
 from trainers.reproduction.catalog import CATALOG
 from trainers.reproduction.results import Results
+from trainers.suites.dissect.suite import DissectSettings
+from trainers.suites.lcnn import measure
 
 HOUR = BUDGETS["cpu_hour"]
 FLAGS = {"dataset": "shapes", "width": "16", "epochs": "5", "train_examples": "0"}
@@ -143,27 +147,54 @@ def test_pages_are_written_as_html_and_markdown(tmp_path, budget):
     assert "69.50 &plusmn; 2.41" in html and "5.00 &plusmn; 0.25" in html
 
 
-def test_the_dissect_page_draws_its_curves(tmp_path):
-    from trainers.reproduction.dissect import _SCALES
-
+def test_the_dissect_page_draws_its_curves():
     def curve(images):
+        setting = {"kind": "low", "images": images}
         return [
             record(
-                "dissect_standard",
-                "filtered_accuracy",
-                0.5,
-                0.05,
-                kind="low",
-                scale=scale,
-                images=images,
+                "dissect_standard", "filtered_accuracy", 0.5, 0.1, scale=at, **setting
             )
-            for scale in _SCALES
+            for at in dissect._SCALES
         ]
 
     of = network(*curve("natural"), *curve("adversarial"))
     [drawn] = CATALOG["dissect"].figures(Results({"dissect_standard": [of]}))
     axes = drawn.draw().axes
     assert axes[0].get_title() == "dissect_standard"
+    # In percent.
+    lines = [line.get_ydata() for line in axes[0].get_lines()]
+    assert sum(np.array_equal(values, 50 * np.ones(15)) for values in lines) == 2
+
+
+def test_the_lcnn_page_draws_its_curves():
+    how = {"attack": "PGD L2", "rounded": False}
+    of = network(
+        record("lcnn", "accuracy", 0.9, 0.1, split="test", attacked=True),
+        *(
+            record("lcnn", "robust_accuracy", 0.9 - eps, 0.1, eps=eps, **how)
+            for eps in lcnn._EPS
+        ),
+        *(
+            record("lcnn", quantity, factor * radius, 0.1, radius=radius)
+            for quantity, factor in (("gradient_stability", 1), ("stability_bound", 5))
+            for radius in lcnn._RADII
+        ),
+    )
+    robust, stable = CATALOG["lcnn"].figures(Results({"lcnn": [of]}))
+    line = robust.draw().axes[0].get_lines()[0]
+    assert line.get_xdata() == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    assert line.get_ydata() == pytest.approx([90, 85, 80, 75, 70])
+    drawn = [line.get_ydata() for line in stable.draw().axes[0].get_lines()]
+    for factor in (1, 5):
+        expected = [factor * radius for radius in lcnn._RADII]
+        assert any(np.allclose(values, expected) for values in drawn)
+
+
+def test_radii_and_scales_are_those_of_the_suites():
+    """A record is found by them to the last bit."""
+    assert tuple(lcnn._RADII) == measure.RADII
+    count = DissectSettings.dissect_scales
+    assert dissect._SCALES == np.linspace(0.0, math.sqrt(2.0), count).tolist()
 
 
 def test_the_papers_own_numbers_fill_every_cell_that_can_be_measured():
