@@ -17,7 +17,7 @@ _IMPORT = 15.0
 # take the CPU time that 60 images took, of `cifar10_standard` and of
 # `cifar10_adversarial_linf`; in the others they are counted: steps of PGD at each
 # radius, and forward passes as a third of a gradient each.
-_AUTOATTACK = {False: 160.0, True: 1600.0}
+_AUTOATTACK = {False: 250.0, True: 2500.0}
 _GRADIENTS = {"lcnn": 90.0, "pag": 60.0, "dissect": 100.0, "smooth": 4000.0}
 # Directions of an image that is moved: ten classes, two radii, fifty steps.
 _MOVED = 10 * 2 * 50
