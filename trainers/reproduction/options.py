@@ -26,7 +26,7 @@ class ReproduceConfig(Settings, title="Run"):
     budget: str = choice(
         "cpu_hour",
         BUDGETS,
-        "cpu_hour: width 16, few epochs, a part of the images, one seed; an hour or two "
+        "cpu_hour: width 16, few epochs, part of the images, one seed; an hour or two "
         "of two idle cores a paper. cpu_night: width 16, all images, ten epochs, two "
         "seeds of the main settings. gpu: the papers' settings.",
     )
