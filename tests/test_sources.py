@@ -31,7 +31,14 @@ PROGRAMS = {
     "trainers/train": ("export",),
     "trainers/toys": (),
     "trainers/suites": (),
-    "trainers": ("export", "trainers/train", "trainers/toys", "trainers/suites"),
+    "trainers/reproduction": ("trainers/train", "trainers/suites"),
+    "trainers": (
+        "export",
+        "trainers/train",
+        "trainers/toys",
+        "trainers/suites",
+        "trainers/reproduction",
+    ),
     "benchmarks": ("export", "trainers", "tests"),
 }
 SOURCES = sorted(
@@ -202,6 +209,7 @@ def test_source_keeps_the_rules(source):
         ("tfrobust/core/a.py", "def f():\n    from tfrobust import viz", "go down"),
         ("trainers/train/a.py", "from trainers.suites import samples", "go down"),
         ("trainers/suites/a.py", "from trainers.suites.pag import page", "go down"),
+        ("trainers/suites/a.py", "from trainers.reproduction import plan", "go down"),
         ("trainers/suites/lcnn/a.py", "from trainers.suites import pag", "go down"),
         ("trainers/a.py", "from benchmarks import peers", "imports go down"),
         ("tfrobust/a.py", "import tests.conftest", "imports go down"),

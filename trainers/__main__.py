@@ -20,6 +20,10 @@ _COMMANDS = {
         "trainers.compare",
         "put models side by side: accuracy, beta, gamma, time",
     ),
+    "reproduce": (
+        "trainers.reproduce",
+        "repeat the four papers: train, measure, put tables beside ours",
+    ),
     "toy": ("trainers.toy", "experiments in the plane, small enough to be seen whole"),
     "quickstart": ("trainers.quickstart", "all of it on a small scale, in minutes"),
     "doctor": ("trainers.doctor", "look at this machine: what works, what is missing"),

@@ -7,6 +7,7 @@ import pytest
 from tests.trainers.programs import defined_flags
 from tfrobust.cli import flags
 from tfrobust.cli.flags import Settings, integer, number, several
+from tfrobust.cli.program import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,3 +49,33 @@ def test_a_flag_of_another_meaning_is_refused():
         "The flag of Other.steps must have a name of its own, or the meaning of the "
         "one there is. Received: steps"
     )
+
+
+def test_another_command_line_is_read_in_place_of_this_one(tmp_path):
+    """And is gone afterwards, with its flags and its headings."""
+    (tmp_path / "mine.flags").write_text("--steps=9\n--words=c\n")
+
+    def other():
+        flags.define(Other)
+
+    def first():
+        flags.define(First)
+
+    with defined_flags(other) as defined:
+        defined(["program", "--steps=0.25"])
+        headings = dict(flags.GROUPS)
+        given = [f"--flagfile={tmp_path}/mine.flags", "--words=d"]
+        with flags.command_line(first, given):
+            assert flags.read(First).steps == 9
+            assert flags.read(First).words == ("c", "d")
+            assert flags.was_given("steps") and flags.was_changed("steps")
+        assert flags.read(Other).steps == 0.25
+        assert headings == flags.GROUPS
+        with (
+            pytest.raises(UsageError, match="words"),
+            flags.command_line(other, ["--words=a"]),
+        ):
+            raise AssertionError("it was parsed")
+        with pytest.raises(UsageError, match="none.flags is neither"):
+            flags.command_line(first, ["--flagfile=none.flags"]).__enter__()
+        assert flags.read(Other).steps == 0.25

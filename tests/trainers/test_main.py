@@ -13,6 +13,7 @@ PROGRAMS = {
     "evaluate": "trainers.evaluate",
     "export": "export",
     "compare": "trainers.compare",
+    "reproduce": "trainers.reproduce",
     "toy": "trainers.toy",
     "quickstart": "trainers.quickstart",
     "doctor": "trainers.doctor",
@@ -56,7 +57,7 @@ def test_an_unknown_command_is_one_sentence(run):
     assert (code, out) == (2, "")
     assert err == (
         "error: tfrobust has no command 'trian'; it has train, evaluate, export, "
-        "compare, toy, quickstart, doctor.\n"
+        "compare, reproduce, toy, quickstart, doctor.\n"
     )
 
 

@@ -11,6 +11,7 @@ inheritance.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import textwrap
@@ -135,20 +136,22 @@ def number(
         **about: As in `string`.
     """
 
-    def make(name: str, default: Any, help: str) -> None:
+    def make(name: str, default: Any, help: str, flag_values: flags.FlagValues) -> None:
         parser = _NumberParser(at_least, at_most)
-        flags.DEFINE(parser, name, default, help, serializer=None)
+        flags.DEFINE(parser, name, default, help, flag_values, serializer=None)
         if above is not None:
             flags.register_validator(
                 name,
                 lambda value: value is None or value > above,
                 f"must be above {above:g}.",
+                flag_values,
             )
         if below is not None:
             flags.register_validator(
                 name,
                 lambda value: value is None or value < below,
                 f"must be below {below:g}.",
+                flag_values,
             )
 
     return _field(make, default, help, parse=parse_fraction, **about)
@@ -163,8 +166,9 @@ def radii(default: str, help: str, **about: Any) -> Any:
     def parse(text: str) -> tuple[Eps, ...]:
         return parse_radii(text) if text else ()
 
-    def make(name: str, default: Any, help: str) -> None:
-        flags.DEFINE(_RadiiParser(), name, parse(default), help, serializer=None)
+    def make(name: str, default: Any, help: str, flag_values: flags.FlagValues) -> None:
+        given = parse(default)
+        flags.DEFINE(_RadiiParser(), name, given, help, flag_values, serializer=None)
 
     return _field(make, default, help, parse=parse, **about)
 
@@ -222,11 +226,54 @@ def define(settings: type[Settings], **defaults: Any) -> None:
             )
         if name not in FLAGS:
             GROUPS.setdefault(title, []).append(name)
-            about.define(name=name, default=about.default, help=about.help)
+            about.define(
+                name=name, default=about.default, help=about.help, flag_values=FLAGS
+            )
             # absl puts more into the help of some kinds.
             FLAGS[name].meaning = about.help  # type: ignore[attr-defined]
     for name, value in defaults.items():
         FLAGS.set_default(name, value)
+
+
+@contextlib.contextmanager
+def command_line(
+    define_flags: Callable[[], None], arguments: Sequence[str]
+) -> Iterator[None]:
+    """Another program's command line in place of this one's, for as long as it lasts.
+
+    Within the block `read`, `was_given` and `was_changed` tell of that command line;
+    after it, of the one that this program was started with, as before.
+
+    Args:
+        define_flags: Defines the flags of the other program.
+        arguments: Its command line without the program's name; `--flagfile=` among
+            them is read.
+
+    Raises:
+        UsageError: If the other program has no such flag, or not with such a value.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Search(Settings):
+        ...     steps: int = integer(3, "Steps of the search.")
+        >>> with command_line(functools.partial(define, Search), ["--steps=5"]):
+        ...     read(Search).steps
+        5
+    """
+    global FLAGS, GROUPS
+    kept = FLAGS, GROUPS
+    FLAGS, GROUPS = flags.FlagValues(), {}
+    try:
+        define_flags()
+        try:
+            rest = FLAGS(["program", *expand_flagfiles(arguments)])[1:]
+        except (flags.Error, ValueError) as error:
+            raise UsageError(str(error).splitlines()[0]) from error
+        if rest:
+            raise UsageError(f"Unexpected argument {rest[0]!r}.")
+        yield
+    finally:
+        FLAGS, GROUPS = kept
 
 
 def names(settings: type[Settings]) -> list[str]:

@@ -68,6 +68,10 @@ class RunFolder:
         pairs = (line[2:].partition("=") for line in _flag_lines_of(self.flags))
         return {name: value for name, _, value in pairs}
 
+    def stated_lines(self) -> set[str]:
+        """The lines of `run.flags` that are flags; none where there is no such file."""
+        return set(_flag_lines_of(self.flags)) if self.flags.is_file() else set()
+
     def _occupied(self) -> bool:
         # A run that was killed in its very first moment leaves the one exception.
         unborn = partial_path(self.flags)
