@@ -17,15 +17,15 @@ _TAUGHT = (*_ALIGNED, "--teacher_cache=")
 
 
 def _teacher(norm: str, eps: str, short: str) -> Training:
-    """A network whose gradients RIGD distils (PAG-S5), with fewer steps if scaled."""
+    """A network whose gradients RIGD distils (PAG-S5), smaller if scaled."""
     ball = f"--adversary=pgd:norm={norm},eps={eps}"
     return Training(
         name=f"pag_teacher_{short}",
         title=f"teacher of RIGD {short}",
         setting="PAG-S5",
         flagfile="pag_vanilla",
-        flags=(f"{ball},steps=10",),
-        scaled=(f"{ball},steps=3",),
+        flags=(f"{ball},steps=10", "--model=resnet50"),
+        scaled=(f"{ball},steps=3", "--model=resnet18"),
         measured=False,
     )
 

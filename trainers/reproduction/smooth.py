@@ -172,7 +172,7 @@ SMOOTH = Paper(
     evaluations=[
         Evaluation(name="standard", flags=("--suite=standard",), suites=("standard",)),
         Evaluation(
-            flags=("--flagfile=evaluate_smooth",),
+            flags=("--flagfile=evaluate_smooth_paper",),
             suites=("smooth",),
             grouped=True,
             # Only images that the network has right are attacked.
@@ -187,7 +187,7 @@ SMOOTH = Paper(
     ),
     notes=(
         "How C4 is trained is not given in the paper (SMO-N1).",
-        "The attacks are those of the flagfile evaluate_smooth, which says what of "
-        "them is the paper's.",
+        "The attacks are those of the flagfile evaluate_smooth_paper, which says what "
+        "of them is the paper's.",
     ),
 )
