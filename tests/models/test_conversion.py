@@ -151,7 +151,9 @@ def test_it_trains_with_the_curvature_penalty_and_comes_back(tmp_path, few_round
     model.compile(optimizer, penalties=[penalty], jit_compile=False)
     model.fit(some_images(), np.array([0, 1, 2, 0]), batch_size=4, verbose=0)
     for weight in low.trainable_variables:
-        assert np.any(weight.numpy() != before[weight.path]), weight.path
+        # A batch norm takes the bias before it away, and with it its gradient.
+        if weight.path != "a/bias":
+            assert np.any(weight.numpy() != before[weight.path]), weight.path
     low.save(tmp_path / "low.keras")
     loaded = keras.models.load_model(tmp_path / "low.keras", safe_mode=True)
     x = some_images()

@@ -17,8 +17,9 @@ from trainers.toys.parts import ToyReport
 # baseline (LCNN-R8), 1000 the standard networks (LCNN-S3).
 _BETAS = (1.0, 5.0, 10.0, 1000.0)
 _SHOWN = np.linspace(-2.0, 2.0, 401, dtype=np.float32)
-# Times 1 / beta, where the curve bends: derivatives are looked at here.
-_BEND = np.linspace(-30.0, 30.0, 2001, dtype=np.float32)
+# Times 1 / beta, where the curve bends: derivatives are looked at here. In float64: far
+# below 0 the slope is smaller than float32's rounding of the largest.
+_BEND = np.linspace(-16.0, 16.0, 2001)
 _MEASURES = (
     "softplus at 0",
     "centered at 0",
@@ -66,7 +67,7 @@ def _uncentered(centered: Any, beta: float) -> Any:
 def _measure(beta: float) -> tuple[float, ...]:
     """What `_MEASURES` names, of one beta."""
     at_zero = float(layers.centered_softplus(0.0, beta))
-    x = tf.constant(_BEND / np.float32(beta))
+    x = tf.constant(_BEND / beta)
     with tf.GradientTape() as outer:
         outer.watch(x)
         with tf.GradientTape() as inner:
