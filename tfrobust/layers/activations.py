@@ -22,9 +22,9 @@ def centered_softplus(x: Any, beta: Any, max_value: float | None = None) -> Any:
 
     It is computed as `max(x, 0) - log1p(tanh(beta |x| / 2)) / beta`, where nothing
     cancels: the value is accurate to float32 rounding at any beta and x, the slope to
-    1e-7, and both cost few passes over memory. `|x|` is twice `max(x, 0)` less x, whose
-    slope at zero is that of the left side: the backend's own slope of `abs` is 0 there,
-    and the curvature would vanish.
+    two roundings of 1, the second derivative to as many of beta. `|x|` is twice
+    `max(x, 0)` less x, whose slope at zero is that of the left side: the backend's own
+    slope of `abs` is 0 there, and the curvature would vanish.
 
     With a `max_value` it stands for a capped ReLU, `min(max(x, 0), max_value)`, as
     `s0(x) - s0(x - max_value) + s0(-max_value)`: still zero at zero, 1-Lipschitz, its

@@ -67,6 +67,33 @@ class Directions:
             )
 
 
+class BatchDirections(Directions):
+    """Directions that come with each batch, as its `directions`.
+
+    `train_pipeline(directions=...)` makes them. A subclass sets `classes` and
+    `image_shape`.
+
+    Example:
+        >>> batch = {"directions": tf.ones([2, 3, 4, 4, 1])}
+        >>> images, chosen = tf.zeros([2, 4, 4, 1]), tf.constant([[0], [2]])
+        >>> BatchDirections()(images, chosen, batch).shape
+        TensorShape([2, 1, 4, 4, 1])
+    """
+
+    def __call__(
+        self,
+        images: tf.Tensor,
+        chosen: tf.Tensor,
+        extras: Mapping[str, tf.Tensor] | None = None,
+    ) -> tf.Tensor:
+        """Directions `[B,k,H,W,C]`; see `Directions`.
+
+        Raises:
+            ValueError: If `extras` has no `directions`.
+        """
+        return of_batch(chosen, extras)
+
+
 def of_batch(chosen: tf.Tensor, extras: Mapping[str, tf.Tensor] | None) -> tf.Tensor:
     """The directions that came with a batch, of some classes.
 

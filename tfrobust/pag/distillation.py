@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfrobust.core.pixels import UNIT
 from tfrobust.core.vectors import by_largest_entry
 from tfrobust.data import Dataset
-from tfrobust.pag.base import Directions, of_batch
+from tfrobust.pag.base import BatchDirections
 from tfrobust.pag.cache_folder import CacheFolder, is_complete
 from tfrobust.pag.teacher import Teacher
 from tfrobust.settings import require_steps
@@ -163,7 +163,7 @@ def cache_directions(
     return cache.rows()
 
 
-class CachedDirections(Directions):
+class CachedDirections(BatchDirections):
     """The teacher's gradients of the batch's own images, from `cache_directions`.
 
     They come with each batch, as its `directions`, which `train_pipeline` makes of the
@@ -193,19 +193,6 @@ class CachedDirections(Directions):
             )
         self.rows = rows
         self.classes, self.image_shape = rows.shape[1], rows.shape[2:]
-
-    def __call__(
-        self,
-        images: tf.Tensor,
-        chosen: tf.Tensor,
-        extras: Mapping[str, tf.Tensor] | None = None,
-    ) -> tf.Tensor:
-        """Directions `[B,k,H,W,C]`; see `Directions`.
-
-        Raises:
-            ValueError: If `extras` has no `directions`.
-        """
-        return of_batch(chosen, extras)
 
 
 def _shape(dataset: Dataset, classes: int) -> tuple[int, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import tensorflow as tf
 
-from tfrobust.pag.base import Directions, of_batch
+from tfrobust.pag.base import BatchDirections, Directions
 
 
-class StoredDirections(Directions):
+class StoredDirections(BatchDirections):
     """g(x, t) of the image x before augmentation, moved with it.
 
     Most directions answer for the image that the network sees: `r_t - x` of a cropped
@@ -61,16 +59,3 @@ class StoredDirections(Directions):
         chosen = tf.broadcast_to(tf.range(self.classes), shape)
         chosen = tf.ensure_shape(chosen, [images.shape[0], self.classes])
         return self.source(images, chosen, {"index": index})
-
-    def __call__(
-        self,
-        images: tf.Tensor,
-        chosen: tf.Tensor,
-        extras: Mapping[str, tf.Tensor] | None = None,
-    ) -> tf.Tensor:
-        """Directions `[B,k,H,W,C]`; see `Directions`.
-
-        Raises:
-            ValueError: If `extras` has no `directions`.
-        """
-        return of_batch(chosen, extras)

@@ -70,8 +70,8 @@ def one_cycle(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """A rate that rises in a straight line to its peak and falls to 0 along a cosine.
 
-    Short runs get further with it than with `step_decay`: they bear a higher rate, and
-    spend no epochs at one that is already too low to move.
+    It is meant for short runs, which have no epochs to spend at a rate that is already
+    too low to move the weights.
 
     Args:
         learning_rate: The peak.

@@ -54,7 +54,7 @@ class Budget:
         return paper.data if self.scaled else paper.full_data or paper.data
 
 
-# On two cores, an hour a paper: most of an epoch's cost is the number of images.
+# Most of what an epoch costs is the number of images.
 _HOUR = Budget(
     name="cpu_hour",
     about="width 16, 10,000 training images or fewer, few epochs, one seed",

@@ -26,9 +26,9 @@ class ReproduceConfig(Settings, title="Run"):
     budget: str = choice(
         "cpu_hour",
         BUDGETS,
-        "cpu_hour: width 16, few epochs, part of the images, one seed; an hour or two "
-        "of two idle cores a paper. cpu_night: width 16, all images, ten epochs, two "
-        "seeds of the main settings. gpu: the papers' settings.",
+        "cpu_hour: width 16, few epochs, part of the images, one seed. cpu_night: "
+        "width 16, all images, ten epochs, two seeds of the main settings. gpu: the "
+        "papers' settings. --dry_run says how long each takes here.",
     )
     out: str = string(
         "", "Folder for everything. Empty: runs/reproduction-PAPER-BUDGET."
