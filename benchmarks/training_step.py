@@ -23,8 +23,10 @@ from tfrobust import attacks, models, penalties
 
 Setting = tuple[str, tuple[penalties.Penalty, ...], attacks.Attack | None]
 
-_L2 = attacks.PGD(norm=2, eps=0.1, steps=3)
-_LINF = attacks.PGD(norm="inf", eps=8 / 255, steps=10, step_size=2 / 255)
+_L2 = attacks.PGD(norm=2, eps=0.1, steps=3, keep_best=False)
+_LINF = attacks.PGD(
+    norm="inf", eps=8 / 255, steps=10, step_size=2 / 255, keep_best=False
+)
 
 # Variant, penalties, adversary.
 _SETTINGS: dict[str, Setting] = {

@@ -4,8 +4,8 @@
     python -m trainers.publish --measured=runs/evaluation/evaluation.json
 
 The first writes NAME.npz and NAME.json into the folder of `tfrobust.models.zoo`. The
-second copies the numbers of an evaluation of `--model=pretrained:NAME` into the cards:
-what is measured is the network as it is shipped.
+second adds the numbers of an evaluation of `--model=pretrained:NAME` to those in the
+cards: what is measured is the network as it is shipped.
 """
 
 from __future__ import annotations

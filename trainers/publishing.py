@@ -23,6 +23,16 @@ _FOLDER = pathlib.Path(models.__file__).parent / "zoo"
 _LARGEST = 2_000_000
 # What depends on the machine, not on the network.
 _LEFT_OUT = ("data_dir", "workdir", "tpu", "logical_cpus", "distribute")
+# A card tells networks apart; these fill pages, or depend on the machine.
+_ONLY_ON_PAGES = (
+    "seconds",
+    "queries",
+    "success",
+    "distortion",
+    "class_accuracy",
+    "class_robust_accuracy",
+    "accuracy_over_eps",
+)
 
 
 def publish(folder: RunFolder, name: str, summary: str, overwrite: bool) -> None:
@@ -84,7 +94,10 @@ def _settings(flags: dict[str, str], network: keras.Model) -> dict[str, Any]:
 
 
 def fill_in(path: str) -> None:
-    """Writes what an evaluation holds of shipped networks into their cards.
+    """Adds what an evaluation holds of shipped networks to their cards.
+
+    What other evaluations on the same data have measured stays. Of two records of the
+    same quantity and setting that over more images is kept, of equals the newer.
 
     Args:
         path: The evaluation.
@@ -107,10 +120,25 @@ def fill_in(path: str) -> None:
         )
     for name, card in cards.items():
         content = json.loads(card.read_text())
-        records = evaluation.records.of(name)
-        content["measured"] = {
-            "dataset": evaluation.about["dataset"],
-            "records": [record.to_json() for record in records],
-        }
+        dataset, before = evaluation.about["dataset"], content["measured"]
+        there = before["records"] if before.get("dataset") == dataset else []
+        new = [
+            record.to_json() | {"model": content["name"]}
+            for record in evaluation.records.of(name)
+            if record.quantity not in _ONLY_ON_PAGES
+        ]
+        content["measured"] = {"dataset": dataset, "records": _merged(there, new)}
         write_json(card, content)
         print(f"{card.name}: measured")
+
+
+def _merged(
+    there: list[dict[str, Any]], new: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Records of a card with those of one more evaluation, each where it first was."""
+    kept: dict[str, dict[str, Any]] = {}
+    for record in (*there, *new):
+        key = json.dumps([record["quantity"], record["setting"]], sort_keys=True)
+        if key not in kept or record["images"] >= kept[key]["images"]:
+            kept[key] = record
+    return list(kept.values())

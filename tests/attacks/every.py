@@ -46,6 +46,7 @@ ATTACKS = {
     "bim": BIM(eps=0.05, steps=4),
     "mifgsm": MIFGSM(eps=0.05, steps=4),
     "pgd-linf": PGD(norm="inf", eps=0.05, steps=4),
+    "pgd-l2-last": PGD(norm=2, eps=0.5, steps=4, keep_best=False),
     "pgd-linf-dlr": PGD(norm="inf", eps=0.05, steps=4, loss="dlr", early_stop=False),
     "pgd-linf-kl": PGD(norm="inf", eps=0.05, steps=4, loss="kl"),
     "pgd-l2": PGD(norm=2, eps=0.4, steps=4, restarts=2, loss="margin"),

@@ -310,6 +310,43 @@ def test_momentum_against_a_loop_in_numpy():
     assert np.abs(last - plain).max() > 0.01
 
 
+def test_the_last_point_is_that_of_a_plain_loop():
+    """Also where an earlier one had the higher loss."""
+
+    def model(images):
+        """Margin of class 1: largest at .53, which steps of .02 from 1/2 pass."""
+        bent = -tf.reduce_sum((images - 0.53) ** 2, [1, 2, 3])
+        return tf.stack([tf.ones_like(bent), bent], axis=-1)
+
+    # By hand: .52, .54 beyond the peak, back to .52, and .54 again.
+    for steps, expected in ((3, 0.52), (4, 0.54)):
+        attack = PGD(
+            norm="inf",
+            eps=0.1,
+            steps=steps,
+            step_size=0.02,
+            random_start=False,
+            keep_best=False,
+        )
+        last = attack.perturb(model, gray_image(), [0])
+        np.testing.assert_allclose(last, expected, atol=1e-6)
+
+
+def test_the_last_point_costs_a_look_less():
+    """As many forward passes as steps in training."""
+    images, labels = np.full((4, *SHAPE), 0.5, np.float32), np.zeros(4, int)
+    for keep_best, passes in ((True, 4), (False, 3)):
+        rows = []
+        attack = PGD(norm="inf", eps=0.1, steps=3, keep_best=keep_best)
+        attack.perturb(asked_for(rows), images, labels)
+        assert rows == [4] * passes
+
+
+def test_the_last_point_needs_one_start():
+    with pytest.raises(ValueError, match=r"`restarts` above 1 needs `keep_best=True`"):
+        PGD(norm=2, eps=0.5, restarts=2, keep_best=False)
+
+
 def test_outward_gradients_take_no_part_of_the_step():
     """Half of the pixels are at their bound: L2 steps go to the others alone."""
     weights = np.ones((24, 2)) * [1.0, 0.0]

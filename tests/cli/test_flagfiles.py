@@ -35,12 +35,14 @@ METHODS = {
     "lcnn": {"variant": "lcnn", "curvature_beta": 1e-3, "curvature_gamma": 1e-3},
     "softplus": {"variant": "softplus", "initial_beta": 10.0},
     "cure": {"cure": 6.1e-5, "cure_step": 1.0},
-    "adversarial_l2": {"adversary": "pgd:norm=2,eps=0.1,steps=3,step_size=0.01"},
+    "adversarial_l2": {
+        "adversary": "pgd:norm=2,eps=0.1,steps=3,step_size=0.01,keep_best=false"
+    },
     "adversarial_linf": {
-        "adversary": "pgd:norm=inf,eps=8/255,steps=10,step_size=2/255"
+        "adversary": "pgd:norm=inf,eps=8/255,steps=10,step_size=2/255,keep_best=false"
     },
     "trades": {
-        "adversary": "pgd:norm=inf,eps=0.031,steps=10,step_size=0.007",
+        "adversary": "pgd:norm=inf,eps=0.031,steps=10,step_size=0.007,keep_best=false",
         "trades": 6.0,
     },
 }
@@ -121,7 +123,7 @@ def test_cpu_settings_lie_over_the_papers(parse, name):
 
 FAST = {
     "width": 16,
-    "epochs": 10,
+    "epochs": 20,
     "batch_size": 128,
     "schedule": "one_cycle",
     "learning_rate": 0.2,
@@ -220,7 +222,7 @@ def test_the_teachers_command_trains_what_the_file_distils(parse, norm, place):
     assert (teacher.variant, teacher.decay_at) == ("plain", "")
     eps = {"linf": ("8/255", "8/255"), "l2": ("0.5", "1.5")}[norm][place]
     ball = f"norm={norm.removeprefix('l')},eps={eps}"
-    assert teacher.adversary == f"pgd:{ball},steps=10"
+    assert teacher.adversary == f"pgd:{ball},steps=10,keep_best=false"
 
 
 def test_there_are_two_networks_to_dissect():

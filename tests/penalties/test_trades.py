@@ -235,9 +235,14 @@ def test_wrong_settings_are_named(arguments, message):
 
 
 def test_the_default_is_the_papers():
-    """L-infinity at 0.031, ten steps of 0.007, up the divergence, weighted by 6."""
+    """L-infinity, ten steps of 0.007 up the divergence, the last point, weight 6."""
     penalty = Trades()
     assert penalty.weight == 6.0 and penalty.name == "trades_penalty"
     assert penalty.attack == PGD(
-        norm="inf", eps=0.031, steps=10, step_size=0.007, loss="kl"
+        norm="inf",
+        eps=0.031,
+        steps=10,
+        step_size=0.007,
+        loss="kl",
+        keep_best=False,
     )

@@ -48,7 +48,8 @@ class PGD(FixedBudget):
     Adversarial training uses `perturb`, which also moves the images that the network
     already gets wrong and never stops early; a call returns those as they came.
 
-    Costs at most `restarts * steps` gradients and `restarts + 3` forward passes.
+    Costs at most `restarts * steps` gradients and `restarts + 3` forward passes: three
+    for a call's verdict, and for each start one to look at its last point.
 
     Attributes:
         norm: 1, 2, `"inf"` or `math.inf`. The step is the gradient over its L2 norm,
@@ -72,6 +73,9 @@ class PGD(FixedBudget):
             al. 2018). 0 is plain PGD.
         early_stop: Leave an image alone once it is fooled, which saves its gradients.
             `False` goes on to the highest loss, for transfer for instance.
+        keep_best: `False` returns the last point instead of the best one, and leaves
+            out the look at it: what adversarial training does as it was published, at
+            one forward pass less. Needs one start, and never stops early.
         seed: Of the random starts, in [0, 2**31). Under XLA (`jit_compile=True`) the
             same seed gives other draws than without.
 
@@ -95,6 +99,7 @@ class PGD(FixedBudget):
     loss: str | Callable[..., Any] = "cross_entropy"
     momentum: float = 0.0
     early_stop: bool = True
+    keep_best: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -111,6 +116,11 @@ class PGD(FixedBudget):
             require_positive("step_size", self.step_size)
         if not self.random_start:
             self._check_fixed_start()
+        if self.restarts > 1 and not self.keep_best:
+            raise ValueError(
+                "`restarts` above 1 needs `keep_best=True`, which chooses among their "
+                f"results. Received: restarts={self.restarts}"
+            )
 
     def _check_fixed_start(self) -> None:
         if self.restarts > 1:
@@ -170,7 +180,8 @@ class PGD(FixedBudget):
 
     def _open(self, problem: Problem, best: _Best) -> tf.Tensor:
         """The rows that are still worked on, bool `[B]`."""
-        return problem.active & ~best[2] if self.early_stop else problem.active
+        stops = self.early_stop and self.keep_best
+        return problem.active & ~best[2] if stops else problem.active
 
     def _direction(self, problem: Problem) -> Direction:
         """What becomes of a gradient before it is normalised; here nothing."""
@@ -193,7 +204,8 @@ class PGD(FixedBudget):
         ) -> tuple[Any, ...]:
             active = self._open(problem, best)
             gradient, logits = problem.gradient(point, self.score, active)
-            best = self._keep_best(problem, best, point, logits, active)
+            if self.keep_best:
+                best = self._keep_best(problem, best, point, logits, active)
             gradient = inward(gradient, point)
             if self.momentum:
                 velocity = self.momentum * velocity + _share(gradient)
@@ -206,6 +218,8 @@ class PGD(FixedBudget):
 
         state = (tf.constant(0), start, velocity, best)
         _, last, _, best = loop(is_needed, step, state)
+        if not self.keep_best:
+            return last, *best[1:]
         active = self._open(problem, best)
         logits = problem.logits(last, active)
         return self._keep_best(problem, best, last, logits, active)

@@ -21,8 +21,8 @@ class Trades(Penalty):
     Args:
         weight: Strength, at least 0; the paper's is 6 on CIFAR-10.
         attack: What looks for x'; by default the paper's for CIFAR-10, L-infinity at
-            0.031 with 10 steps of 0.007. `PGD(loss="kl")` is what the paper has; any
-            other attack is allowed.
+            0.031 with 10 steps of 0.007, of which the last point counts.
+            `PGD(loss="kl")` is what the paper has; any other attack is allowed.
 
     Raises:
         ValueError: If `weight` is negative or `attack` is none.
@@ -42,7 +42,14 @@ class Trades(Penalty):
     def __init__(self, weight: float = 6.0, attack: Attack | None = None) -> None:
         self.weight = check_weight("weight", weight)
         if attack is None:
-            attack = PGD(norm="inf", eps=0.031, steps=10, step_size=0.007, loss="kl")
+            attack = PGD(
+                norm="inf",
+                eps=0.031,
+                steps=10,
+                step_size=0.007,
+                loss="kl",
+                keep_best=False,
+            )
         if not hasattr(attack, "perturb"):
             raise ValueError(
                 "`attack` must be an attack from `tfrobust.attacks`. "

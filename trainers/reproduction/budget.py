@@ -66,7 +66,7 @@ _HOUR = Budget(
 )
 _NIGHT = Budget(
     name="cpu_night",
-    about="width 16, all training images, ten epochs, two seeds of the main settings",
+    about="width 16, all training images, 20 epochs, two seeds of the main settings",
     scaled=True,
     train=("--flagfile=fast",),
     examples=500,

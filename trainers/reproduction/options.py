@@ -27,7 +27,7 @@ class ReproduceConfig(Settings, title="Run"):
         "cpu_hour",
         BUDGETS,
         "cpu_hour: width 16, few epochs, part of the images, one seed. cpu_night: "
-        "width 16, all images, ten epochs, two seeds of the main settings. gpu: the "
+        "width 16, all images, 20 epochs, two seeds of the main settings. gpu: the "
         "papers' settings. --dry_run says how long each takes here.",
     )
     out: str = string(

@@ -24,8 +24,8 @@ def _teacher(norm: str, eps: str, short: str) -> Training:
         title=f"teacher of RIGD {short}",
         setting="PAG-S5",
         flagfile="pag_vanilla",
-        flags=(f"{ball},steps=10", "--model=resnet50"),
-        scaled=(f"{ball},steps=3", "--model=resnet18"),
+        flags=(f"{ball},steps=10,keep_best=false", "--model=resnet50"),
+        scaled=(f"{ball},steps=3,keep_best=false", "--model=resnet18"),
         measured=False,
     )
 
