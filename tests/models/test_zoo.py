@@ -27,7 +27,10 @@ def test_the_folder_is_small_and_every_network_has_two_files():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_card_is_complete(name):
-    """It names the network, its data and its digest, and holds measurements."""
+    """It names the network, its data and its digest, and holds measurements.
+
+    Of these AutoAttack's accuracy and whether it can be trusted, in both norms.
+    """
     card = models.pretrained_card(name)
     packed = (FOLDER / f"{name}.npz").read_bytes()
     assert card["sha256"] == hashlib.sha256(packed).hexdigest()
@@ -38,6 +41,11 @@ def test_card_is_complete(name):
     assert records.models == [name]
     assert records.get(name, "accuracy", split="test", attacked=None)
     assert records.where("robust_accuracy", rounded=False)
+    judged = [record.setting for record in records.where("trustworthy")]
+    assert {setting["threat_model"] for setting in judged} == {"L2", "Linf"}
+    for ball in judged:
+        within = records.where("robust_accuracy", rounded=False, **ball)
+        assert any(r.setting["attack"].startswith("AutoAttack ") for r in within)
     for quantity in ("gradient_norm", "hessian_norm", "curvature"):
         assert records.get(name, quantity, split="test"), quantity
     assert not any(text.startswith("/") for text in card["training"].values())

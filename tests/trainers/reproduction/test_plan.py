@@ -84,7 +84,7 @@ def test_a_teacher_comes_first_and_is_the_one_that_is_named():
     assert "--teacher=runs/pag_teacher_l2" in lines
     assert not any(line.startswith("--teacher_cache=r") for line in lines)
     taught = lines_of(jobs, "pag_teacher_l2")
-    assert "--adversary=pgd:norm=2,eps=0.5,steps=3" in taught
+    assert "--adversary=pgd:norm=2,eps=0.5,steps=3,keep_best=false" in taught
 
 
 def test_seeds_of_each_budget():
