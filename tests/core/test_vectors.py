@@ -78,6 +78,8 @@ def test_a_number_for_each_example_is_broadcast():
     for like in (DRAWN, tf.constant(DRAWN)):
         result = measures.spread(tf.constant([1.0, 2.0, 3.0]), like)
         np.testing.assert_array_equal(result, np.reshape([1.0, 2.0, 3.0], (3, 1, 1, 1)))
+        each = measures.spread(tf.constant([[1.0, 2.0]]), like)
+        np.testing.assert_array_equal(each, np.reshape([1.0, 2.0], (1, 2, 1, 1)))
 
 
 @given(

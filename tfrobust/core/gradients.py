@@ -17,6 +17,7 @@ from tfrobust.core.differentiable import (
 )
 from tfrobust.core.precision import HEADROOM
 from tfrobust.core.second_derivatives import twice_differentiable
+from tfrobust.core.vectors import spread
 from tfrobust.layers import find_layers
 
 # float16 stops at 6e-8; input-gradients of a trained network are smaller than that.
@@ -257,4 +258,5 @@ def class_gradients(
         gradients = tf.stack([pull(column) for column in columns], axis=1)
     if signs is None:
         return gradients
-    return tf.einsum("bk,bk...->bk...", signs, gradients)
+    # An einsum of these shapes takes as long as a pass through a small network.
+    return spread(signs, gradients) * gradients

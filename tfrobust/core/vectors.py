@@ -14,11 +14,17 @@ import tensorflow as tf
 def spread(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """One number for each example, `[B]`, as `[B, 1, ...]` of the rank of `like`.
 
+    Args:
+        values: `[B]`, or `[B, k]` for k vectors of each example.
+        like: `[B, ...]`, or `[B, k, ...]`.
+
     Example:
         >>> spread(tf.constant([1.0, 2.0]), tf.ones([2, 3, 4])).shape
         TensorShape([2, 1, 1])
     """
-    return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))
+    for _ in range(len(like.shape) - len(values.shape)):
+        values = values[..., None]
+    return values
 
 
 def zero_where_not_finite(vectors: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrobust.core.differentiable import layers_named, require_second_derivative
 from tfrobust.core.errors import ExtensionError
 from tfrobust.core.gradients import Pullback, class_gradients
-from tfrobust.core.vectors import cosine, lengths
+from tfrobust.core.vectors import cosine, lengths, spread
 from tfrobust.pag import Directions
 from tfrobust.penalties.base import Penalty, StepContext, check_weight
 from tfrobust.settings import require, require_steps
@@ -146,9 +146,9 @@ class GradientAlignment(Penalty):
         # At least 1, so that no cotangent is too large for half precision.
         sizes /= tf.reduce_min(sizes, axis=1, keepdims=True)
         sizes = tf.where(tf.math.is_finite(sizes), sizes, 1.0)
-        mixed = tf.einsum("bk,bk...->b...", signs * sizes, slopes)
+        mixed = tf.reduce_sum(spread(signs * sizes, slopes) * slopes, axis=1)
         logits = tf.one_hot(chosen, self.directions.classes)
-        gradients = pull(tf.einsum("bk,bkt->bt", signs / sizes, logits))
+        gradients = pull(tf.reduce_sum((signs / sizes)[:, :, None] * logits, axis=1))
         linear = tf.reduce_sum(mixed * gradients)
         # Added as an exact zero: the sum alone would lose digits of the value.
         return tf.stop_gradient(total) + (linear - tf.stop_gradient(linear))
