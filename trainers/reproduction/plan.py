@@ -16,6 +16,9 @@ TRAIN, EVALUATE = "train", "evaluate"
 MODULES = {TRAIN: "trainers.cifar", EVALUATE: "trainers.evaluate"}
 """The program that does a job of a kind."""
 
+# In the name of a run with another seed than the first.
+_SEED = "_seed"
+
 
 @dataclasses.dataclass(frozen=True)
 class Where:
@@ -76,7 +79,7 @@ class Job:
 
 
 def make(papers: Sequence[Paper], budget: Budget, where: Where) -> list[Job]:
-    """Every job, each behind those that it needs.
+    """Every job, each behind those that it needs, of each paper first seeds first.
 
     Args:
         papers: What is to be reproduced.
@@ -86,7 +89,12 @@ def make(papers: Sequence[Paper], budget: Budget, where: Where) -> list[Job]:
     Raises:
         UsageError: If a program would refuse its flags.
     """
-    return [job for paper in papers for job in _of_paper(paper, budget, where)]
+    return [
+        job
+        for paper in papers
+        # Once each, and then again: what is stopped early has some of everything.
+        for job in sorted(_of_paper(paper, budget, where), key=_is_repeated)
+    ]
 
 
 def runs_of(training: Training, budget: Budget) -> list[str]:
@@ -103,7 +111,12 @@ def runs_of(training: Training, budget: Budget) -> list[str]:
 
 
 def _run(training: Training, seed: int) -> str:
-    return f"{training.name}_seed{seed}" if seed else training.name
+    return f"{training.name}{_SEED}{seed}" if seed else training.name
+
+
+def _is_repeated(job: Job) -> bool:
+    """Whether it is of a second seed; a group is evaluated with all of its seeds."""
+    return _SEED in job.name and not job.training.group
 
 
 def _of_paper(paper: Paper, budget: Budget, where: Where) -> Iterator[Job]:

@@ -87,6 +87,11 @@ def test_a_teacher_comes_first_and_is_the_one_that_is_named():
     assert "--adversary=pgd:norm=2,eps=0.5,steps=3,keep_best=false" in taught
 
 
+def test_every_setting_comes_once_before_one_comes_twice():
+    again = ["_seed" in job.name for job in jobs_of("lcnn", "gpu")]
+    assert again == sorted(again) and any(again) and not all(again)
+
+
 def test_seeds_of_each_budget():
     def seeds(budget, name):
         names = [job.name for job in jobs_of("lcnn", budget) if job.kind == TRAIN]
