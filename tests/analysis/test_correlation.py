@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tfrobust.analysis import rank_correlation
+from tfrobust.analysis import partial_rank_correlation, rank_correlation
 
 # Few values, so that many are equal.
 TIED = st.integers(-2, 2).map(float)
@@ -108,3 +108,44 @@ def test_how_little_few_values_say():
     assert 0.04 < np.mean(np.abs(found) >= 0.735) < 0.06
     whole = [abs(rank_correlation(range(5), p)) == 1.0 for p in permutations(range(5))]
     assert np.mean(whole) == pytest.approx(1 / 60)
+
+
+def test_partial_correlation_is_that_of_the_residuals():
+    """Pearson's, of ranks from which a straight line in the third's is taken, NumPy."""
+    random = np.random.default_rng(0)
+    third = random.normal(size=60)
+    first, second = third + random.normal(size=60), third**3 + random.normal(size=60)
+    ranks = [stats.rankdata(values) for values in (first, second, third)]
+    line = np.stack([np.ones(60), ranks[2]], axis=1)
+    residuals = [r - line @ np.linalg.lstsq(line, r)[0] for r in ranks[:2]]
+    found = partial_rank_correlation(first, second, third)
+    assert found.value == pytest.approx(np.corrcoef(*residuals)[0, 1], abs=1e-12)
+    plain = partial_rank_correlation(first, second)
+    assert plain.value == rank_correlation(first, second)
+
+
+def test_the_bootstraps_error_is_that_of_many_samples():
+    """Of 100 pairs of normal numbers with a correlation of .6, within a fifth."""
+    random = np.random.default_rng(1)
+
+    def pairs():
+        first = random.normal(size=100)
+        return first, 0.6 * first + 0.8 * random.normal(size=100)
+
+    spread = np.std([rank_correlation(*pairs()) for _ in range(400)])
+    errors = [
+        partial_rank_correlation(*pairs(), seed=i).standard_error for i in range(20)
+    ]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.2)
+
+
+def test_what_a_partial_correlation_cannot_be_of():
+    """NaN of too few, of a constant, or where the third says all of one."""
+    values = np.arange(6.0)
+    assert math.isnan(partial_rank_correlation(values[:3], values[:3]).value)
+    assert math.isnan(partial_rank_correlation(values, np.ones(6)).value)
+    assert math.isnan(partial_rank_correlation(values, values[::-1], values).value)
+    missing = np.append(values, np.nan), np.append(values, 0.0)
+    assert partial_rank_correlation(*missing).value == 1.0
+    with pytest.raises(ValueError, match="`given` must be of one length"):
+        partial_rank_correlation(values, values, values[:2])

@@ -18,7 +18,7 @@ from tfrobust.analysis.characteristics import (
     characteristic,
     remeasure,
 )
-from tfrobust.analysis.correlation import rank_correlation
+from tfrobust.analysis.correlation import partial_rank_correlation, rank_correlation
 from tfrobust.analysis.curves import (
     AccuracyCurve,
     filtered_accuracy,
@@ -39,6 +39,7 @@ from tfrobust.analysis.kernels import (
     kernel_variation,
 )
 from tfrobust.analysis.layers import default_layers
+from tfrobust.analysis.linear_distances import linear_distance
 from tfrobust.analysis.magnification import bilateral_filter, magnify, to_display
 from tfrobust.analysis.masking import masking_check
 from tfrobust.analysis.masking_report import MaskingReport, Sign
@@ -89,6 +90,7 @@ __all__ = [
     "judge",
     "kernel_smoothness",
     "kernel_variation",
+    "linear_distance",
     "local_response",
     "local_responses",
     "log_amplitude",
@@ -96,6 +98,7 @@ __all__ = [
     "low_pass",
     "magnify",
     "masking_check",
+    "partial_rank_correlation",
     "perturbation_statistics",
     "rank_correlation",
     "remeasure",

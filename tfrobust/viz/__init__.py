@@ -10,6 +10,7 @@ if importlib.util.find_spec("matplotlib") is None:
     )
 
 from tfrobust.viz.boundary import decision_boundaries
+from tfrobust.viz.correlation_points import correlations
 from tfrobust.viz.curves import training_curves
 from tfrobust.viz.fallen import fallen_images
 from tfrobust.viz.files import save
@@ -32,6 +33,7 @@ __all__ = [
     "accuracy_over_eps",
     "accuracy_over_scale",
     "amplitude_spectra",
+    "correlations",
     "decision_boundaries",
     "fallen_images",
     "gradient_stability",

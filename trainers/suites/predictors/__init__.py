@@ -1,0 +1,1 @@
+"""What predicts how far an image is from its nearest adversarial example."""
