@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import collections
 import dataclasses
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from benchmarks import reports
 from benchmarks.kept import read
+from tfrobust.cli import quiet
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 # Of a process, lines of standard error that are kept to say why it failed.
@@ -121,11 +123,15 @@ def run(benchmark: Benchmark, folder: Path, arguments: Sequence[str] = ()) -> Ou
 def _process(command: Sequence[str]) -> tuple[int, list[str]]:
     """Exit code, and the last lines of standard error, which is passed on."""
     last: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+    # What TensorFlow says at each of its starts is left out.
+    level, gpu = int(os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")), quiet.has_gpu()
     sys.stdout.flush()
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         for line in process.stderr or ():
+            if quiet.is_noise(line, level, gpu):
+                continue
             sys.stderr.write(line)
             if line.strip():
                 last.append(line)
