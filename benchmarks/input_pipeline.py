@@ -38,8 +38,11 @@ _COLUMNS = {
     for clock in ("wall", "cpu")
     for what in ("s", "ratio", "ratio_error")
 }
-# After a run the input still fills its buffer, and that CPU time belongs to the run.
-_SETTLE_SECONDS = 0.2
+# After a run the input still fills its buffer, which is CPU time of that run. It is over
+# when next to none was taken for so many seconds.
+_QUIET_SECONDS, _QUIET_CPU = 0.1, 1e-3
+# What little is missed nevertheless counts less among more batches, which cost little.
+_MORE = 10
 _ENDLESS = 10**6
 _QUICK = {"width": 4, "batch_size": 16, "batches": 4, "rounds": 2}
 
@@ -119,14 +122,16 @@ def _times(
     runs: list[Run] = [
         lambda: [step() for _ in range(count)],
         together,
-        lambda: [next(alone) for _ in range(count)],
+        lambda: [next(alone) for _ in range(_MORE * count)],
     ]
     for run in runs:
         _spent(run)  # traces the graphs
     waited.clear()
     seconds = [[_spent(run) for run in runs] for _ in range(arguments.rounds)]
     waits = [[[wait, np.nan]] for wait in waited]
-    return np.swapaxes(np.concatenate([seconds, waits], axis=1), 0, 1) / count
+    every = np.concatenate([seconds, waits], axis=1)
+    batches = count * np.array([1, 1, _MORE, 1])
+    return np.swapaxes(every, 0, 1) / batches[:, None, None]
 
 
 def _batches(dataset: data.Dataset, batch_size: int) -> Iterator[Any]:
@@ -147,7 +152,10 @@ def _spent(run: Run) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     wall = time.perf_counter() - wall
-    time.sleep(_SETTLE_SECONDS)
+    last = -np.inf
+    while time.process_time() - last > _QUIET_CPU:
+        last = time.process_time()
+        time.sleep(_QUIET_SECONDS)
     return wall, time.process_time() - cpu
 
 

@@ -1,6 +1,7 @@
 """The wait and the CPU time of a pipeline that is known."""
 
 import argparse
+import threading
 import time
 
 import numpy as np
@@ -19,7 +20,8 @@ def slow_batches(monkeypatch):
             yield None
 
     monkeypatch.setattr(input_pipeline, "_batches", batches)
-    monkeypatch.setattr(input_pipeline, "_SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(input_pipeline, "_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(input_pipeline, "_MORE", 2)
 
 
 def test_waits_and_steps_are_told_apart(slow_batches):
@@ -46,3 +48,22 @@ def test_random_images_are_as_many_as_cifar_has():
     assert dataset.images.shape == (50_000, 32, 32, 3)
     assert dataset.images.dtype == np.uint8 and dataset.classes == 10
     assert set(np.unique(dataset.images[:100])) == set(range(256))
+
+
+def test_what_a_run_leaves_running_is_its_own(monkeypatch):
+    """CPU time of a thread that goes on after the run that started it."""
+    monkeypatch.setattr(input_pipeline, "_QUIET_SECONDS", 0.4)
+    threads = []
+
+    def busy():
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+
+    def run():
+        threads.append(threading.Thread(target=busy))
+        threads[-1].start()
+
+    _, cpu = input_pipeline._spent(run)
+    threads[0].join()
+    assert 0.15 < cpu < 0.6
