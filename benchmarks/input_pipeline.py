@@ -38,8 +38,8 @@ _COLUMNS = {
     for clock in ("wall", "cpu")
     for what in ("s", "ratio", "ratio_error")
 }
-# After a run the input still fills its buffer, which is CPU time of that run. It is over
-# when next to none was taken for so many seconds.
+# After a run the input still fills its buffer: CPU time of that run. It is over when
+# next to none was taken for so many seconds.
 _QUIET_SECONDS, _QUIET_CPU = 0.1, 1e-3
 # What little is missed nevertheless counts less among more batches, which cost little.
 _MORE = 10
