@@ -4,9 +4,9 @@
 
 The input is that of `trainers.cifar`: `data.train_pipeline` over all 50,000 images of
 CIFAR-10, cropped and mirrored at random, with the determinism that is the trainer's
-default. Three runs take turns, each of as many batches: the step alone, on one batch
-that is always the same; the step with its input, which asks for a new batch before each
-step; and the input alone. The time inside of `next` is what the step waits.
+default. Three runs take turns: the step alone, on one batch that is always the same;
+the step with its input, which asks for a new batch before each step; and the input
+alone, of more batches. The time inside of `next` is what the step waits.
 
 The input is made in threads of the same process, so where no core is free it costs the
 step its CPU time, waiting or not. The CPU time of the input alone over that of the step

@@ -239,7 +239,7 @@ def machine() -> dict[str, Any]:
         **{package: version(package) for package in _PACKAGES},
         "processor": platform.machine(),
         "cores": _cores(),
-        # Over the last minute: above the other work there was a slow moment.
+        # Processes that wanted a core over the last minute: near 0 on an idle machine.
         "load_before": os.getloadavg()[0],
     }
 
