@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,7 +19,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install quickstart test test-fast test-backends lint format lock wheel clean
+.PHONY: help install quickstart test test-fast test-backends bench lint format lock \
+	wheel clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' \
@@ -54,6 +56,10 @@ test-fast: install  ## Run the tests that are not marked slow, two at a time
 
 test-backends: install  ## Test on JAX and PyTorch, and against PyTorch and Addons
 	.ci/backends $(BIN)/python $(VENV)/backends
+
+# One after another: two at a time would slow each other.
+bench: install  ## Run the benchmarks that can run here; results in runs/bench
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: install  ## Check style, formatting and types
 	$(BIN)/ruff check $(SOURCES)

@@ -26,16 +26,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import sys
 import time
 import unittest.mock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.turns import alternate, table
+from benchmarks.reports import Missing, Parser, Report, need_data, start
+from benchmarks.turns import alternate, rows
 from tfrobust import attacks, data, models
 from tfrobust.core.fractions import parse_fraction
 
@@ -45,6 +47,7 @@ Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
 WHOLE = "autoattack"
 PEERS = ("torchattacks", "adv-lib")
+_QUICK = {"examples": 8, "rounds": 1}
 # Share by which an image may leave the ball: projections in float32 do.
 _SLACK = 1e-4
 # Of the bare comparison, which needs no more to tell a ratio.
@@ -53,34 +56,50 @@ _BARE_STEPS = 20
 _NUDGE = 1e-12
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs ours and the peers' and prints a table."""
-    arguments = _parse(argv)
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Runs ours and the peers', or ours and the bare calls."""
+    arguments, report = _parse(argv)
+    _need_what_is_asked(arguments)
     network = models.pretrained(arguments.network)
     images, labels = _right(network, arguments)
-    print(
+    title = (
         f"{arguments.network}, L{arguments.norm} {arguments.eps}, the {len(labels)} "
-        f"images of {arguments.examples} that it has right, TensorFlow "
-        f"{tf.__version__}\n"
+        f"images of {arguments.examples} that it has right"
     )
-    if arguments.bare:
-        _against_bare(network, images, labels, arguments)
-    else:
-        _against_peers(network, images, labels, arguments)
+    against = _against_bare if arguments.bare else _against_peers
+    against(network, images, labels, arguments, report, title)
+    return report
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _need_what_is_asked(arguments: argparse.Namespace) -> None:
+    """Raises `Missing` where the peers or the images are."""
+    needed = [] if arguments.bare else ["torch", *map(_module_of, arguments.peers)]
+    for module in needed:
+        if importlib.util.find_spec(module) is None:
+            raise Missing(
+                f"{module} is not installed (pip install 'tfrobust[peers]'); --bare "
+                "needs no peer."
+            )
+    card = models.pretrained_card(arguments.network)
+    need_data(card["training"]["dataset"], arguments.data_dir)
+
+
+def _module_of(peer: str) -> str:
+    return peer.replace("-", "_")
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Report]:
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--network", default="cifar10_adversarial_linf")
     parser.add_argument("--norm", choices=("inf", "2"), default="inf")
     parser.add_argument("--eps", default="8/255")
     parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--data_dir", help="folder of prepared data sets")
+    parser.add_data_dir()
     parser.add_argument("--stages", nargs="*", choices=STAGES, default=list(STAGES))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--bare", action="store_true", help="against bare calls")
     parser.add_argument("--rounds", type=int, default=3, help="of --bare")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _right(network: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -103,10 +122,25 @@ def _ours(arguments: argparse.Namespace) -> dict[str, attacks.Attack]:
 
 
 def _against_peers(
-    network: Any, images: np.ndarray, labels: np.ndarray, arguments: Any
+    network: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    arguments: Any,
+    report: Report,
+    title: str,
 ) -> None:
-    print("| attack | library | broken | only ours | only theirs | s | theirs / ours |")
-    print("|---|---|---|---|---|---|---|")
+    add = report.begin(
+        title,
+        {
+            "broken": "d",
+            "only_ours": "d",
+            "only_theirs": "d",
+            "wall_s": ".1f",
+            "ours_over_theirs": ".2f",
+        },
+        claimed={f"{WHOLE}, {peer}": 0.5 for peer in arguments.peers},
+        measure="ours_over_theirs",
+    )
     eps = parse_fraction(arguments.eps)
     judge = Judge(network, images, labels, arguments.norm, eps)
     peers = dict(_peers(network, arguments, eps))
@@ -115,15 +149,19 @@ def _against_peers(
             continue
         attack(network, images[:8], labels[:8])
         broken, seconds = judge(lambda x, y, a=attack: a(network, x, y).adversarial)
-        print(f"| {name} | ours | {broken.sum()} | | | {seconds:.1f} | |", flush=True)
+        add({"name": f"{name}, ours", "broken": broken.sum(), "wall_s": seconds})
         for library, runs in peers.items():
             if name in runs:
                 others, spent = judge(runs[name])
-                print(
-                    f"| {name} | {library} | {others.sum()} | "
-                    f"{np.sum(broken & ~others)} | {np.sum(others & ~broken)} | "
-                    f"{spent:.1f} | {spent / seconds:.2f} |",
-                    flush=True,
+                add(
+                    {
+                        "name": f"{name}, {library}",
+                        "broken": others.sum(),
+                        "only_ours": np.sum(broken & ~others),
+                        "only_theirs": np.sum(others & ~broken),
+                        "wall_s": spent,
+                        "ours_over_theirs": seconds / spent,
+                    }
                 )
 
 
@@ -229,7 +267,12 @@ def adv_lib(twin: Any, norm: str, eps: float, classes: int) -> dict[str, Any]:
 
 
 def _against_bare(
-    network: Any, images: np.ndarray, labels: np.ndarray, arguments: Any
+    network: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    arguments: Any,
+    report: Report,
+    title: str,
 ) -> None:
     """Each stage, cut short, against the calls that it needs."""
     short = {
@@ -243,15 +286,19 @@ def _against_bare(
     for name in ("apgd-ce", "apgd-t"):
         success = stages[name](network, left, labels).success.numpy()
         left, labels = left[~success], labels[~success]
-    print(f"{len(labels)} images that withstand\n")
     for name in arguments.stages:
         attack = _shortened(stages[name], short.get(name, {}))
         asked = attack(network, left, labels).queries.numpy()
-        print(f"{name}, {asked.max()} calls")
         calls = int(asked.max())
         bare = _bare(network, left, labels, calls, name)
         run = lambda a=attack: a(network, left, labels).success.numpy()  # noqa: E731
-        print(table(["bare", name], alternate([bare, run], arguments.rounds)), "\n")
+        report.table(
+            f"{name}, {calls} calls: {title}, {len(labels)} that withstand, "
+            f"{arguments.rounds} rounds",
+            rows(["bare", name], alternate([bare, run], arguments.rounds)),
+            key="bare",
+            claimed={name: None},
+        )
 
 
 def _shortened(attack: Any, settings: dict[str, Any]) -> Any:
@@ -296,4 +343,4 @@ def _bare(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -13,24 +13,26 @@ that did other work too.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
+from benchmarks.reports import Parser, Report, start
 from benchmarks.steps import training_step
-from benchmarks.turns import alternate, table
+from benchmarks.turns import alternate, rows
 from tfrobust import models, penalties
 
+_QUICK = {"size": 32, "batch_size": 2, "rounds": 2}
 
-def main() -> None:
-    """Times the three in turn and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times the three in turn."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--network", default="ResNet50V2")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=8)
-    arguments = parser.parse_args()
+    arguments, report = parser.parse(argv)
     shape = (arguments.size, arguments.size, 3)
     make = getattr(keras.applications, arguments.network)
     keras.utils.set_random_seed(0)
@@ -48,12 +50,14 @@ def main() -> None:
         for made, terms in settings.values()
     ]
     seconds = alternate(steps, arguments.rounds)
-    print(
+    report.table(
         f"{arguments.network}, {shape}, batch {arguments.batch_size}, "
-        f"TensorFlow {tf.__version__}, {arguments.rounds} rounds"
+        f"{arguments.rounds} rounds",
+        rows(list(settings), seconds),
+        claimed={"low curvature": None},
     )
-    print(table(list(settings), seconds))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

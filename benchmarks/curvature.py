@@ -11,25 +11,28 @@ its products, and ten bare products run them ten times.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.turns import Run, alternate
+from benchmarks.reports import Parser, Report, start
+from benchmarks.turns import Run, alternate, rows
 from tfrobust import geometry, models
 
+_QUICK = {"width": 4, "batch_size": 4, "rounds": 2}
 
-def main() -> None:
-    """Times both sides in turn and prints the median ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times both sides in turn."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--variant", choices=("standard", "lcnn"), default="lcnn")
-    arguments = parser.parse_args()
+    arguments, report = parser.parse(argv)
     keras.utils.set_random_seed(0)
     network = models.ResNet18((32, 32, 3), 10, arguments.variant, arguments.width)
     random = np.random.default_rng(0)
@@ -38,23 +41,17 @@ def main() -> None:
     labels = tf.constant(random.integers(0, 10, arguments.batch_size), tf.int32)
     count = arguments.iterations
     sides = (
-        lambda: geometry.hessian_norm(network, images, labels, count).numpy(),
         _bare_products(network, images, labels, count),
+        lambda: geometry.hessian_norm(network, images, labels, count).numpy(),
     )
-    seconds = np.swapaxes(alternate(sides, arguments.rounds), 0, 1)
-    (wall, cpu), (bare_wall, bare_cpu) = np.median(seconds, axis=0)
-    ratios = seconds[:, 0] / seconds[:, 1]
-    wall_ratio, cpu_ratio = np.median(ratios, axis=0)
-    spread = np.std(ratios[:, 1]) / np.sqrt(len(ratios))
-    print(
+    report.table(
         f"ResNet-18 ({arguments.variant}), width {arguments.width}, batch "
-        f"{arguments.batch_size}, 32x32x3, TensorFlow {tf.__version__}, "
-        f"{arguments.rounds} rounds"
+        f"{arguments.batch_size}, 32x32x3, {count} iterations, "
+        f"{arguments.rounds} rounds",
+        rows(["bare products", "hessian_norm"], alternate(sides, arguments.rounds)),
+        claimed={"hessian_norm": 1.1},
     )
-    print(f"{'':<24}{'wall s':>8}{'CPU s':>8}")
-    print(f"{f'hessian_norm, {count}':<24}{wall:>8.3f}{cpu:>8.3f}")
-    print(f"{f'{count} bare products':<24}{bare_wall:>8.3f}{bare_cpu:>8.3f}")
-    print(f"{'ratio':<24}{wall_ratio:>8.3f}{cpu_ratio:>8.3f} +-{spread:.3f}")
+    return report
 
 
 def _bare_products(
@@ -82,4 +79,4 @@ def _bare_products(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

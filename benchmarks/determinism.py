@@ -9,35 +9,42 @@ round's ratio.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from benchmarks.turns import spent, table
+from benchmarks.reports import Parser, Report, start
+from benchmarks.turns import rows, spent
 from tfrobust.cli.quiet import start_tensorflow
 
 _SETTINGS = ("standard", "LCNN", "LCNN+GradReg")
+_QUICK = {"width": 4, "batch_size": 16, "rounds": 2, "settings": ["standard"]}
 
 
-def main() -> None:
-    """Times every setting with and without, and prints a table of each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times every setting with and without, with a table for each."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--settings", nargs="+", choices=_SETTINGS, default=_SETTINGS)
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--settings", nargs="+", choices=_SETTINGS, default=list(_SETTINGS)
+    )
+    arguments, report = parser.parse(argv)
     for setting in arguments.settings:
         seconds = _time(
             setting, arguments.width, arguments.batch_size, arguments.rounds
         )
-        print(
+        report.table(
             f"{setting}: ResNet-18, width {arguments.width}, batch "
-            f"{arguments.batch_size}, 32x32x3, {arguments.rounds} rounds"
+            f"{arguments.batch_size}, 32x32x3, {arguments.rounds} rounds",
+            rows(["as it comes", "deterministic"], seconds),
+            key=setting,
+            claimed={"deterministic": None},
         )
-        print(table(["as it comes", "deterministic"], seconds) + "\n", flush=True)
+    return report
 
 
 def _time(setting: str, width: int, batch_size: int, rounds: int) -> np.ndarray:
@@ -91,4 +98,4 @@ def _serve(
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

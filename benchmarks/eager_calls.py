@@ -10,28 +10,26 @@ images.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.turns import alternate, table
+from benchmarks.reports import Parser, Report, start
+from benchmarks.turns import alternate, rows
 from tfrobust import geometry, models, pag, smoothing
 
+_QUICK = {"width": 4, "batch_size": 8, "rounds": 2}
 
-def main() -> None:
-    """Prints a table for each call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times each call in turn with itself in a graph, with a table for each."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    print(
-        f"ResNet-18, width {arguments.width}, batch {arguments.batch_size}, 32x32x3, "
-        f"TensorFlow {tf.__version__}, {arguments.rounds} rounds"
-    )
+    arguments, report = parser.parse(argv)
     random = np.random.default_rng(0)
     shape = (arguments.batch_size, 32, 32, 3)
     images = tf.constant(random.random(shape), tf.float32)
@@ -39,7 +37,14 @@ def main() -> None:
         graph = tf.function(call, autograph=False)
         runs = [lambda run=run: _waited(run(images)) for run in (graph, call)]
         seconds = alternate(runs, arguments.rounds)
-        print(f"\n{table([f'{name}, in a graph', f'{name}, as called'], seconds)}")
+        report.table(
+            f"{name}: ResNet-18, width {arguments.width}, batch "
+            f"{arguments.batch_size}, 32x32x3, {arguments.rounds} rounds",
+            rows(["in a graph", "as called"], seconds),
+            key=name,
+            claimed={"as called": 1.1},
+        )
+    return report
 
 
 def _calls(width: int, images: tf.Tensor) -> dict[str, Callable]:
@@ -66,4 +71,4 @@ def _waited(result: object) -> list[np.ndarray]:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

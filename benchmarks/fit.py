@@ -11,12 +11,14 @@ pixels and the labels of each batch against their range. The goal is a ratio of 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from benchmarks.reports import Parser, Report, start
 from benchmarks.steps import random_batch
-from benchmarks.turns import Run, alternate, table
+from benchmarks.turns import Run, alternate, rows
 from tfrobust import models
 from tfrobust.training import RobustModel
 
@@ -26,30 +28,36 @@ NETWORKS = {
     "vgg11": lambda width: models.VGG11((32, 32, 3), 10, "standard", width),
 }
 
+_QUICK = {"width": 4, "batch_size": 16, "rounds": 2, "networks": ["mlp"]}
 
-def main() -> None:
-    """Times both in turn and prints a table for each network."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times both in turn, with a table for each network."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    arguments = parser.parse_args()
-    print(
-        f"Width {arguments.width}, batch {arguments.batch_size}, 32x32x3, "
-        f"{arguments.steps} steps a call, TensorFlow {tf.__version__}, "
-        f"{arguments.rounds} rounds"
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS)
     )
+    arguments, report = parser.parse(argv)
     for name in arguments.networks:
         keras.utils.set_random_seed(0)
         network = NETWORKS[name](arguments.width)
         plain = keras.models.clone_model(network)
         runs = {
-            f"{name}: keras.Model": _fit(plain, arguments, own=False),
-            f"{name}: RobustModel": _fit(RobustModel(network), arguments, own=True),
+            "keras.Model": _fit(plain, arguments, own=False),
+            "RobustModel": _fit(RobustModel(network), arguments, own=True),
         }
-        print(table(list(runs), alternate(list(runs.values()), arguments.rounds)))
+        report.table(
+            f"{name}, width {arguments.width}, batch {arguments.batch_size}, 32x32x3, "
+            f"{arguments.steps} steps a call, {arguments.rounds} rounds",
+            rows(list(runs), alternate(list(runs.values()), arguments.rounds)),
+            key=name,
+            claimed={"RobustModel": 1.03},
+        )
+    return report
 
 
 def _fit(model: keras.Model, arguments: argparse.Namespace, own: bool) -> Run:
@@ -63,4 +71,4 @@ def _fit(model: keras.Model, arguments: argparse.Namespace, own: bool) -> Run:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

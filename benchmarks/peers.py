@@ -41,20 +41,20 @@ next after the label, to set against the smallest distortion over all peers' att
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import functools
-import importlib.metadata
+import importlib.util
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrobust import attacks, data
+from benchmarks.reports import Missing, Parser, Report, need_data, start, version
+from tfrobust import attacks, data, models
 
 # Images and labels to adversarial images.
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -95,9 +95,8 @@ _STEPS = {
 }
 _PROBED = 4  # images of the larger of two batches by which a time is estimated
 _SLACK = 1e-4  # share by which a peer may leave the ball: float32 projections do
+_QUICK = {"examples": 8, "attacks": ["fgsm", "bim"]}
 _COLUMNS = {
-    "attack": "",
-    "library": "",
     "success": ".3f",
     "D": ".4f",
     "success_8bit": ".3f",
@@ -125,34 +124,55 @@ class Entry:
     warm: Run
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs the attacks chosen in turn and prints and writes a table."""
-    arguments = _parse(argv)
-    model = keras.saving.load_model(arguments.model, compile=False)
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Runs the attacks chosen, all libraries in turn."""
+    arguments, report = _parse(argv)
+    _need_a_peer(arguments)
+    need_data("mnist", arguments.data_dir)
+    model = models.load(arguments.model).network
     images, labels = _load(model, arguments.data_dir, arguments.examples)
-    rows: list[dict[str, object]] = []
+    add = report.begin(
+        _title(arguments),
+        _COLUMNS,
+        claimed=_claimed(arguments),
+        measure="ours_over_theirs",
+    )
     kept: dict[tuple[str, str], np.ndarray | None] = {}
-    print(f"{_title(arguments)}\n\n{_header()}")
     for attack in arguments.attacks:
         entries = _ours(model, attack)
         entries += [_peer(peer, model, attack) for peer in arguments.peers]
         timed = _attack(entries, images, labels, arguments)
         for row in _rows(model, attack, timed, images, labels):
-            rows.append(row)
-            print(_markdown(row), flush=True)
+            add(row)
         kept |= {
             (attack, name): adversarial for name, (adversarial, _, _) in timed.items()
         }
-    summary = _floor(model, kept, images, labels)
-    print(f"\n{summary}")
-    if arguments.out:
-        _write(pathlib.Path(arguments.out), _title(arguments), rows, summary)
+    report.note(_floor(model, kept, images, labels))
+    return report
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="an MNIST network, .keras")
-    parser.add_argument("--data_dir", help="folder of prepared data sets")
+def _need_a_peer(arguments: argparse.Namespace) -> None:
+    """Raises `Missing` where peers are asked for and none is installed."""
+    found = [name for name in arguments.peers if importlib.util.find_spec(name)]
+    if arguments.peers and not found:
+        raise Missing(
+            f"none of {', '.join(arguments.peers)} is installed; the head of "
+            "benchmarks/peers.py says how."
+        )
+
+
+def _claimed(arguments: argparse.Namespace) -> dict[str, float | None]:
+    """At the same budget: the one step of FGSM is no iterated attack."""
+    iterated = [attack for attack in arguments.attacks if attack != "fgsm"]
+    return {f"{each}, {peer}": 1.0 for each in iterated for peer in arguments.peers}
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Report]:
+    parser = Parser(__file__, __doc__, quick=_QUICK)
+    parser.add_argument(
+        "--model", default="pretrained:mnist_c4", help="an MNIST network"
+    )
+    parser.add_data_dir()
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
@@ -160,8 +180,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--patience", type=float, default=600.0, help="most seconds for one attack"
     )
-    parser.add_argument("--out", help="path of the results, without .csv and .md")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _load(
@@ -500,7 +519,7 @@ def _rows(
     """One row of the table for each version of an attack."""
     base = next(iter(timed.values()))[1]
     for name, (adversarial, seconds, note) in timed.items():
-        row: dict[str, object] = {"attack": attack, "library": name, "note": note}
+        row: dict[str, object] = {"name": f"{attack}, {name}", "note": note}
         if adversarial is not None:
             whole, rounded = adversarial, np.round(adversarial * 255.0) / 255.0
             success, distance = _judge(model, attack, whole, images, labels)
@@ -512,6 +531,7 @@ def _rows(
             if note == "":
                 wall, cpu = np.median(seconds / base, axis=0)
                 row |= {"time_over_ours": wall, "cpu_over_ours": cpu}
+                row["ours_over_theirs"] = 1.0 / wall
         yield row
 
 
@@ -558,46 +578,15 @@ def _floor(
 
 
 def _title(arguments: argparse.Namespace) -> str:
-    versions = [f"{peer} {_version(PEERS[peer])}" for peer in arguments.peers]
+    versions = [
+        f"{peer} {version(PEERS[peer]) or '(not installed)'}"
+        for peer in arguments.peers
+    ]
     return (
         f"{pathlib.Path(arguments.model).name}, {arguments.examples} MNIST test "
-        f"images, TensorFlow {tf.__version__}, keras {keras.__version__}, "
-        f"{', '.join([*versions, f'rounds: {arguments.rounds}'])}"
+        f"images, {', '.join([*versions, f'rounds: {arguments.rounds}'])}"
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
-def _header() -> str:
-    names = " | ".join(name.replace("_", " ") for name in _COLUMNS)
-    return f"| {names} |\n|{'---|' * len(_COLUMNS)}"
-
-
-def _markdown(row: dict[str, object]) -> str:
-    cells = [
-        format(row[name], layout) if name in row else ""
-        for name, layout in _COLUMNS.items()
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _write(
-    path: pathlib.Path, title: str, rows: list[dict[str, object]], summary: str
-) -> None:
-    """`path.csv` with all digits, and `path.md` as printed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{path}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = [title, "", _header(), *map(_markdown, rows), "", summary, ""]
-    pathlib.Path(f"{path}.md").write_text("\n".join(lines), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -23,40 +23,45 @@ of the process) depend less on what else the machine is doing.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.turns import Run, alternate
+from benchmarks.reports import Parser, Report, need_data, start
+from benchmarks.turns import Run, alternate, rows
 from tfrobust import attacks, data, models
 
 _NORMS: dict[str, tuple[str | float, float]] = {"inf": ("inf", 8 / 255), "2": (2, 0.5)}
 # Makes each gradient depend on the one before, or the loop would be hoisted; too small
 # to move a pixel.
 _NUDGE = 1e-12
+_QUICK = {"width": 4, "batch_size": 8, "steps": 5, "rounds": 2}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Times bare gradients and attacks in turn and prints a table."""
-    arguments = _parse(argv)
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times bare gradients and attacks in turn, with a table for each norm."""
+    arguments, report = _parse(argv)
     network, images, labels = _load(arguments)
-    print(
-        f"{arguments.model or f'ResNet-18, width {arguments.width}, untrained'}; batch "
-        f"{arguments.batch_size}, {arguments.steps} steps, {arguments.rounds} rounds, "
-        f"TensorFlow {tf.__version__}\n"
-    )
-    print("| norm | run | wall s | CPU s | wall ratio | CPU ratio | +- |")
-    print("|---|---|---|---|---|---|---|")
     for norm in arguments.norms:
         runs = _runs(network, images, labels, norm, arguments.steps)
-        seconds = alternate(list(runs.values()), arguments.rounds)
-        for name, times in zip(runs, seconds, strict=True):
-            print(_line(norm, name, times, times / seconds[0]))
+        report.table(
+            f"L{norm}: {_title(arguments)}, batch {arguments.batch_size}, "
+            f"{arguments.steps} steps, {arguments.rounds} rounds",
+            rows(list(runs), alternate(list(runs.values()), arguments.rounds)),
+            key=f"L{norm}",
+            claimed={"perturb": 1.05},
+        )
+    return report
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _title(arguments: argparse.Namespace) -> str:
+    return arguments.model or f"ResNet-18, width {arguments.width}, untrained"
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Report]:
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--steps", type=int, default=20)
@@ -64,8 +69,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--norms", nargs="+", choices=_NORMS, default=list(_NORMS))
     parser.add_argument("--model", help="a trained network, a .keras file")
     parser.add_argument("--dataset", default="cifar10", help="its test images")
-    parser.add_argument("--data_dir", help="folder of prepared data sets")
-    return parser.parse_args(argv)
+    parser.add_data_dir()
+    return parser.parse(argv)
 
 
 def _load(
@@ -74,6 +79,7 @@ def _load(
     """The network, and a batch of images with their labels."""
     count = arguments.batch_size
     if arguments.model:
+        need_data(arguments.dataset, arguments.data_dir)
         network = keras.saving.load_model(arguments.model, compile=False)
         test = data.load(arguments.dataset, "test", arguments.data_dir).take(count)
         images = tf.cast(test.images, tf.float32) / 255.0
@@ -132,15 +138,5 @@ def _bare(
     return lambda: loop(images).numpy()
 
 
-def _line(norm: str, name: str, times: np.ndarray, ratios: np.ndarray) -> str:
-    wall, cpu = np.median(times, axis=0)
-    wall_ratio, cpu_ratio = np.median(ratios, axis=0)
-    spread = np.std(ratios[:, 1]) / np.sqrt(len(ratios))
-    return (
-        f"| {norm} | {name} | {wall:.3f} | {cpu:.3f} | {wall_ratio:.3f} | "
-        f"{cpu_ratio:.3f} | {spread:.3f} |"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    start(main)

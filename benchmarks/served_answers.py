@@ -13,9 +13,8 @@ one that withstands it, the answer puts the broken one first. 0.5 is guessing.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from benchmarks.reports import Parser, Report, need_compiler, need_data, start
 from export import export_saved_model
 from tests.serving import build
 from tests.serving.messages import Request, read_answers, write_requests
@@ -34,49 +34,57 @@ BATCH = 50
 # Higher is safer in the first, more easily broken in the second.
 SAFE = ("margin", "margin_distance", "distance_linear", "distance")
 FRAIL = ("gradient_norm", "hessian_norm", "curvature")
+_QUICK = {"examples": 200, "iterations": 2}
 DRAWN = ("margin_distance", "margin", "distance", "curvature")
 
 
-def main() -> None:
-    """Serves, attacks, prints a table and draws a figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Serves, attacks and draws a figure."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--model", default="pretrained:cifar10_lcnn_gradreg")
     parser.add_argument("--dataset", default="cifar10_jpeg")
-    parser.add_argument("--data_dir", type=Path)
+    parser.add_data_dir()
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--eps", type=float, default=0.2, help="L2 radius of PGD-20")
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--figure", type=Path)
-    given = parser.parse_args()
+    given, report = parser.parse(argv)
+    need_compiler()
+    need_data(given.dataset, given.data_dir)
     network = load_classifier(given.model).call
     files, labels = _files(given.dataset, given.data_dir, given.examples)
     images = _pixels(files)
     logits, answers = _served(network, files, images, given.iterations)
     expected = np.concatenate([network(batch).numpy() for batch in _parts(images)])
     right = expected.argmax(axis=1) == labels
-    print(
-        f"{given.model} on {len(files)} files of {given.dataset}, TensorFlow "
-        f"{tf.__version__}\naccuracy: Keras {right.mean():.4f}, served "
-        f"{np.mean(logits.argmax(axis=1) == labels):.4f}; logits differ by at most "
-        f"{np.abs(logits - expected).max():.1e}"
-    )
     broken = _broken(network, images, labels, given.eps)[right]
-    print(
-        f"PGD-20 within L2 {given.eps} breaks {broken.sum()} of {right.sum()} correct"
-    )
     answers = {name: values[right] for name, values in answers.items()}
-    print(_table(answers, broken))
+    report.table(
+        f"{given.model} on {len(files)} files of {given.dataset}, PGD-20 within L2 "
+        f"{given.eps}",
+        _areas(answers, broken),
+        {"auc": ".3f", "auc_error": ".3f"},
+        claimed={"margin_distance": None},
+        measure="auc",
+    )
+    report.note(
+        f"Accuracy: Keras {right.mean():.4f}, served "
+        f"{np.mean(logits.argmax(axis=1) == labels):.4f}; logits differ by at most "
+        f"{np.abs(logits - expected).max():.1e}. PGD breaks {broken.sum()} of "
+        f"{right.sum()} correct."
+    )
     if given.figure:
         viz.save(_draw(answers, broken, given.eps), given.figure)
+    return report
 
 
 def _files(
-    dataset: str, data_dir: Path | None, count: int
+    dataset: str, data_dir: str | None, count: int
 ) -> tuple[list[bytes], np.ndarray]:
     """The first test images as they are stored, and their labels."""
     import tensorflow_datasets as tfds
 
-    builder = make_builder(dataset, data_dir)
+    builder = make_builder(dataset, Path(data_dir) if data_dir else None)
     stored = builder.as_dataset(
         split=f"test[:{count}]",
         decoders={"image": tfds.decode.SkipDecoding()},
@@ -96,8 +104,8 @@ def _pixels(files: list[bytes]) -> np.ndarray:
 
 
 def _parts(rows: Any) -> Iterator[Any]:
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]
+    for first in range(0, len(rows), BATCH):
+        yield rows[first : first + BATCH]
 
 
 def _served(
@@ -171,13 +179,14 @@ def _error(values: np.ndarray, broken: np.ndarray) -> float:
     return float(np.std(areas))
 
 
-def _table(answers: dict[str, np.ndarray], broken: np.ndarray) -> str:
-    lines = [f"{'answer':<20}{'AUC':>8}{'+-':>8}"]
+def _areas(
+    answers: dict[str, np.ndarray], broken: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """One row for each answer."""
     for name in SAFE + FRAIL:
         values = -answers[name] if name in SAFE else answers[name]
         area, error = _area(values, broken), _error(values, broken)
-        lines.append(f"{name:<20}{area:>8.3f}{error:>8.3f}")
-    return "\n".join(lines)
+        yield {"name": name, "auc": area, "auc_error": error}
 
 
 def _draw(answers: dict[str, np.ndarray], broken: np.ndarray, eps: float) -> Figure:
@@ -200,4 +209,4 @@ def _draw(answers: dict[str, np.ndarray], broken: np.ndarray, eps: float) -> Fig
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -15,14 +15,16 @@ what is compared is each round's ratio, so that a busy neighbour slows all of th
 
 from __future__ import annotations
 
-import argparse
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.reports import Parser, Report, need_compiler, start
 from benchmarks.steps import random_batch
 from export import export_saved_model
 from export.signatures import DEFAULT, Settings
@@ -53,26 +55,43 @@ _RATIOS = {
     ),
 }
 
+_BOUNDS = {
+    "checks, over the bare graph": 1.1,
+    "LCNN over standard, both folded": 1.02,
+    f"robustness, {ITERATIONS} iterations, over a prediction": 25.0,
+}
+_QUICK = {"width": 4, "batch_sizes": [1, 2], "repeats": 5}
+
 Key = tuple[str, str]
 
 
-def main() -> None:
-    """Exports, times in turn and prints a table for each batch size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Exports and times in turn, with two tables for each batch size."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--repeats", type=int, default=50)
-    arguments = parser.parse_args()
+    arguments, report = parser.parse(argv)
+    need_compiler()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         exports = _exports(scratch, arguments.width, max(arguments.batch_sizes))
         for size in arguments.batch_sizes:
             seconds = _time(exports, scratch, size, arguments.repeats)
-            print(
+            title = (
                 f"ResNet-18, width {arguments.width}, batch {size}, 32x32x3, "
-                f"TensorFlow {tf.__version__}, {arguments.repeats} rounds"
+                f"{arguments.repeats} rounds"
             )
-            print(_table(seconds))
+            report.table(title, _times(seconds), {"ms": ".2f"}, key=f"batch {size}, ms")
+            report.table(
+                title,
+                _ratios(seconds),
+                {"ratio": ".3f", "ratio_error": ".3f"},
+                key=f"batch {size}",
+                claimed=_BOUNDS,
+                measure="ratio",
+            )
+    return report
 
 
 def _exports(folder: Path, width: int, most: int) -> dict[str, Path]:
@@ -133,18 +152,20 @@ def _time(
     }
 
 
-def _table(seconds: dict[Key, np.ndarray]) -> str:
-    """Median milliseconds of each, and median ratios with their standard errors."""
-    lines = [f"{'':<44}{'ms':>9}"]
+def _times(seconds: dict[Key, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Median milliseconds of each."""
     for (name, signature), times in seconds.items():
-        lines.append(f"{f'{name}: {signature}':<44}{1e3 * np.median(times):>9.2f}")
-    lines.append(f"{'':<44}{'ratio':>9}{'+-':>8}")
+        yield {"name": f"{name}: {signature}", "ms": 1e3 * float(np.median(times))}
+
+
+def _ratios(seconds: dict[Key, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Median ratios of the rounds, with their standard errors."""
     for title, (first, second) in _RATIOS.items():
         ratios = seconds[first] / seconds[second]
         error = np.std(ratios) / np.sqrt(len(ratios))
-        lines.append(f"{title:<44}{np.median(ratios):>9.3f}{error:>8.3f}")
-    return "\n".join(lines)
+        median = float(np.median(ratios))
+        yield {"name": title, "ratio": median, "ratio_error": float(error)}
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

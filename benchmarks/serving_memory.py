@@ -10,15 +10,16 @@ its resident memory, with the program and the model, over the limit.
 
 from __future__ import annotations
 
-import argparse
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.reports import Parser, Report, need_compiler, start
 from benchmarks.steps import random_batch
 from export import export_saved_model
 from export.decoding import MAX_PIXELS
@@ -30,33 +31,48 @@ from tfrobust import attacks, models
 
 SHAPE, CLASSES = (32, 32, 3), 10
 LIMIT = 4e9
+_QUICK = {"width": 4, "batch_sizes": [1]}
 
 
-def main() -> None:
-    """Exports, asks and prints a line for each signature."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Exports and asks, with a row for each signature and number of images."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 64, 256])
-    arguments = parser.parse_args()
+    arguments, report = parser.parse(argv)
+    need_compiler()
     settings = Settings(
         attack=attacks.PGD(norm=2, eps=0.5, steps=2),
         max_batch=max(arguments.batch_sizes),
     )
     keras.utils.set_random_seed(0)
     network = models.ResNet18(SHAPE, CLASSES, "lcnn", arguments.width)
-    print(f"LCNN ResNet-18, width {arguments.width}, TensorFlow {tf.__version__}")
-    print(f"{'':<20}{'images':>7}{'peak GB':>9}{'of 4 GB':>9}")
+    asked = [
+        (signature, size)
+        for signature in NAMES
+        for size in arguments.batch_sizes
+        if size <= MAX_GRADIENTS or signature not in WITH_GRADIENTS
+    ]
+    add = report.begin(
+        f"LCNN ResNet-18, width {arguments.width}",
+        {"peak_gb": ".2f", "of_4_gb": ".2f"},
+        claimed={_row_name(*each): 1.0 for each in asked},
+        measure="of_4_gb",
+    )
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         version = export_saved_model(
             network, scratch / "net", signatures=NAMES, settings=settings
         )
-        for signature in NAMES:
-            for size in arguments.batch_sizes:
-                if size > MAX_GRADIENTS and signature in WITH_GRADIENTS:
-                    continue
-                peak = _peak(version, _request(signature, size), scratch)
-                print(f"{signature:<20}{size:>7}{peak / 1e9:>9.2f}{peak / LIMIT:>9.2f}")
+        for signature, size in asked:
+            peak = _peak(version, _request(signature, size), scratch)
+            row = {"name": _row_name(signature, size), "peak_gb": peak / 1e9}
+            add({**row, "of_4_gb": peak / LIMIT})
+    return report
+
+
+def _row_name(signature: str, count: int) -> str:
+    return f"{signature}, {count}"
 
 
 def _request(signature: str, count: int) -> Request:
@@ -88,4 +104,4 @@ def _peak(version: Path, request: Request, scratch: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.turns import alternate
-from tfrobust import attacks, data
+from benchmarks.reports import TIMES, Parser, Report, need_data, start
+from benchmarks.turns import alternate, rows
+from tfrobust import attacks, data, models
 from tfrobust.smoothing import Smoother, iterations_for
+
+_QUICK = {"images": 8, "steps": 10, "rounds": 2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,47 +43,50 @@ class _Solved(attacks.SmoothCarliniWagner):
         )
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="a .keras file")
-    parser.add_argument("--data_dir", required=True, help="holds mnist")
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times the attacks in turn, or measures the memory of one."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
+    parser.add_argument(
+        "--model", default="pretrained:mnist_c4", help="an MNIST network"
+    )
+    parser.add_data_dir()
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--searches", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--attacks", nargs="*", help="some of the rows")
     parser.add_argument("--memory", action="store_true", help="of one row")
-    arguments = parser.parse_args()
+    arguments, report = parser.parse(argv)
     every = _attacks(arguments)
     chosen = {name: every[name] for name in arguments.attacks or every}
-    network = keras.saving.load_model(arguments.model)
+    need_data("mnist", arguments.data_dir)
+    network = models.load(arguments.model).network
     images, labels = _correct(network, arguments)
     if arguments.memory:
-        _memory(chosen, network, images, labels)
-        return
+        _memory(chosen, network, images, labels, report)
+        return report
     runs = [
         lambda attack=attack: attack(network, images, labels)
         for attack in chosen.values()
     ]
     results = [run() for run in runs]
-    seconds = np.swapaxes(alternate(runs, arguments.rounds), 0, 1)
-    ratios = np.median(seconds / seconds[:, :1], axis=0)
-    print(
+    timed = rows(list(chosen), alternate(runs, arguments.rounds))
+    report.table(
         f"{len(images)} images, {arguments.searches} x {arguments.steps} gradients, "
-        f"{arguments.rounds} rounds, TensorFlow {tf.__version__}"
+        f"{arguments.rounds} rounds",
+        [row | _quality(each) for row, each in zip(timed, results, strict=True)],
+        {**TIMES, "success": ".3f", "distortion": ".3f"},
+        claimed={"sC&W": 1.3} if next(iter(chosen)) == "C&W" else {},
     )
-    print(
-        f"{'':<22}{'wall s':>10}{'wall ratio':>12}{'CPU ratio':>12}{'P_suc':>8}{'D':>8}"
-    )
-    for name, times, ratio, result in zip(
-        chosen, np.median(seconds, axis=0), ratios, results, strict=True
-    ):
-        success = result.success.numpy()
-        print(
-            f"{name:<22}{times[0]:>10.2f}{ratio[0]:>12.3f}{ratio[1]:>12.3f}"
-            f"{success.mean():>8.3f}{result.distortion.numpy()[success].mean():>8.3f}"
-        )
+    return report
+
+
+def _quality(result: attacks.AttackResult) -> dict[str, float]:
+    """Share of the images that are fooled, and their mean L2 distortion."""
+    success = result.success.numpy()
+    distortion = result.distortion.numpy()[success]
+    mean = float(distortion.mean()) if len(distortion) else math.nan
+    return {"success": float(success.mean()), "distortion": mean}
 
 
 def _attacks(arguments: argparse.Namespace) -> dict[str, attacks.Attack]:
@@ -114,6 +121,7 @@ def _memory(
     network: keras.Model,
     images: tf.Tensor,
     labels: tf.Tensor,
+    report: Report,
 ) -> None:
     if len(chosen) != 1:
         raise SystemExit("--memory wants one row in --attacks: a peak never falls.")
@@ -122,7 +130,8 @@ def _memory(
     attacks.FGSM(eps=0.1)(network, images, labels)
     before = _peak()
     attack(network, images, labels)
-    print(f"{next(iter(chosen))}: {_peak() - before:.0f} MiB above one gradient")
+    row = {"name": next(iter(chosen)), "mib": _peak() - before}
+    report.table("above one gradient", [row], {"mib": ".0f"}, measure="mib")
 
 
 def _peak() -> float:
@@ -134,4 +143,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -38,14 +38,16 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 import tensorflow as tf
 
+from benchmarks.reports import TIMES, Parser, Report, need_data, start
+from benchmarks.turns import alternate, rows
 from tfrobust import data
 from tfrobust.smoothing import (
     Chebyshev,
@@ -59,26 +61,31 @@ from tfrobust.smoothing import (
 # From a number of steps to a solve of (I - alpha W) x = b.
 Method = Callable[[int], Callable[[], np.ndarray]]
 
+# A solve takes little.
+_TIMES = {**TIMES, "wall_s": ".4f", "cpu_s": ".4f"}
+_QUICK = {"size": 32, "images": 2, "batch_size": 4, "solves": 2, "rounds": 2}
 
-def main() -> None:
-    """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", help="holds cifar10_jpeg and mnist")
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Measures what both tables hold."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
+    parser.add_data_dir()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=299)
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--batch_size", type=int, default=200)
     parser.add_argument("--solves", type=int, default=20)
-    parser.add_argument("--tables", default="1,2", help="which to print")
-    arguments = parser.parse_args()
+    parser.add_argument("--tables", default="1,2", help="which to measure")
+    arguments, report = parser.parse(argv)
     tables = arguments.tables.split(",")
     if "1" in tables:
-        _one_smoothing(arguments)
+        _one_smoothing(arguments, report)
     if "2" in tables:
-        _a_loop(arguments)
+        _a_loop(arguments, report)
+    return report
 
 
-def _one_smoothing(arguments: argparse.Namespace) -> None:
+def _one_smoothing(arguments: argparse.Namespace, report: Report) -> None:
     size = arguments.size
     images = _cifar(arguments.data_dir, arguments.images, size)
     alpha, bound = 0.997, 1e-3
@@ -108,22 +115,29 @@ def _one_smoothing(arguments: argparse.Namespace) -> None:
     methods, steps = scipys | methods, [own, own, *steps]
     runs = [method(k) for method, k in zip(methods.values(), steps, strict=True)]
     errors = [_error(run(), exact) for run in runs]
-    print(
+    timed = rows(list(methods), alternate(runs, arguments.rounds))
+    extra = _columns(steps=steps, error=errors)
+    report.table(
         f"one smoothing of {len(images)} images {size}x{size}x3, alpha {alpha}, every "
-        f"image's error <= {bound}, TensorFlow {tf.__version__}"
+        f"image's error <= {bound}, {arguments.rounds} rounds",
+        [row | more for row, more in zip(timed, extra, strict=True)],
+        {"steps": "d", "error": ".1e", **_TIMES},
+        key="one smoothing",
+        claimed={"checkerboard": 1.0},
     )
-    seconds = _in_turn(runs, arguments.rounds)
-    extra = [[f"{k}", f"{error:.1e}"] for k, error in zip(steps, errors, strict=True)]
-    _print(list(methods), ["steps", "error"], extra, seconds)
     smoother = Smoother(images, alpha)
     graph = tf.function(smoother.__call__, autograph=False)
     runs = [lambda: graph(b).numpy(), lambda: smoother(b).numpy()]
-    print()
-    seconds = _in_turn(runs, 3 * arguments.rounds)
-    _print(["in a graph", "as it is called"], [], [[], []], seconds)
+    report.table(
+        f"`Smoother` on the same images, {3 * arguments.rounds} rounds",
+        rows(["in a graph", "as it is called"], alternate(runs, 3 * arguments.rounds)),
+        _TIMES,
+        key="Smoother",
+        claimed={"as it is called": 1.1},
+    )
 
 
-def _a_loop(arguments: argparse.Namespace) -> None:
+def _a_loop(arguments: argparse.Namespace, report: Report) -> None:
     images = _mnist(arguments.data_dir, arguments.batch_size)
     alpha, solves = 0.95, arguments.solves
     graph = grid_graph(images)
@@ -132,10 +146,10 @@ def _a_loop(arguments: argparse.Namespace) -> None:
     dense = Smoother(images, alpha, solver="dense")
     seconds = time.perf_counter() - start
     values = sum(weight.numpy().nbytes for weight in graph.weights)
-    print(
+    report.note(
         f"{solves} solves for {len(images)} images 28x28x1, alpha {alpha}; the "
         f"inverses take {len(images) * 784**2 * 4 / 2**20:.0f} MiB and {seconds:.1f} s,"
-        f" the weights {values / 2**20:.1f} MiB"
+        f" the weights {values / 2**20:.1f} MiB."
     )
     for drift in (0.01, 0.1):
         signals = _drifting(images.shape, solves + 1, drift)
@@ -147,16 +161,28 @@ def _a_loop(arguments: argparse.Namespace) -> None:
         }
         product = tf.function(lambda b, x: dense.smooth(b) / (1.0 - alpha))
         for bound in (1e-2, 1e-3):
-            names, steps, runs = ["dense inverse"], ["-"], [_looped(product, signals)]
+            names, steps, runs = ["dense inverse"], [None], [_looped(product, signals)]
             for name, make in makers.items():
                 for warmth, first in (("cold", None), ("warm", exact[0])):
                     count, run = _cheapest_loop(make, signals, exact, first, bound)
                     names.append(f"{name}, {warmth}")
-                    steps.append(str(count))
+                    steps.append(count)
                     runs.append(run)
-            print(f"\ndrift {drift:.0%} a solve, the batch's error <= {bound}")
-            in_turn = _in_turn(runs, arguments.rounds)
-            _print(names, ["steps"], [[step] for step in steps], in_turn)
+            timed = rows(names, alternate(runs, arguments.rounds))
+            extra = _columns(steps=steps)
+            report.table(
+                f"drift {drift:.0%} a solve, the batch's error <= {bound}, "
+                f"{arguments.rounds} rounds",
+                [row | more for row, more in zip(timed, extra, strict=True)],
+                {"steps": "d", **_TIMES},
+                key=f"drift {drift:.0%} to {bound}",
+            )
+
+
+def _columns(**values: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Lists of equal length as one dictionary for each row."""
+    for row in zip(*values.values(), strict=True):
+        yield dict(zip(values, row, strict=True))
 
 
 def _cheapest_loop(
@@ -418,36 +444,11 @@ def _fewest(is_enough: Callable[[int], bool], most: int = 512) -> int:
     return high
 
 
-def _in_turn(runs: list[Callable], rounds: int) -> np.ndarray:
-    """Wall and CPU seconds `[rounds, runs, 2]`."""
-    for run in runs:
-        run()  # traces the graph
-    return np.array([[_time(run) for run in runs] for _ in range(rounds)])
-
-
-def _time(run: Callable[[], object]) -> tuple[float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _print(
-    names: list[str], titles: list[str], extra: list[list[str]], seconds: np.ndarray
-) -> None:
-    """Medians, and medians of each round's ratios to the first row."""
-    heads = [*titles, "wall s", "CPU s", "wall ratio", "CPU ratio"]
-    print(f"{'':<20}" + "".join(f"{head:>12}" for head in heads))
-    medians = np.median(seconds, axis=0)
-    ratios = np.median(seconds / seconds[:, :1], axis=0)
-    for name, texts, times, ratio in zip(names, extra, medians, ratios, strict=True):
-        numbers = [*texts, *(f"{t:.4f}" for t in times), *(f"{r:.3f}" for r in ratio)]
-        print(f"{name:<20}" + "".join(f"{number:>12}" for number in numbers))
-
-
 def _cifar(data_dir: str | None, count: int, size: int) -> np.ndarray:
     shape = (count, size, size, 3)
     if data_dir is None:
         return _random_images(shape)
+    need_data("cifar10_jpeg", data_dir)
     dataset = data.load("cifar10_jpeg", "test", data_dir).take(count)
     images = tf.cast(dataset.images, tf.float32) / 255.0
     return tf.clip_by_value(tf.image.resize(images, (size, size), "bicubic"), 0.0, 1.0)
@@ -456,6 +457,7 @@ def _cifar(data_dir: str | None, count: int, size: int) -> np.ndarray:
 def _mnist(data_dir: str | None, count: int) -> np.ndarray:
     if data_dir is None:
         return _random_images((count, 28, 28, 1))
+    need_data("mnist", data_dir)
     dataset = data.load("mnist", "test", data_dir).take(count)
     return tf.cast(dataset.images, tf.float32) / 255.0
 
@@ -469,4 +471,4 @@ def _random_images(shape: tuple[int, ...]) -> tf.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

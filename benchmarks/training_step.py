@@ -12,13 +12,13 @@ training.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 
+from benchmarks.reports import Parser, Report, start
 from benchmarks.steps import training_step
-from benchmarks.turns import Run, alternate, table
+from benchmarks.turns import Run, alternate, rows
 from tfrobust import attacks, models, penalties
 
 Setting = tuple[str, tuple[penalties.Penalty, ...], attacks.Attack | None]
@@ -41,25 +41,31 @@ _SETTINGS: dict[str, Setting] = {
     "TRADES Linf, 10": ("standard", (penalties.Trades(),), None),
 }
 
+_QUICK = {"width": 4, "batch_size": 16, "rounds": 2, "settings": ["standard", "LCNN"]}
 
-def main() -> None:
-    """Times every setting in turn and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def main(argv: Sequence[str] | None = None) -> Report:
+    """Times every setting in turn; ratios are to the first."""
+    parser = Parser(__file__, __doc__, quick=_QUICK)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--settings", nargs="+", choices=_SETTINGS, default=_SETTINGS)
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--settings", nargs="+", choices=_SETTINGS, default=list(_SETTINGS)
+    )
+    arguments, report = parser.parse(argv)
     steps = {
         name: _make_step(_SETTINGS[name], arguments.width, arguments.batch_size)
         for name in arguments.settings
     }
     seconds = alternate(list(steps.values()), arguments.rounds)
-    print(
+    report.table(
         f"ResNet-18, width {arguments.width}, batch {arguments.batch_size}, 32x32x3, "
-        f"TensorFlow {tf.__version__}, {arguments.rounds} rounds"
+        f"{arguments.rounds} rounds",
+        rows(list(steps), seconds),
+        claimed={"LCNN": 1.05} if next(iter(steps)) == "standard" else {},
     )
-    print(table(list(steps), seconds))
+    return report
 
 
 def _make_step(setting: Setting, width: int, batch_size: int) -> Run:
@@ -70,4 +76,4 @@ def _make_step(setting: Setting, width: int, batch_size: int) -> Run:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -26,26 +26,29 @@ def spent(run: Run) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def table(names: Sequence[str], seconds: np.ndarray, base: int = 0) -> str:
+def rows(
+    names: Sequence[str], seconds: np.ndarray, base: int = 0
+) -> list[dict[str, Any]]:
     """Medians, and medians of each round's ratios to one of the runs.
 
     Args:
         names: Of the runs.
-        seconds: From `alternate`.
+        seconds: From `alternate`; NaN where a run has no CPU time of its own.
         base: Which run the others are compared with.
 
     Returns:
-        Lines to print; the last column is the standard error of the CPU ratio.
+        One row a run, for `reports.Report.table`: `wall_s`, `cpu_s`, `wall_ratio`,
+        `cpu_ratio`, the standard errors of the mean ratio `wall_ratio_error` and
+        `cpu_ratio_error`, and the number of `rounds`.
     """
-    width = max(map(len, names)) + 2
-    lines = [f"{'':<{width}}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'ratio':>7}{'+-':>6}"]
+    made = []
     for name, times in zip(names, seconds, strict=True):
-        wall, cpu = np.median(times, axis=0)
+        row: dict[str, Any] = {"name": name, "rounds": len(times)}
         ratios = times / seconds[base]
-        wall_ratio, cpu_ratio = np.median(ratios, axis=0)
-        error = np.std(ratios[:, 1]) / np.sqrt(len(ratios))
-        lines.append(
-            f"{name:<{width}}{wall:>8.3f}{wall_ratio:>7.3f}{cpu:>8.3f}{cpu_ratio:>7.3f}"
-            f"{error:>6.3f}"
-        )
-    return "\n".join(lines)
+        for place, clock in enumerate(("wall", "cpu")):
+            each = ratios[:, place]
+            row[f"{clock}_s"] = float(np.median(times[:, place]))
+            row[f"{clock}_ratio"] = float(np.median(each))
+            row[f"{clock}_ratio_error"] = float(np.std(each) / np.sqrt(len(each)))
+        made.append(row)
+    return made
