@@ -56,6 +56,8 @@ class Twin(nn.Module):
         layer = self._layers[name]
         if isinstance(layer, keras.layers.Average):
             return sum(inputs) / len(inputs)
+        if isinstance(layer, keras.layers.Add):
+            return sum(inputs)
         if isinstance(layer, keras.layers.GlobalAveragePooling2D):
             return inputs[0].mean(dim=(2, 3))
         if isinstance(layer, keras.layers.Flatten):
@@ -109,6 +111,7 @@ def _module(layer: Any) -> nn.Module | None:
         keras.layers.ReLU: lambda _layer: nn.ReLU(),
         keras.layers.InputLayer: lambda _layer: None,
         keras.layers.Average: lambda _layer: None,
+        keras.layers.Add: lambda _layer: None,
         keras.layers.Flatten: lambda _layer: None,
         keras.layers.GlobalAveragePooling2D: lambda _layer: None,
     }
