@@ -154,8 +154,7 @@ class Report:
             Adds a row, a dictionary with a `name`, and prints it. A row may hold more
             than the columns; NaN is kept as null.
         """
-        if not self.content["tables"]:
-            print(_header(self.content))
+        self._begin()
         print(f"\n{title}\n\n{_line('', [_title(name) for name in columns])}")
         print("|---" * (1 + len(columns)) + "|", flush=True)
         rows: list[Row] = []
@@ -197,8 +196,14 @@ class Report:
 
     def note(self, text: str) -> None:
         """Adds a sentence, and prints it."""
+        self._begin()
         self.content["notes"].append(text)
         print(f"\n{text}", flush=True)
+
+    def _begin(self) -> None:
+        """Prints what was measured where, above whatever comes first."""
+        if not self.content["tables"] and not self.content["notes"]:
+            print(_header(self.content))
 
     def save(self) -> None:
         """Writes the file that `--json` names, whole or not at all."""

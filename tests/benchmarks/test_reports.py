@@ -64,6 +64,15 @@ def test_one_structure_is_printed_and_kept(tmp_path, capsys):
     ]
 
 
+def test_the_claim_is_above_a_note_and_there_once(capsys):
+    report = parsed()[1]
+    report.note("First.")
+    report.table("t", [{"name": "a"}], {})
+    out = capsys.readouterr().out
+    assert out.startswith("# stub: ours") and out.count("# stub: ours") == 1
+    assert out.index("First.") < out.index("| a ")
+
+
 def test_the_machine_and_the_date_are_kept():
     import datetime
     import importlib.metadata
