@@ -67,6 +67,8 @@ def any_attack(draw):
     }
     if values.get("restarts", 1) > 1 and "random_start" in types:
         values["random_start"] = True
+    if values.get("restarts", 1) > 1 and "keep_best" in types:
+        values["keep_best"] = True
     if values.get("target_classes") and "loss" in types:
         values["loss"] = "dlr"
     if values.get("large_radii"):

@@ -31,8 +31,8 @@ def correlations(values: Mapping[str, Mapping[str, Estimate]]) -> Figure:
         >>> from tfrobust import viz
         >>> from tfrobust.core.estimates import Estimate
         >>> figure = viz.correlations({"plain": {"curvature": Estimate(-0.4, 0.05)}})
-        >>> figure.axes[0].get_ylim()
-        (-1.0, 1.0)
+        >>> figure.axes[0].get_ylabel()
+        'rank correlation'
     """
     names = list(next(iter(values.values()), {}))
     if not names or any(list(each) != names for each in values.values()):

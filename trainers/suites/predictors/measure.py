@@ -23,6 +23,7 @@ from tfrobust.core.vectors import by_largest_entry
 from trainers.suites import attacks as suite_attacks
 from trainers.suites import parts, samples
 from trainers.suites.options import EvaluateConfig
+from trainers.suites.predictors.suite import PredictorSettings
 
 DEFAULT_ATTACKS = ("ddn:steps=200", "deepfool")
 """The distance of an image is the smaller of what the two find."""
@@ -39,9 +40,6 @@ PREDICTORS = (
 
 QUANTILES = (0.25, 0.5, 0.75)
 """Of the distance over the linear one."""
-
-RADIUS = 0.5
-"""Within which an image counts as lost."""
 
 # Frequencies are high above half of the largest that a row of pixels has.
 _SCALE = 0.5
@@ -64,6 +62,7 @@ class Measurer:
 
     Args:
         run: The settings of the evaluation.
+        own: Those of the suite.
         made: The attacks, from `make_attacks`.
         train: All training images.
         test: All test images.
@@ -72,11 +71,12 @@ class Measurer:
     def __init__(
         self,
         run: EvaluateConfig,
+        own: PredictorSettings,
         made: dict[str, attacks.Attack],
         train: data.Dataset,
         test: data.Dataset,
     ) -> None:
-        self.run, self.attacks, self._test = run, made, test
+        self.run, self.own, self.attacks, self._test = run, own, made, test
         self._means = pag.ClassMean(train.images, train.labels, train.classes)
         self.attacked = samples.draw(test, run.examples, run.seed)
 
@@ -130,8 +130,9 @@ class Measurer:
         for quantity, each in values.items():
             yield measured(name, quantity, each, of)
         # Wrong images are lost already: no comparison with NaN holds.
-        withstood = np.nan_to_num(values["distance"], nan=0.0) > RADIUS
-        yield measured(name, "withstood", withstood, of, eps=RADIUS)
+        radius = self.own.predictors_radius
+        withstood = np.nan_to_num(values["distance"], nan=0.0) > radius
+        yield measured(name, "withstood", withstood, of, eps=radius)
 
 
 def _together(model: str, values: Mapping[str, np.ndarray]) -> Iterator[Record]:

@@ -18,7 +18,6 @@ from trainers.suites import parts
 from trainers.suites.predictors.measure import (
     PREDICTORS,
     QUANTILES,
-    RADIUS,
     Measurer,
 )
 
@@ -32,17 +31,17 @@ def sections(records: Records, measurer: Measurer) -> list[Section]:
     prose = parts.prose(
         __package__,
         run,
-        None,
+        measurer.own,
         records,
         attacked=f"{run.examples} test images drawn with seed {run.seed}",
         attacks=suite_attacks.words(measurer.attacks),
-        radius=RADIUS,
+        radius=_radius(measurer),
     )
     make = (_partial, _plain, _ratios, _means)
-    return [section for part in make for section in part(prose, records)]
+    return [section for part in make for section in part(prose, records, measurer)]
 
 
-def _partial(prose: Prose, records: Records) -> Iterator[Section]:
+def _partial(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns: list[Row] = [
         (parts.plain_name(name), "rank_correlation", _key(name, _GIVEN))
         for name in _OTHERS
@@ -55,7 +54,7 @@ def _partial(prose: Prose, records: Records) -> Iterator[Section]:
     )
 
 
-def _plain(prose: Prose, records: Records) -> Iterator[Section]:
+def _plain(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns: list[Row] = [
         (parts.plain_name(name), "rank_correlation", _key(name, None))
         for name in PREDICTORS
@@ -64,7 +63,7 @@ def _plain(prose: Prose, records: Records) -> Iterator[Section]:
     yield prose.section("plain", table)
 
 
-def _ratios(prose: Prose, records: Records) -> Iterator[Section]:
+def _ratios(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns: list[Row] = [
         (f"{quantile:.0%}", "distance_over_linear", {"quantile": quantile})
         for quantile in QUANTILES
@@ -73,18 +72,22 @@ def _ratios(prose: Prose, records: Records) -> Iterator[Section]:
     yield prose.section("ratios", table)
 
 
-def _means(prose: Prose, records: Records) -> Iterator[Section]:
+def _means(prose: Prose, records: Records, about: Measurer) -> Iterator[Section]:
     columns: list[Row] = [
         (parts.plain_name(name), name, {}) for name in ("distance", *PREDICTORS)
     ]
     accuracy: list[Row] = [
         ("clean", "accuracy", {"split": "test", "attacked": None}),
-        (f"left within {RADIUS:g}", "withstood", {"eps": RADIUS}),
+        (f"left within {_radius(about)}", "withstood", {}),
     ]
     shares = table_by_quantity(records, "model", accuracy, percent)
     yield prose.section(
         "means", _beside(shares, table_by_quantity(records, "model", columns, number))
     )
+
+
+def _radius(about: Measurer) -> str:
+    return f"{about.own.predictors_radius:g}"
 
 
 def _beside(left: Table, right: Table) -> Table:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tfrobust.cli.flags import Settings, number
 from trainers.suites.suite import Suite, register
 
 if TYPE_CHECKING:
@@ -14,11 +16,26 @@ if TYPE_CHECKING:
     from tfrobust.cli.records import Record, Records
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictorSettings(
+    Settings,
+    title="Suite predictors: what goes with the distance to an adversarial example",
+):
+    """The settings of the suite alone."""
+
+    predictors_radius: float = number(
+        0.5,
+        "L2 radius: how many images are right and farther from an adversarial example.",
+        above=0.0,
+    )
+
+
 @register
 class Predictors(Suite):
     """Which quantity of the four papers predicts how far an adversarial example is."""
 
     name = "predictors"
+    settings = PredictorSettings
 
     def prepare(self) -> None:
         from trainers.suites.predictors import measure
@@ -28,7 +45,9 @@ class Predictors(Suite):
     def begin(self, train: data.Dataset, test: data.Dataset) -> None:
         from trainers.suites.predictors import measure
 
-        self._measurer = measure.Measurer(self.run, self._attacks, train, test)
+        self._measurer = measure.Measurer(
+            self.run, self.own, self._attacks, train, test
+        )
 
     def measure(self, model: Loaded) -> Sequence[Record]:
         return self._measurer.measure(model)
