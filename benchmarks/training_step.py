@@ -1,4 +1,4 @@
-"""Claim: an LCNN training step costs at most 1.05 times a standard one on a CPU.
+"""Claim: an LCNN training step costs at most 1.15 times a standard one on a CPU.
 
     python -m benchmarks.training_step --width=64 --batch_size=128 --rounds=8
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> Report:
         f"ResNet-18, width {arguments.width}, batch {arguments.batch_size}, 32x32x3, "
         f"{arguments.rounds} rounds",
         rows(list(steps), seconds),
-        claimed={"LCNN": 1.05} if next(iter(steps)) == "standard" else {},
+        claimed={"LCNN": 1.15} if next(iter(steps)) == "standard" else {},
     )
     return report
 
