@@ -17,23 +17,34 @@ from tfrobust.cli import dataset_names, program
 from tfrobust.cli.flags import grouped_help
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import RunFolder
-from tfrobust.core.cluster import is_chief_process
-from trainers.train import options
+from tfrobust.core.cluster import Cluster
+from trainers.train import machines, options
 
 
 def main() -> None:
     """Checks everything first, then trains or prints the plan."""
     config = options.config_from_flags()
     folder = RunFolder(config.workdir)
-    if config.distribute != "multi_worker" or _is_chief():
+
+    def check_folder() -> None:
         folder.check(
             options.flag_lines(config), resume=config.resume, overwrite=config.overwrite
         )
-    # What can be refused without TensorFlow has been: it takes seconds to import.
+
+    cluster = machines.cluster_of(config)
+    # What can be refused without TensorFlow is: it takes seconds to import.
+    with machines.together(config, cluster, check_folder):
+        _train(config, folder, cluster)
+
+
+def _train(
+    config: options.TrainConfig, folder: RunFolder, cluster: Cluster | None
+) -> None:
     start_tensorflow()
     program.import_modules(config.imports)
-    from trainers.train import build, dry_run, session
+    from trainers.train import build, devices, dry_run, session
 
+    config = devices.resolved(config, cluster)
     build.check_names(config)
     # Decoding one's own files starts TensorFlow's devices, which the session sets up
     # first; it looks at the data then, before anything else.
@@ -43,13 +54,6 @@ def main() -> None:
         dry_run.describe(config)
     else:
         session.train(config, folder)
-
-
-def _is_chief() -> bool:
-    try:
-        return is_chief_process()
-    except ValueError as error:
-        raise program.UsageError(f"TF_CONFIG is no JSON object: {error}") from error
 
 
 def start(usage: str = __doc__, **defaults: object) -> None:

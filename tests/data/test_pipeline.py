@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.addresses import free_ports
 from tfrobust.data import (
     Dataset,
     crop_flip,
@@ -347,15 +347,6 @@ def finish(process):
     finally:
         process.kill()
     assert process.returncode == 0, output[-3000:]
-
-
-def free_ports(count):
-    """Ports that nobody listens on."""
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def check_global_batches(parts, examples):

@@ -5,7 +5,6 @@ of this project, at once, while a new version takes over from the old one.
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -19,6 +18,7 @@ import tensorflow as tf
 from export import export_saved_model
 from export.client import GrpcClient, RestClient
 from export.signatures import NAMES
+from tests.addresses import free_ports
 from tests.serving import cases
 
 pytestmark = pytest.mark.slow
@@ -35,17 +35,6 @@ def binary():
         place = f"{named} does not run" if named else f"{BINARY} is not on the PATH"
         pytest.skip(f"{place}; TENSORFLOW_MODEL_SERVER names one")
     return found
-
-
-def free_ports(count):
-    """Ports of this machine that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Server:

@@ -1,7 +1,8 @@
 """How every program starts: parse flags, fail in one sentence, exit with a code.
 
 0: done. 2: it cannot be done, `UsageError` says why. 3: it was done, and the result is
-not what was asked for, `CheckFailed` says what.
+not what was asked for, `CheckFailed` says what. 75: another worker is gone,
+`WorkerLost` says which, and all may be started again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class UsageError(Exception):
 
 class CheckFailed(Exception):
     """All was done, and a result fails a check that was asked for; one sentence."""
+
+
+class WorkerLost(Exception):
+    """A run needs a worker that is gone; one sentence. All may be started again."""
+
+    # "Try again", of sysexits.h: nothing is wrong with the flags.
+    CODE = 75
 
 
 def run(
@@ -66,6 +74,8 @@ def run(
         fail(str(error))
     except CheckFailed as error:
         fail(str(error), code=3, word="failed")
+    except WorkerLost as error:
+        fail(str(error), code=WorkerLost.CODE)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -134,8 +144,13 @@ def is_watched() -> bool:
 
 def fail(sentence: str, code: int = 2, word: str = "error") -> NoReturn:
     """Prints one sentence, on one line, to standard error and exits with a code."""
-    print(f"{word}: {' '.join(sentence.split())}", file=sys.stderr)
+    say(sentence, word)
     sys.exit(code)
+
+
+def say(sentence: str, word: str = "error") -> None:
+    """Prints one sentence, on one line, to standard error."""
+    print(f"{word}: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
 
 
 def _in_one_line(

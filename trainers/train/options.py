@@ -32,11 +32,23 @@ OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("steps", "one_cycle")
 PRECISIONS = ("off", "bfloat16", "float16")
 DIRECTIONS = ("auto", "augmented", "stored")
-STRATEGIES = ("off", "mirrored", "multi_worker", "tpu")
+STRATEGIES = ("off", "auto", "mirrored", "multi_worker", "tpu")
 
 # Fields that say how to run, not what to compute; they are not part of `run.flags`.
 # The size of images stands in the name of the data set by then.
-_OUTSIDE_RUN = ("workdir", "resume", "overwrite", "dry_run", "image_size")
+_OUTSIDE_RUN = (
+    "workdir",
+    "resume",
+    "overwrite",
+    "dry_run",
+    "image_size",
+    "distribute",
+    "tpu",
+    "logical_cpus",
+    "workers",
+    "worker_index",
+    "start_timeout",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -358,6 +370,14 @@ class _Optimization(Settings, title="Optimisation"):
     )
 
 
+def _distributed(kind: str) -> Need:
+    """Of flags that act with one kind of strategy, which may be found by itself."""
+    kinds = (kind, "auto")
+    return Need(
+        f"--distribute={kind} or auto", lambda values: values["distribute"] in kinds
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Machine(Settings, title="Machine"):
     """Machine."""
@@ -381,19 +401,36 @@ class _Machine(Settings, title="Machine"):
         "off",
         STRATEGIES,
         "Several devices: mirrored (the GPUs of this machine), multi_worker "
-        "(TF_CONFIG says which), tpu.",
+        "(a process on each machine), tpu; auto: what there is.",
     )
     tpu: str = string(
         "",
         "Name of the TPU with --distribute=tpu; empty: local.",
-        needs=Need("--distribute=tpu", lambda v: v["distribute"] == "tpu"),
+        needs=_distributed("tpu"),
     )
     logical_cpus: int = integer(
         1,
         "Split the CPU into so many devices, to rehearse "
         "--distribute=mirrored without GPUs.",
         at_least=1,
-        needs=Need("--distribute=mirrored", lambda v: v["distribute"] == "mirrored"),
+        needs=_distributed("mirrored"),
+    )
+    workers: str = string(
+        "",
+        "HOST:PORT of each worker, with commas between, the same list on all of them. "
+        "The first writes the run's folder. Not given: TF_CONFIG says.",
+        needs=_distributed("multi_worker"),
+    )
+    worker_index: int | None = integer(
+        None,
+        "Which of the --workers this is, counted from 0.",
+        needs=Need("--workers", lambda v: v["workers"]),
+    )
+    start_timeout: float = number(
+        300.0,
+        "Seconds to wait at the start for all workers to be there.",
+        above=0.0,
+        needs=_distributed("multi_worker"),
     )
 
 
@@ -495,7 +532,11 @@ class TrainConfig(
                 "--watch_robust needs one process: not --distribute=multi_worker.",
             ),
             (
-                not self.jit_compile or self.distribute in ("off", "tpu"),
+                (self.worker_index is not None) == bool(self.workers),
+                "--workers and --worker_index need each other.",
+            ),
+            (
+                not self.jit_compile or self.distribute in ("off", "auto", "tpu"),
                 "--jit_compile works with --distribute=off or tpu only: several "
                 "replicas cannot reduce inside a compiled step.",
             ),

@@ -13,11 +13,11 @@ import tensorflow as tf
 import export
 from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
-from tfrobust.cli import data_record
+from tfrobust.cli import data_record, workers
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.core.errors import ExtensionError
-from trainers.train import build, networks
+from trainers.train import build, devices, networks
 from trainers.train.options import TrainConfig, flag_lines
 
 # Test examples on which the input-gradient norm is followed from epoch to epoch.
@@ -34,7 +34,7 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
     Returns:
         What `summary.json` holds.
     """
-    strategy = prepare_machine(config)
+    strategy = devices.prepare(config)
     # What can go wrong comes first, what takes long next, what replaces a run last.
     info = build.check_data(config)
     with strategy.scope():
@@ -42,6 +42,8 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
         network = build.make_network(config, info.image_shape, info.classes)
     datasets = build.load_data(config)
     train_data, test_data = datasets.train, datasets.test
+    for split, part in datasets.record["splits"].items():
+        workers.claim(f"the digest of the {split} images", part["sha256"])
     if config.resume:
         data_record.check_resumed(folder, datasets.record)
     steps = data.steps_per_epoch(train_data, config.batch_size)
@@ -49,6 +51,7 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
     model = build.make_model(config, network, steps, directions)
     restarts = training.RestartPoints(folder.checkpoints)
     first_epoch = restarts.restore(model) if config.resume else 0
+    workers.claim("the number of epochs that are done", str(first_epoch))
     chief = training.is_chief(strategy)
     if chief:
         folder.begin(flag_lines(config), resume=config.resume)
@@ -68,28 +71,6 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
     _write_results(model, folder, rows, summary, test_data)
     _report(folder, summary, rows[-1])
     return summary
-
-
-def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
-    """Devices, determinism and seed; before anything else touches TensorFlow."""
-    if config.logical_cpus > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        device = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [device] * config.logical_cpus)
-    try:
-        strategy = training.make_strategy(config.distribute, config.tpu)
-    except ValueError as error:
-        raise UsageError(f"--distribute={config.distribute}: {error}") from error
-    # Unequal shares would weigh the images of one device more than another's.
-    if config.batch_size % strategy.num_replicas_in_sync:
-        raise UsageError(
-            f"--batch_size={config.batch_size} cannot be shared alike by "
-            f"{strategy.num_replicas_in_sync} devices."
-        )
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        training.enable_determinism()
-    return strategy
 
 
 def _fit(

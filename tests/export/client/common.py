@@ -1,7 +1,6 @@
 """What the tests of the clients share: the protocols, images and files."""
 
 import contextlib
-import socket
 import struct
 import zlib
 
@@ -71,9 +70,3 @@ def served(kind, loaded, script=None, **settings):
     with kind.server(loaded, script or Script()) as where:
         with kind.client(where, NAME, **settings) as client:
             yield client
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from export.client import base
-from tests.export.client.common import free_port, pixels, served
+from tests.addresses import free_ports
+from tests.export.client.common import pixels, served
 from tests.export.servers import NAME, VERSION, Script
 
 
@@ -80,13 +81,13 @@ def test_the_deadline_holds_whatever_the_tries(kind, loaded, slow):
 
 
 def test_no_server(kind):
-    client = kind.client(kind.where(free_port()), NAME, retries=1)
+    client = kind.client(kind.where(free_ports(1)[0]), NAME, retries=1)
     with client, pytest.raises(ConnectionError, match="unavailable"):
         client.predict({"images": pixels()})
 
 
 def test_a_server_that_starts_late_is_found(kind, loaded):
-    port, stop = free_port(), threading.Event()
+    port, stop = free_ports(1)[0], threading.Event()
 
     def start():
         time.sleep(0.3)
