@@ -17,7 +17,6 @@ from tfrobust.cli import dataset_names, program
 from tfrobust.cli.flags import grouped_help
 from tfrobust.cli.quiet import start_tensorflow
 from tfrobust.cli.run_folder import RunFolder
-from tfrobust.core.cluster import Cluster
 from trainers.train import machines, options
 
 
@@ -34,17 +33,15 @@ def main() -> None:
     cluster = machines.cluster_of(config)
     # What can be refused without TensorFlow is: it takes seconds to import.
     with machines.together(config, cluster, check_folder):
-        _train(config, folder, cluster)
+        _train(config, folder)
 
 
-def _train(
-    config: options.TrainConfig, folder: RunFolder, cluster: Cluster | None
-) -> None:
+def _train(config: options.TrainConfig, folder: RunFolder) -> None:
     start_tensorflow()
     program.import_modules(config.imports)
     from trainers.train import build, devices, dry_run, session
 
-    config = devices.resolved(config, cluster)
+    config = devices.resolved(config)
     build.check_names(config)
     # Decoding one's own files starts TensorFlow's devices, which the session sets up
     # first; it looks at the data then, before anything else.

@@ -30,6 +30,7 @@ def cluster(*deeds):
             + [",".join(addresses), str(index), deed],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -39,6 +40,9 @@ def cluster(*deeds):
     try:
         for each in started:
             assert each.stdout.readline() == "together\n", each.stderr.read()
+        for each in started:
+            each.stdin.write("go\n")
+            each.stdin.flush()
         yield started, addresses
     finally:
         for each in started:
@@ -104,16 +108,26 @@ def test_who_is_interrupted_tells_the_others():
     assert error == f"error: worker 1 ({addresses[1]}): it was stopped.\n"
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_who_is_done_ends_nobody(first):
-    """Nor is it ended: one that left early is not missed."""
-    deeds = ["wait", "wait"]
-    deeds[first] = "leave"
-    with cluster(*deeds) as (processes, _):
-        output, error = processes[first].communicate(timeout=SECONDS)
-        assert (processes[first].returncode, output, error) == (0, "done\n", "")
+def test_all_leave_together():
+    """Each is done, and none of them says anything."""
+    with cluster("leave", "leave", "leave") as (processes, _):
+        found = [each.communicate(timeout=SECONDS) for each in processes]
+    assert [each.returncode for each in processes] == [0, 0, 0]
+    assert found == [("done\n", "")] * 3
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_who_is_done_waits_for_the_others(first):
+    """One that is lost meanwhile is missed by those that are done."""
+    deeds = ["leave"] * 3
+    deeds[first] = "wait"
+    with cluster(*deeds) as (processes, addresses):
         time.sleep(1)
-        assert processes[1 - first].poll() is None
+        assert [each.poll() for each in processes] == [None] * 3
+        processes.pop(first).kill()
+        found = ends(processes)
+    lost = f"error: worker {first} ({addresses[first]}) is gone; start all workers "
+    assert found == [(75, f"{lost}again.\n")] * 2
 
 
 def test_what_is_claimed_must_be_equal():

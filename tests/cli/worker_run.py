@@ -18,6 +18,7 @@ FOREVER = 300
 def act(deed):
     """What the worker does beside the others."""
     print("together", flush=True)
+    sys.stdin.readline()  # Until all have said so.
     kind, _, value = deed.partition(":")
     if kind == "refuse":
         raise program.UsageError("--data_dir=/none has no cifar10.")
@@ -38,9 +39,7 @@ def main(arguments):
         Cluster(tuple(addresses.split(",")), int(index)), {}, seconds=60
     ):
         act(deed)
-    if deed == "leave":
-        time.sleep(1)  # It may have a report to write.
-        print("done")
+    print("done")
 
 
 if __name__ == "__main__":

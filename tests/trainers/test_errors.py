@@ -219,6 +219,32 @@ CASES = {
         ["--watch_robust=9", "--distribute=multi_worker"],
         r"--watch_robust needs one process",
     ),
+    "workers without an index": (
+        ["--distribute=multi_worker", "--workers=a:1,b:1"],
+        r"--workers and --worker_index need each other\.",
+    ),
+    "an index without workers": (
+        ["--distribute=auto", "--worker_index=0"],
+        r"--workers and --worker_index need each other\.",
+    ),
+    "an index that no worker has": (
+        ["--distribute=auto", "--workers=a:1,b:1", "--worker_index=2"],
+        r"--workers=a:1,b:1 --worker_index=2: there is no worker 2 among 2, which are "
+        r"counted from 0\.",
+    ),
+    "a worker without a port": (
+        ["--distribute=auto", "--workers=a,b:1", "--worker_index=1"],
+        r"--workers=a,b:1 --worker_index=1: 'a' is no HOST:PORT\.",
+    ),
+    "no workers": (
+        ["--distribute=multi_worker"],
+        r"--distribute=multi_worker needs --workers and --worker_index, or the "
+        r"environment variable TF_CONFIG\.",
+    ),
+    "a wait of no time": (
+        ["--distribute=auto", "--start_timeout=0"],
+        r"--start_timeout=0.*must be above 0",
+    ),
     "XLA with replicas": (
         ["--jit_compile", "--distribute=mirrored"],
         r"--jit_compile works with --distribute=off or tpu only",
@@ -448,5 +474,6 @@ def test_a_run_is_no_less_protected_on_a_machine_of_a_cluster(
     monkeypatch.setenv("TF_CONFIG", cluster.replace("TASK", task))
     assert "already holds files" in cifar(*flags).error
     monkeypatch.setenv("TF_CONFIG", "worker 1")
-    message = cifar(*flags, "--distribute=multi_worker").error
-    assert message.startswith("TF_CONFIG is no JSON object: ")
+    for kind in ("multi_worker", "auto"):
+        message = cifar(*flags, f"--distribute={kind}").error
+        assert message.startswith("TF_CONFIG is no JSON object: ")

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfrobust.training import (
     STRATEGIES,
+    find_kind,
     is_chief,
     is_chief_process,
     is_single_process,
@@ -267,7 +268,7 @@ def test_a_process_of_its_own_is_always_the_chief(monkeypatch):
 
 def test_kinds_of_strategy():
     """Each name makes what it says; here on one device."""
-    assert STRATEGIES == ("off", "mirrored", "multi_worker", "tpu")
+    assert STRATEGIES == ("off", "auto", "mirrored", "multi_worker", "tpu")
     assert make_strategy("off") is tf.distribute.get_strategy()
     mirrored = make_strategy("mirrored")
     assert isinstance(mirrored, tf.distribute.MirroredStrategy)
@@ -283,6 +284,42 @@ def test_other_kinds_are_refused():
     with pytest.raises(ValueError) as caught:
         make_strategy("horovod")
     assert str(caught.value) == (
-        "`kind` must be one of off, mirrored, multi_worker, tpu. "
+        "`kind` must be one of off, auto, mirrored, multi_worker, tpu. "
         "Received: kind='horovod'"
     )
+
+
+@pytest.mark.parametrize(
+    ("workers", "tpu", "variable", "devices", "kind"),
+    [
+        (0, "", "", {}, "off"),
+        (1, "", "", {}, "off"),
+        (2, "", "", {}, "multi_worker"),
+        (0, "", "", {"GPU": 2}, "mirrored"),
+        (0, "", "", {"GPU": 1, "CPU": 4}, "off"),
+        (0, "", "", {"CPU": 4}, "mirrored"),
+        (0, "local", "", {"CPU": 4}, "tpu"),
+        (0, "", "grpc://10.0.0.2:8470", {}, "tpu"),
+        (2, "", "grpc://10.0.0.2:8470", {"GPU": 8}, "multi_worker"),
+    ],
+)
+def test_what_auto_stands_for(monkeypatch, workers, tpu, variable, devices, kind):
+    """The most that there is: workers, then a TPU, then devices of this machine."""
+    addresses = [f"10.0.0.{index + 1}:2222" for index in range(workers)]
+    config = json.dumps({"cluster": {"worker": addresses}}) if workers else ""
+    monkeypatch.setenv("TF_CONFIG", config)
+    monkeypatch.setenv("TPU_NAME", variable)
+    monkeypatch.setattr(
+        tf.config,
+        "list_logical_devices",
+        lambda device: [None] * {"CPU": 1, **devices}.get(device, 0),
+    )
+    assert find_kind(tpu) == kind
+
+
+def test_auto_on_one_device(monkeypatch):
+    """No strategy, so nothing is synchronised."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    if make_strategy("mirrored").num_replicas_in_sync == 1:
+        assert make_strategy("auto") is tf.distribute.get_strategy()

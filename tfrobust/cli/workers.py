@@ -33,10 +33,10 @@ def together(
 ) -> Iterator[None]:
     """A block that all workers of a run are in, or none.
 
-    It begins when every worker is there; the addresses are free again by then. In the
-    block, the end of one worker is the end of all within seconds: they say which it was
-    and why, with code 2 if it was a `UsageError`, 75 if it was killed or its machine is
-    gone, and 1 after any other error.
+    It begins when every worker is there; the addresses are free again by then. It ends
+    when every worker is at its end. In between, the end of one process is the end of
+    all within seconds: they say which it was and why, with code 2 if it was a
+    `UsageError`, 75 if it was killed or its machine is gone, and 1 after another error.
 
     Args:
         cluster: The workers, and which of them this is.
@@ -116,6 +116,7 @@ class _Watch:
         self._cluster, self._links = cluster, links
         self._claims: dict[str, str] = {}
         self._changed = threading.Condition()
+        self._gone: set[int] = set()
         self._left = False
         for index, link in links.items():
             threading.Thread(
@@ -131,10 +132,17 @@ class _Watch:
             self._tell(claim=name, value=value)
 
     def leave(self) -> None:
-        """This worker needs the others no more, and goes on."""
+        """Waits until every worker has done its part; worker 0 is the last to go.
+
+        Until then the end of one is still the end of all: its part is missing.
+        """
+        if not self._cluster.is_chief:
+            self._tell(left=True)
         with self._changed:
+            self._changed.wait_for(lambda: self._gone == set(self._links))
             self._left = True
-        self._tell(left=True)
+        if self._cluster.is_chief:
+            self._tell(left=True)
 
     def fail(self, reason: str, code: int) -> None:
         """This worker ends, and so must the others."""
@@ -161,6 +169,10 @@ class _Watch:
             self._end(lost, WorkerLost.CODE)
         elif "problem" in message:
             self._end(str(message["problem"]), int(message["code"]))
+        else:
+            with self._changed:
+                self._gone.add(index)
+                self._changed.notify_all()
 
     def _compare(self, index: int, name: str, value: str) -> None:
         with self._changed:

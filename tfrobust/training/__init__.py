@@ -13,6 +13,7 @@ from tfrobust.training.callbacks import (
 from tfrobust.training.determinism import enable_determinism
 from tfrobust.training.distribute import (
     STRATEGIES,
+    find_kind,
     is_chief,
     is_chief_process,
     is_single_process,
@@ -39,6 +40,7 @@ __all__ = [
     "WatchRobustAccuracy",
     "WatchTime",
     "enable_determinism",
+    "find_kind",
     "is_chief",
     "is_chief_process",
     "is_single_process",

@@ -23,7 +23,7 @@ def cluster_of(config: TrainConfig) -> Cluster | None:
         return None
     if config.workers:
         try:
-            return Cluster(tuple(config.workers.split(",")), config.worker_index or 0)
+            return Cluster(tuple(config.workers.split(",")), config.worker_index)
         except ValueError as error:
             raise UsageError(
                 f"--workers={config.workers} --worker_index={config.worker_index}: "

@@ -421,9 +421,10 @@ class _Machine(Settings, title="Machine"):
         "The first writes the run's folder. Not given: TF_CONFIG says.",
         needs=_distributed("multi_worker"),
     )
-    worker_index: int | None = integer(
-        None,
+    worker_index: int = integer(
+        -1,
         "Which of the --workers this is, counted from 0.",
+        at_least=-1,
         needs=Need("--workers", lambda v: v["workers"]),
     )
     start_timeout: float = number(
@@ -532,7 +533,7 @@ class TrainConfig(
                 "--watch_robust needs one process: not --distribute=multi_worker.",
             ),
             (
-                (self.worker_index is not None) == bool(self.workers),
+                (self.worker_index >= 0) == bool(self.workers),
                 "--workers and --worker_index need each other.",
             ),
             (
