@@ -14,6 +14,7 @@ import export
 from export.facts import facts_of
 from tfrobust import data, models, pag, training, viz
 from tfrobust.cli import data_record
+from tfrobust.cli.devices import split_cpu
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, versions, write_json
 from tfrobust.core.errors import ExtensionError
@@ -72,10 +73,7 @@ def train(config: TrainConfig, folder: RunFolder) -> dict[str, Any]:
 
 def prepare_machine(config: TrainConfig) -> tf.distribute.Strategy:
     """Devices, determinism and seed; before anything else touches TensorFlow."""
-    if config.logical_cpus > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        device = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [device] * config.logical_cpus)
+    split_cpu(config.logical_cpus)
     try:
         strategy = training.make_strategy(config.distribute, config.tpu)
     except ValueError as error:
