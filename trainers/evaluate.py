@@ -51,8 +51,7 @@ def main() -> None:
     program.import_modules(run.imports)
     from trainers.suites import evaluation
 
-    with strategy.scope():
-        evaluation.evaluate(run, suites)
+    evaluation.evaluate(run, suites, strategy)
 
 
 def _check_out(partial: Partial, overwrite: bool) -> None:

@@ -1,6 +1,7 @@
 """The devices of an evaluation: what is refused, and that they share its work alike."""
 
 import json
+import pathlib
 import types
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from tests.seeds import set_seeds
 from tests.trainers.conftest import call
 from tests.trainers.suites.common import call as here
-from tests.trainers.suites.common import parse
+from tests.trainers.suites.common import columns_of, parse
 from tfrobust import training
 from tfrobust.cli.program import UsageError
 from trainers.suites import devices, evaluation
@@ -61,17 +62,31 @@ def test_devices_that_are_there_have_to_share_a_batch_too(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["off", "mirrored"])
-def test_everything_is_loaded_and_measured_in_the_scope(monkeypatch, tmp_path, kind):
-    scopes = []
+def test_networks_are_loaded_and_measured_in_the_scope(monkeypatch, tmp_path, kind):
+    """A SavedModel is loaded outside of it: else one device alone may not ask it."""
+    scopes = {}
 
-    def measure(run, suites):
-        scopes.append(tf.distribute.get_strategy())
+    def load(path, *_, **__):
+        scopes[path] = tf.distribute.has_strategy()
+        source = pathlib.Path(path)
+        return types.SimpleNamespace(name=path, check=lambda *_: None, source=source)
 
-    monkeypatch.setattr(evaluation, "evaluate", measure)
-    ended = here("--model=a", f"--distribute={kind}", f"--out={tmp_path}/out")
-    assert (ended.code, len(scopes)) == (0, 1), ended.err
-    mirrored = isinstance(scopes[0], tf.distribute.MirroredStrategy)
-    assert mirrored == (kind == "mirrored")
+    def measure(*_):
+        scopes["measured"] = tf.distribute.has_strategy()
+        raise UsageError("It was measured.")
+
+    network, served = tmp_path / "a.keras", tmp_path / "served"
+    network.touch()
+    served.mkdir()
+    (served / "saved_model.pb").touch()
+    monkeypatch.setattr(evaluation, "load_classifier", load)
+    monkeypatch.setattr(evaluation, "_measure", measure)
+    flags = (f"--distribute={kind}", "--dataset=shapes", f"--out={tmp_path}/out")
+    ended = here(f"--model={network}", f"--model={served}", *flags)
+    assert ended.error == "It was measured."
+    mirrored = kind == "mirrored"
+    expected = {str(network): mirrored, str(served): False, "measured": mirrored}
+    assert scopes == expected
 
 
 def test_devices_do_not_tell_an_evaluation_from_another():
@@ -111,20 +126,27 @@ def given(tmp_path_factory):
     return [f"--dataset=npz:{folder}/quarters.npz", f"--model={folder}/network.keras"]
 
 
-def without_times(content):
-    """What an evaluation found, whenever and however fast."""
+def split_up(content):
+    """What an evaluation found, whenever and however fast: texts, and numbers."""
     for name in ("created", "seconds"):
         del content[name]
-    records = content["records"]
-    content["records"] = [each for each in records if each["quantity"] != "seconds"]
-    assert len(content["records"]) < len(records)
-    return content
+    numbers, records = [], []
+    for record in content["records"]:
+        if record["quantity"] == "seconds":
+            continue
+        numbers.append((record.pop("mean"), record.pop("standard_error")))
+        for check in record.get("about", {}).get("checks", ()):
+            if check["name"] == "batch":
+                del check["evidence"]  # how large rounding errors are
+        records.append(record)
+    assert 0 < len(records) < len(content["records"])
+    return content | {"records": records}, np.array(numbers, float)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_devices_measure_what_one_measures(given, tmp_path):
-    """All of `evaluation.json`, and every number of every image."""
+    """All of `evaluation.json`, and of every image, to the rounding of sums."""
     found = []
     for name, flags in (
         ("one", ()),
@@ -145,14 +167,21 @@ def test_two_devices_measure_what_one_measures(given, tmp_path):
             f"--out={out}",
         )
         assert ended.code == 0, ended.err
-        content = json.loads((out / "evaluation.json").read_text())
-        found.append((without_times(content), (out / "per_example.csv").read_text()))
-    (one, images), (two, same_images) = found
+        texts, numbers = split_up(json.loads((out / "evaluation.json").read_text()))
+        found.append((texts, numbers, columns_of(out)))
+    (one, numbers, images), (two, same_numbers, same_images) = found
     assert two == one
-    assert same_images == images
+    np.testing.assert_allclose(same_numbers, numbers, rtol=1e-5, atol=1e-7)
+    assert same_images.keys() == images.keys()
+    for model, columns in images.items():
+        assert same_images[model].keys() == columns.keys()
+        for title, values in columns.items():
+            np.testing.assert_allclose(
+                same_images[model][title], values, 1e-5, 1e-7, err_msg=title
+            )
     left = [
-        record["mean"]
-        for record in one["records"]
+        number[0]
+        for record, number in zip(one["records"], numbers, strict=True)
         if record["quantity"] == "robust_accuracy"
     ]
     # Nothing, or all, would be the same of any attack.
