@@ -17,8 +17,9 @@ Prints the tables and writes to --out: evaluation.html, one page with all tables
 figures inside; evaluation.md with its figures beside it; evaluation.csv, a number and
 its standard error a line; evaluation.json, all of it with settings and versions;
 per_example.csv, the same for each image; and evaluation.flags, which repeats it. The
-same command goes on with an evaluation that was killed. Exit codes: 0, 2 if it cannot
-be done, 3 with --strict if it was done and a model's numbers are not trustworthy.
+same command goes on with an evaluation that was killed. With --distribute=mirrored all
+GPUs of the machine share the work. Exit codes: 0, 2 if it cannot be done, 3 with
+--strict if it was done and a model's numbers are not trustworthy.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ def main() -> None:
     _check_out(partial, run.overwrite)
     # What can be refused without TensorFlow has been: it takes seconds to import.
     start_tensorflow()
+    from trainers.suites import devices
+
+    strategy = devices.prepare(run)
     program.import_modules(run.imports)
     from trainers.suites import evaluation
 
-    evaluation.evaluate(run, suites)
+    evaluation.evaluate(run, suites, strategy)
 
 
 def _check_out(partial: Partial, overwrite: bool) -> None:

@@ -2,7 +2,11 @@
 
 import dataclasses
 import math
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from tests.attacks.common import (
     convnet,
     gray,
 )
+from tests.attacks.shared_attack import ARRAYS, EXACT, NAMES
 from tfrobust import data
 from tfrobust.attacks import (
     DDN,
@@ -439,3 +444,44 @@ def test_one_hot_labels_are_as_wide_as_the_answers(width):
         FGSM(eps=0.1)(convnet(), images, labels)
     with pytest.raises(ValueError, match=message):
         evaluate(convnet(), (images, labels), {"a": FGSM(eps=0.1)})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_replicas_find_what_one_device_finds(tmp_path, replicas):
+    """Every verdict and count of an image; its pixels to the rounding of sums.
+
+    The last batch has one image, fewer than there are replicas. A convolution may add
+    up in another order for another number of rows; searches that take signs of
+    gradients, and those without, end at the same bits all the same.
+    """
+    program = Path(__file__).with_name("shared_attack.py")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(program.parents[2]),
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    done = subprocess.run(
+        [sys.executable, str(program), str(replicas), str(tmp_path / "found.npz")],
+        cwd=program.parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=450,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = np.load(tmp_path / "found.npz")
+    names = [name.removeprefix("one/") for name in found.files if name[:4] == "one/"]
+    assert {f"{attack}/{array}" for attack in NAMES for array in ARRAYS[:-1]} < {*names}
+    assert {"autoattack/broken_by", "clean_correct"} < {*names}
+    for name in names:
+        one, shared = found[f"one/{name}"], found[f"shared/{name}"]
+        attack, _, array = name.partition("/")
+        if attack in EXACT or not array.startswith(("adversarial", "distortion")):
+            np.testing.assert_array_equal(shared, one, err_msg=name)
+        else:
+            np.testing.assert_allclose(shared, one, atol=1e-6, err_msg=name)
+        # An attack that does nothing would be the same everywhere.
+        if array == "success":
+            assert np.any(one & ~found[f"one/{attack}/already"]), name

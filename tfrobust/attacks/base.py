@@ -33,6 +33,7 @@ from tfrobust.core.errors import ExtensionError, warn_caller
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.images import Pixels, check_classes, check_width, pixels_in
 from tfrobust.core.pixels import Bounds
+from tfrobust.core.replicas import graph_of_rows
 from tfrobust.settings import require
 
 _GRAPHS = GraphCache()
@@ -150,6 +151,7 @@ class Attack(Configured, abc.ABC):
         Called eagerly, the search is compiled once for each model and image shape, and
         values are checked. A Python callable is traced as `tf.function` would: to
         attack something else, pass a new callable rather than rebinding a name it uses.
+        In the scope of a `tf.distribute.MirroredStrategy` its replicas share the batch.
         Called inside a `tf.function`, only shapes and dtypes are checked. No gradient
         flows through the result.
 
@@ -431,7 +433,9 @@ def _compiled(attack: Attack, model: Any, pixels: Pixels, goal: Goal) -> Any:
             validation.check_repeatable(classifier, images)
     shape, targeted = images.shape[1:], goal.targeted
     attack = attack.template()
-    trace = functools.partial(_trace, attack, shape, targeted, bounds)
+    # A Python function may not bear to be called by several threads.
+    shared = getattr(model, "has_gradient", True)
+    trace = functools.partial(_trace, attack, shape, targeted, bounds, shared)
     return _GRAPHS.get(model, (attack, tuple(shape), targeted, bounds), trace)
 
 
@@ -440,6 +444,7 @@ def _trace(
     image_shape: tf.TensorShape,
     targeted: bool,
     bounds: Bounds,
+    shared: bool,
     reference: Callable[[], Any],
 ) -> Any:
     """The search as a graph that holds the model weakly; see `GraphCache`.
@@ -454,8 +459,10 @@ def _trace(
         return attack._search(classifier, images, goal, eps, True)
 
     radius = None if attack.budget is None else tf.TensorSpec([None], tf.float32)
-    return tf.function(search, autograph=False).get_concrete_function(
+    return graph_of_rows(
+        search,
         tf.TensorSpec([None, *image_shape], tf.float32),
         tf.TensorSpec([None], tf.int32),
         radius,
+        shared=shared,
     )

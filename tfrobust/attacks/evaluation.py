@@ -41,6 +41,11 @@ def evaluate(
     images that withstand stay in memory, and each later stage gets those that are left,
     in full batches.
 
+    In the scope of a `tf.distribute.MirroredStrategy` its replicas share every batch,
+    and the outcome is that of one device up to rounding. Create or load the model in
+    the scope too, so that each device has a copy of its weights. A `BlackBox` stays on
+    one device.
+
     Args:
         model: As for an attack's call.
         batches: `(images, labels)` batches, for instance a `tf.data.Dataset`, or one
@@ -81,6 +86,13 @@ def evaluate(
         >>> evaluation = attacks.evaluate(model, data, {"pgd": attacks.FGSM(eps=0.1)})
         >>> evaluation.accuracy().value, evaluation.robust_accuracy().value
         (1.0, 0.0)
+
+        On all GPUs of the machine:
+
+        >>> with tf.distribute.MirroredStrategy(["CPU:0"]).scope():  # or of ()
+        ...     shared = attacks.evaluate(model, data, {"pgd": attacks.FGSM(eps=0.1)})
+        >>> shared.robust_accuracy().value
+        0.0
     """
     if not isinstance(attacks, Mapping):
         raise ValueError(

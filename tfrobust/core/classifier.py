@@ -14,6 +14,7 @@ from tfrobust.core.errors import warn_caller
 from tfrobust.core.float_input import for_floats
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.pixels import Bounds, bounds_of, from_unit
+from tfrobust.core.replicas import graph_of_rows
 from tfrobust.core.unit_network import UnitNetwork
 from tfrobust.layers import network_of
 
@@ -198,8 +199,9 @@ def _compiled(model: Any, bounds: Bounds, images: tf.Tensor) -> tuple[tf.Tensor,
             return logits
 
         spec = tf.TensorSpec(shape, tf.float32)
-        graph = tf.function(ask, autograph=False).get_concrete_function(spec)
-        return graph, doubts[-1]
+        # A Python function may not bear to be called by several threads.
+        shared = getattr(model, "has_gradient", True)
+        return graph_of_rows(ask, spec, shared=shared), doubts[-1]
 
     graph, is_doubtful = _GRAPHS.get(model, (bounds, tuple(shape)), trace)
     return graph(tf.cast(tf.convert_to_tensor(images), tf.float32)), is_doubtful

@@ -7,12 +7,15 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from tfrobust.core.replicas import sharing_strategy
+
 
 class GraphCache:
     """`(model, key) -> graph`, weak in the model.
 
     A graph must not hold its model strongly, or it would never be collected: what
-    traces it is given a reference, which it calls for the model while tracing.
+    traces it is given a reference, which it calls for the model while tracing. Graphs
+    that replicas share are kept apart from others: see `core.replicas`.
 
     Example:
         >>> cache = GraphCache()
@@ -36,9 +39,10 @@ class GraphCache:
         except TypeError:
             # Not weakly referable or not hashable: held by this call, traced each time.
             reference, graphs = functools.partial(_identity, model), {}
-        if key not in graphs:
-            graphs[key] = trace(reference)
-        return graphs[key]
+        place = (key, sharing_strategy())
+        if place not in graphs:
+            graphs[place] = trace(reference)
+        return graphs[place]
 
     def knows(self, model: Any) -> bool:
         """Whether any graph of this model is here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import pathlib
@@ -35,12 +36,15 @@ from trainers.suites.suite import Suite, flag_lines
 _LISTED = 20
 
 
-def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
+def evaluate(
+    run: EvaluateConfig, suites: Sequence[Suite], strategy: tf.distribute.Strategy
+) -> None:
     """Finishes the checks, then measures, prints and writes.
 
     Args:
         run: The settings of every suite; the rules of its folder have been checked.
         suites: From `chosen`.
+        strategy: Whose devices share the work.
 
     Raises:
         UsageError: If what was asked for cannot be done; nothing new is left then.
@@ -52,7 +56,7 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
     for suite in suites:
         suite.partial = partial
     try:
-        records = _evaluate(run, suites)
+        records = _evaluate(run, suites, strategy)
     except UsageError:
         if not goes_on:
             partial.remove()
@@ -62,7 +66,9 @@ def evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> None:
         suite.conclude(records[suite.name])
 
 
-def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records]:
+def _evaluate(
+    run: EvaluateConfig, suites: Sequence[Suite], strategy: tf.distribute.Strategy
+) -> dict[str, Records]:
     """Checks, measures, prints and writes; the records of each suite."""
     began, started = time.perf_counter(), datetime.datetime.now(datetime.UTC)
     for path in run.model:
@@ -73,7 +79,7 @@ def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records
     info = samples.check(run, counts, splits)
     for suite in suites:
         suite.prepare()
-    models = _load_models(run)
+    models = _load_models(run, strategy)
     for model in models:
         model.check(info.image_shape, info.classes, run.dataset)
         for suite in suites:
@@ -83,7 +89,8 @@ def _evaluate(run: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, Records
         data_record.check_tested(model.source, run.dataset, test)
     for suite in suites:
         suite.begin(train, test)
-    records = _measure(run, suites, models)
+    with strategy.scope():
+        records = _measure(run, suites, models)
     about = {
         "created": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 1),
@@ -121,14 +128,17 @@ def _counts(suites: Sequence[Suite]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _load_models(run: EvaluateConfig) -> list[Loaded]:
+def _load_models(run: EvaluateConfig, strategy: tf.distribute.Strategy) -> list[Loaded]:
     """Every model under a name of its own."""
     bounds = _bounds(run.bounds)
     names = run.name or ("",) * len(run.model)
-    models = [
-        load_classifier(path, name, bounds=bounds)
-        for path, name in zip(run.model, names, strict=True)
-    ]
+    models = []
+    for path, name in zip(run.model, names, strict=True):
+        # A copy for each device; but a SavedModel that is loaded in the scope can be
+        # asked by replicas alone, and not everything is shared.
+        served = pathlib.Path(find_model(path)).is_dir()
+        with contextlib.nullcontext() if served else strategy.scope():
+            models.append(load_classifier(path, name, bounds=bounds))
     taken = [model.name for model in models]
     for name in taken:
         if taken.count(name) > 1:

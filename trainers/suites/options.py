@@ -6,7 +6,16 @@ import dataclasses
 import pathlib
 
 from tfrobust.cli import dataset_names, flags
-from tfrobust.cli.flags import Settings, boolean, integer, several, string
+from tfrobust.cli.devices import check_shared
+from tfrobust.cli.flags import (
+    Need,
+    Settings,
+    boolean,
+    choice,
+    integer,
+    several,
+    string,
+)
 from tfrobust.cli.program import UsageError
 from tfrobust.cli.run_folder import RunFolder, run_around
 
@@ -83,7 +92,26 @@ class _Attacks(Settings, title="Attacks"):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(_Models, _Data, _Attacks):
+class _Devices(Settings, title="Devices"):
+    """Where it runs."""
+
+    distribute: str = choice(
+        "off",
+        ("off", "mirrored"),
+        "mirrored: the GPUs of this machine share each batch of images; results are "
+        "those of one device up to rounding.",
+    )
+    logical_cpus: int = integer(
+        1,
+        "Split the CPU into so many devices, to rehearse --distribute=mirrored without "
+        "GPUs.",
+        at_least=1,
+        needs=Need("--distribute=mirrored", lambda v: v["distribute"] == "mirrored"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(_Models, _Data, _Attacks, _Devices):
     """Everything that an evaluation depends on beside the settings of its suites."""
 
     seed: int = integer(
@@ -113,7 +141,8 @@ class EvaluateConfig(_Models, _Data, _Attacks):
         return pathlib.Path(name).expanduser()
 
     def check(self) -> None:
-        """Raises `UsageError` over models without a path or a name of their own."""
+        """Raises `UsageError` over models and devices that cannot be meant."""
+        check_shared(self.batch_size, self.logical_cpus)
         if not self.model:
             raise UsageError(
                 "--model must be given at least once: a .keras file, a SavedModel "

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from tfrobust.attacks import AttackResult
 from tfrobust.cli.loading import Loaded
 from tfrobust.cli.prose import Prose
 from tfrobust.cli.records import Images, Record, Records, measured
+from tfrobust.core.classifier import as_classifier
 from tfrobust.core.estimates import Estimate
 from tfrobust.core.terminal import columns
 from trainers.suites.options import EvaluateConfig
@@ -61,9 +61,11 @@ def exactly(
 
 
 def logits_of(model: Loaded, images: Any) -> np.ndarray:
-    """What a model answers in use, not in training, `[B, K]`."""
-    inference = {"training": False} if isinstance(model.call, keras.Model) else {}
-    return np.asarray(model.call(images, **inference))
+    """What a model answers in use, not in training, `[B, K]`.
+
+    In the scope of a strategy its replicas share the images.
+    """
+    return as_classifier(model.call)(images).numpy()
 
 
 def clean_correct(

@@ -101,9 +101,9 @@ class Suite(abc.ABC):
         """Called once all is written; raises `CheckFailed` if results fail a check."""
 
 
-# Fields that say where results go, not what is computed; the size of images stands in
-# the name of the data set by then.
-_OUTSIDE_EVALUATION = ("out", "overwrite", "image_size")
+# Fields that say where results go and what computes them, not what they are; the size
+# of images stands in the name of the data set by then.
+_OUTSIDE_EVALUATION = ("out", "overwrite", "image_size", "distribute", "logical_cpus")
 
 _AnySuite = TypeVar("_AnySuite", bound=type[Suite])
 
@@ -168,7 +168,11 @@ def _refuse_flags_of_others(names: Sequence[str]) -> None:
 
 
 def flag_lines(run: EvaluateConfig, suites: Iterable[Suite]) -> list[str]:
-    """The lines of the flagfile that repeats an evaluation, without its folder."""
+    """The lines of the flagfile that repeats an evaluation, anywhere.
+
+    Its folder is left out, and the devices that shared the work: the results do not
+    depend on them.
+    """
     lines = flags.flag_lines(run, without=_OUTSIDE_EVALUATION)
     for suite in suites:
         lines += flags.flag_lines(suite.own)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfrobust import training
+from tfrobust.cli.devices import check_shared, split_cpu
 from tfrobust.cli.program import UsageError
 from trainers.train.options import TrainConfig
 
@@ -18,10 +19,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
     Splits the CPU as they say, too, which must come before TensorFlow counts devices.
     Raises `UsageError` if other flags do not allow what is found.
     """
-    if config.logical_cpus > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        device = tf.config.LogicalDeviceConfiguration()
-        tf.config.set_logical_device_configuration(cpu, [device] * config.logical_cpus)
+    split_cpu(config.logical_cpus)
     if config.distribute == "auto":
         kind = training.find_kind(config.tpu)
         config = dataclasses.replace(config, distribute=kind)
@@ -36,11 +34,7 @@ def prepare(config: TrainConfig) -> tf.distribute.Strategy:
     except ValueError as error:
         raise UsageError(f"--distribute={config.distribute}: {error}") from error
     # Unequal shares would weigh the images of one device more than another's.
-    if config.batch_size % strategy.num_replicas_in_sync:
-        raise UsageError(
-            f"--batch_size={config.batch_size} cannot be shared alike by "
-            f"{strategy.num_replicas_in_sync} devices."
-        )
+    check_shared(config.batch_size, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         training.enable_determinism()

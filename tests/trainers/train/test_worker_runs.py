@@ -190,5 +190,5 @@ def test_a_batch_that_workers_cannot_share(run_workers, settings, tmp_path):
     assert time.monotonic() - before < 200
     for _, error in outputs:
         last = error.splitlines()[-1]
-        assert "--batch_size=15 cannot be shared alike by 2 devices." in last
+        assert "--batch_size=15 cannot be shared alike by 2 devices;" in last
     assert not (tmp_path / "run").exists()
