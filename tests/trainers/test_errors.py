@@ -420,7 +420,10 @@ def test_unequal_shares_of_a_batch(cifar, monkeypatch, snapshot, tmp_path, batch
     monkeypatch.setattr("tfrobust.training.make_strategy", lambda *_: Eight(["CPU:0"]))
     flags = [*SHAPES, f"--workdir={tmp_path}/run", "--distribute=mirrored"]
     error = cifar(*flags, f"--batch_size={batch}").error
-    assert error == f"--batch_size={batch} cannot be shared alike by 8 devices."
+    assert error == (
+        f"--batch_size={batch} cannot be shared alike by 8 devices; choose a multiple "
+        "of 8."
+    )
     assert snapshot(tmp_path) == {}
 
 
