@@ -4,9 +4,6 @@ See also `test_contract_on_models.py`.
 """
 
 import functools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from tests.attacks.common import (
     distances,
 )
 from tests.attacks.every import ATTACKS, every_attack, some_images
+from tests.processes import run_program
 from tfrobust.attacks import APGD, HopSkipJump
 
 
@@ -250,17 +248,7 @@ def test_perturb_gives_images_in_the_ball(name):
 def test_inside_the_replicas_of_a_strategy(tmp_path):
     """Two replicas attack half of the batch each, as one device attacks all of it."""
     program = Path(__file__).with_name("replica_attack.py")
-    root = program.parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path / "found.npz")],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=450,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_program(program, tmp_path / "found.npz", seconds=450)
     found = np.load(tmp_path / "found.npz")
     assert found["replicas"] == 2
     for name in ATTACKS:

@@ -2,10 +2,7 @@
 
 import dataclasses
 import math
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +19,7 @@ from tests.attacks.common import (
     gray,
 )
 from tests.attacks.shared_attack import ARRAYS, EXACT, NAMES
+from tests.processes import run_program
 from tfrobust import data
 from tfrobust.attacks import (
     DDN,
@@ -457,20 +455,7 @@ def test_replicas_find_what_one_device_finds(tmp_path, replicas):
     gradients, and those without, end at the same bits all the same.
     """
     program = Path(__file__).with_name("shared_attack.py")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(program.parents[2]),
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-    done = subprocess.run(
-        [sys.executable, str(program), str(replicas), str(tmp_path / "found.npz")],
-        cwd=program.parents[2],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=450,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_program(program, replicas, tmp_path / "found.npz", seconds=450)
     found = np.load(tmp_path / "found.npz")
     names = [name.removeprefix("one/") for name in found.files if name[:4] == "one/"]
     assert {f"{attack}/{array}" for attack in NAMES for array in ARRAYS[:-1]} < {*names}

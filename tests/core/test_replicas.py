@@ -1,8 +1,5 @@
 """Replicas share the rows of a batch, in order; alone nothing is shared."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.core.shared_rows import COUNTS
+from tests.processes import run_program
 from tfrobust.core.graphs import GraphCache
 from tfrobust.core.replicas import graph_of_rows, sharing_strategy
 
@@ -21,18 +19,8 @@ PLACES = {1: [0], 2: [0, 1], 3: [0, 1, 2], 7: [0, 0, 0, 1, 1, 1, 2]}
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """What three replicas made of their rows."""
-    root = PROGRAM.parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "-1"}
     out = tmp_path_factory.mktemp("shared") / "found.npz"
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(out)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_program(PROGRAM, out, seconds=200)
     return np.load(out)
 
 
