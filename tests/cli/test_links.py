@@ -42,7 +42,12 @@ def test_a_message_in_pieces(ends):
 
 
 @pytest.mark.parametrize(
-    "text", [b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b"1\n", b"\xff\xfe\n", b"\n"]
+    "text",
+    [
+        *(b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b"1\n", b"\xff\xfe\n", b"\n"),
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["HTTP", "list", "number", "bytes", "nothing", "brackets"],
 )
 def test_what_is_no_message(ends, text):
     """A health check, a scan, another program: as if nothing had come."""

@@ -71,7 +71,7 @@ class Link:
         line, _, self._received = self._received.partition(b"\n")
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # The second by brackets in brackets.
             return None
         return message if isinstance(message, dict) else None
 
