@@ -440,6 +440,12 @@ def potential(written, logits, again):
     return results
 
 
+# `potential` perturbs some images one by one, the suite several at a time. There a
+# convolution may add up in another order, and where that decides the sign of a gradient
+# a pixel moves by a step: 1.4e-3 of a response, seen on a machine without AVX-512.
+MOVED = {"rtol": 5e-3, "atol": 1e-5}
+
+
 def check_mean(actual, values, **tolerance):
     """A record: images, mean and standard error of these."""
     tolerance = {"rtol": 1e-4, "atol": 1e-6, **tolerance}
@@ -666,7 +672,7 @@ def test_local_responses(written, potential, responses, name):
             for group, chosen in groups.items():
                 column = written.each(name, "local_response", group=group, **about)
                 np.testing.assert_allclose(
-                    column, np.where(chosen, values, np.nan), rtol=1e-3, atol=1e-5
+                    column, np.where(chosen, values, np.nan), **MOVED
                 )
                 record = written.mean(name, "local_response", group=group, **about)
                 check_mean(record, column[chosen])
@@ -713,7 +719,7 @@ def test_transferred(written, logits, potential, responses, name):
                 about["group"] = group
                 column = written.each(name, "local_response", **about)
                 np.testing.assert_allclose(
-                    column, np.where(chosen, values, np.nan), rtol=1e-3, atol=1e-5
+                    column, np.where(chosen, values, np.nan), **MOVED
                 )
                 check_mean(
                     written.mean(name, "local_response", **about), column[chosen]

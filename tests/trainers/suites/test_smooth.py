@@ -860,7 +860,7 @@ def test_attacks_of_every_kind(places, tmp_path):
         "--attack=mifgsm:eps=24/255,steps=3",
         "--attack=pgd:norm=1,eps=30,steps=3",
         "--attack=smooth_pgd:norm=inf,eps=24/255,steps=3",
-        "--attack=ddn:steps=10",
+        "--attack=ddn:steps=40",
         "--attack=ddn:norm=inf,steps=10",
         "--attack=deepfool:steps=10",
         "--attack=square:norm=inf,eps=24/255,queries=20",
