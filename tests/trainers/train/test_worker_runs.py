@@ -24,19 +24,27 @@ SHORT = ("--train_examples=120", "--learning_rate=3e-6")
 
 @pytest.fixture(scope="module")
 def run_workers(start_module):
-    """`run_workers(folder, *flags)`: how each of two workers ended, and its output."""
+    """`run_workers(folder, *flags)`: how each of two workers ended, and its output.
 
-    def run(folder, *flags, programs=(("trainers.cifar",),) * 2):
+    The second one may have another program, or see another folder.
+    """
+
+    def run(folder, *flags, second=("trainers.cifar",), second_folder=None):
+        places = zip(
+            (("trainers.cifar",), second),
+            (folder, second_folder or folder),
+            strict=True,
+        )
         addresses = free_addresses(2)
         processes = [
             start_module(
                 *program,
                 *flags,
-                f"--workdir={folder}",
+                f"--workdir={place}",
                 f"--workers={','.join(addresses)}",
                 f"--worker_index={index}",
             )
-            for index, program in enumerate(programs)
+            for index, (program, place) in enumerate(places)
         ]
         try:
             outputs = [each.communicate(timeout=SECONDS) for each in processes]
@@ -81,9 +89,8 @@ def killed(run_workers, settings, tmp_path_factory):
     """A run whose second worker was killed in the third of four epochs."""
     folder = tmp_path_factory.mktemp("killed") / "run"
     killed = ("tests.trainers.killed_run", 2, 3)
-    programs = [("trainers.cifar",), killed]
     addresses, codes, outputs = run_workers(
-        folder, *settings, "--distribute=multi_worker", programs=programs
+        folder, *settings, "--distribute=multi_worker", second=killed
     )
     assert codes == [75, -signal.SIGKILL], outputs
     last = outputs[0][1].splitlines()[-1]
@@ -154,30 +161,19 @@ def test_killed_and_resumed_on_one_device(killed, call_module, two_workers, tmp_
     assert_same_to_rounding(folder, two_workers)
 
 
-def test_a_worker_that_does_not_see_the_checkpoints(
-    killed, start_module, tmp_path, settings
-):
+def test_a_worker_that_does_not_see_the_checkpoints(killed, run_workers, tmp_path):
     """It would begin anew beside others that go on: all are told, none trains."""
     folder = resumable(killed, tmp_path)
     empty = tmp_path / "elsewhere"
     shutil.copytree(folder, empty, ignore=shutil.ignore_patterns("checkpoints"))
-    addresses = free_addresses(2)
-    processes = [
-        start_module(
-            "trainers.cifar",
-            *settings_of(folder),
-            f"--workdir={workdir}",
-            f"--workers={','.join(addresses)}",
-            f"--worker_index={index}",
-            "--distribute=multi_worker",
-        )
-        for index, workdir in enumerate((folder, empty))
-    ]
-    outputs = [each.communicate(timeout=SECONDS)[1] for each in processes]
-    assert [each.returncode for each in processes] == [2, 2], outputs
+    distribute = "--distribute=multi_worker"
+    _, codes, outputs = run_workers(
+        folder, *settings_of(folder), distribute, second_folder=empty
+    )
+    assert codes == [2, 2], outputs
     assert (
         "the number of epochs that are done is 2 on worker 0 and 0 on worker 1"
-        in outputs[0]
+        in outputs[0][1]
     )
 
 
